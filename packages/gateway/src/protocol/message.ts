@@ -1,0 +1,96 @@
+/**
+ * A JSON-RPC message as the bytes that came and the places of the members that somebody needs.
+ * Nothing is parsed beyond what is asked for, and what is forwarded are the original bytes with
+ * only the spans that must change replaced: so what was authorised is what is sent.
+ */
+import { parseLossless } from './json/lossless.ts';
+
+export type MessageKind = 'request' | 'notification' | 'result' | 'error';
+
+/** Members the scanner locates, by level. The number is the index of the pair (start, end) in `spans`. */
+export const Field = {
+  // envelope
+  id: 0,
+  method: 1,
+  params: 2,
+  result: 3,
+  error: 4,
+  // params.*
+  name: 5,
+  uri: 6,
+  arguments: 7,
+  meta: 8,
+  cursor: 9,
+  requestState: 10,
+  inputResponses: 11,
+  /** `params.progressToken` of notifications/progress. */
+  progressToken: 12,
+  /** `params.requestId` of notifications/cancelled. */
+  requestId: 13,
+  taskId: 14,
+  // params._meta.*
+  metaProgressToken: 15,
+  protocolVersion: 16,
+  clientInfo: 17,
+  clientCapabilities: 18,
+  logLevel: 19,
+  subscriptionId: 20,
+  // result.*
+  resultType: 21,
+  resultMeta: 22,
+  isError: 23,
+  // error.*
+  errorCode: 24,
+} as const;
+
+export type FieldId = (typeof Field)[keyof typeof Field];
+export const FIELD_COUNT = 25;
+
+export class Message {
+  readonly bytes: Buffer;
+  readonly kind: MessageKind;
+  /** Empty on responses. */
+  readonly method: string;
+  /** `spans[2f]` and `spans[2f+1]`: first byte and byte after the last of field f's value; -1 when absent. */
+  readonly spans: readonly number[];
+  /** True when some number would lose digits or form in `JSON.parse`; `json()` then keeps its source text. */
+  readonly exactNumbers: boolean;
+
+  constructor(bytes: Buffer, kind: MessageKind, method: string, spans: readonly number[], exactNumbers: boolean) {
+    this.bytes = bytes;
+    this.kind = kind;
+    this.method = method;
+    this.spans = spans;
+    this.exactNumbers = exactNumbers;
+  }
+
+  has(field: FieldId): boolean {
+    return this.spans[2 * field]! >= 0;
+  }
+
+  /** The JSON text of a field as it stands in the bytes, or undefined. */
+  raw(field: FieldId): string | undefined {
+    const start = this.spans[2 * field]!;
+    return start < 0 ? undefined : this.bytes.toString('utf8', start, this.spans[2 * field + 1]!);
+  }
+
+  /** A field whose value is a JSON string, decoded; undefined when absent or not a string. */
+  string(field: FieldId): string | undefined {
+    const start = this.spans[2 * field]!;
+    if (start < 0 || this.bytes[start] !== 0x22) return undefined;
+    const end = this.spans[2 * field + 1]!;
+    const text = this.bytes.toString('utf8', start + 1, end - 1);
+    return text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text;
+  }
+
+  /** A field parsed; numbers that JavaScript cannot hold keep their source text. Undefined when absent. */
+  json(field: FieldId): unknown {
+    const text = this.raw(field);
+    return text === undefined ? undefined : parseLossless(text, this.exactNumbers);
+  }
+
+  /** The whole message parsed, for the bridge and for locally answered methods. */
+  object(): Record<string, unknown> {
+    return parseLossless(this.bytes.toString('utf8'), this.exactNumbers) as Record<string, unknown>;
+  }
+}
