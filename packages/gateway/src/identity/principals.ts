@@ -1,0 +1,101 @@
+import type { Principal } from '../core/principal.ts';
+
+/** Anonymous address prefixes that get a principal of their own; the least recently used gives way. */
+const MAX_ANONYMOUS = 10_000;
+
+/**
+ * Mints the small integers that stand for principals in limits and sessions. One must never be given to somebody
+ * else, so they count up and are never reused. The composition root keeps one of these over reloads: a principal
+ * of the new configuration then has its old key, and what it used stays used.
+ */
+export class PrincipalKeys {
+  #next = 1;
+  readonly #byId = new Map<string, number>();
+
+  /** Key of a principal named by the configuration (so bounded by it): the same id always has the same key. */
+  of(id: string): number {
+    let key = this.#byId.get(id);
+    if (key === undefined) {
+      key = this.#next++;
+      this.#byId.set(id, key);
+    }
+    return key;
+  }
+
+  /** A key that nobody had; it is not remembered here. */
+  fresh(): number {
+    return this.#next++;
+  }
+}
+
+export type PrincipalInit = Omit<Principal, 'id' | 'key'>;
+
+/** The principal of a configured entry or of the local user: id is `entry/subject`. */
+export function configuredPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
+  const id = `${init.entry}/${init.subject}`;
+  return Object.freeze({ id, key: keys.of(id), ...init });
+}
+
+/** Role of those who bring no credential of their own. */
+const USER_ROLE = Object.freeze(['user']);
+
+/** The one anonymous principal of a loopback listener. */
+export function loopbackAnonymous(keys: PrincipalKeys, tier: string | undefined): Principal {
+  return Object.freeze({ ...anonymousInit('anonymous', tier), id: 'anonymous', key: keys.of('anonymous') });
+}
+
+/** Principal of the person at the machine, who speaks over stdio: no scopes apply to them. */
+export function localPrincipal(keys: PrincipalKeys, user: string): Principal {
+  return configuredPrincipal(keys, { ...anonymousInit(user, undefined), entry: 'local' });
+}
+
+function anonymousInit(subject: string, tier: string | undefined): PrincipalInit {
+  return {
+    entry: 'anonymous',
+    subject,
+    tenant: undefined,
+    tier,
+    roles: USER_ROLE,
+    scopes: undefined,
+    clientId: undefined,
+  };
+}
+
+/** Anonymous principals beyond loopback, one for each address prefix, bounded: random addresses cannot fill memory. */
+export class AnonymousTable {
+  readonly #keys: PrincipalKeys;
+  readonly #tier: string | undefined;
+  readonly #max: number;
+  readonly #byPrefix = new Map<string, Principal>();
+
+  constructor(keys: PrincipalKeys, tier: string | undefined, max = MAX_ANONYMOUS) {
+    this.#keys = keys;
+    this.#tier = tier;
+    this.#max = max;
+  }
+
+  get size(): number {
+    return this.#byPrefix.size;
+  }
+
+  /** The principal of a prefix; one that was pushed out comes back under a new key. */
+  get(prefix: string): Principal {
+    const known = this.#byPrefix.get(prefix);
+    if (known !== undefined) {
+      this.#byPrefix.delete(prefix);
+      this.#byPrefix.set(prefix, known);
+      return known;
+    }
+    if (this.#byPrefix.size >= this.#max) {
+      const oldest = this.#byPrefix.keys().next();
+      if (!oldest.done) this.#byPrefix.delete(oldest.value);
+    }
+    const made = Object.freeze({
+      ...anonymousInit(prefix, this.#tier),
+      id: `anonymous/${prefix}`,
+      key: this.#keys.fresh(),
+    });
+    this.#byPrefix.set(prefix, made);
+    return made;
+  }
+}
