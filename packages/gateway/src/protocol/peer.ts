@@ -39,6 +39,8 @@ export interface ReplyHandler {
   onNotification(message: Message): void;
   /** Server-to-client request (legacy servers). `answer` takes the client's response and must be called once. */
   onServerRequest(message: Message, answer: AnswerListener): void;
+  /** The server withdrew a request given before (the same Message object); its answer is not wanted any more. */
+  onServerRequestWithdrawn?(message: Message): void;
   /** The final `result` or `error` message; its id is the connection's, never the caller's. */
   onResponse(message: Message): void;
   onFailure(error: TollgateError): void;
@@ -60,6 +62,8 @@ export interface Connection {
   request(request: OutboundRequest, handler: ReplyHandler): void;
   /** Sends a notification (`params` is JSON text). Never throws; a dead connection drops it. */
   notify(method: string, params: string | undefined): void;
+  /** Legacy only: sends logging/setLevel and ignores the answer. */
+  setLogLevel?(level: string): void;
 }
 
 export type ListKind = 'tools' | 'prompts' | 'resources';
@@ -72,8 +76,17 @@ export type ServerEvent =
       readonly uri: string;
       readonly message: Message;
       readonly connection: Connection | undefined;
+      /** Whose connection it is, where it belongs to one session or principal. */
+      readonly scope?: Scope | undefined;
     }
-  | { readonly type: 'log'; readonly message: Message; readonly connection: Connection }
+  /** A log message, or any other notification that belongs to no request (`message.method` tells). */
+  | {
+      readonly type: 'log';
+      readonly message: Message;
+      readonly connection: Connection;
+      /** Whose connection it is; undefined on a connection that several callers share. */
+      readonly scope?: Scope | undefined;
+    }
   /** A server-to-client request outside any call; answer it or decline. */
   | {
       readonly type: 'request';
@@ -82,6 +95,8 @@ export type ServerEvent =
       readonly scope: Scope;
       readonly answer: AnswerListener;
     }
+  /** The server withdrew a `request` event (the same Message object), or its connection is gone. */
+  | { readonly type: 'request_withdrawn'; readonly message: Message; readonly connection: Connection }
   | { readonly type: 'state'; readonly state: ServerState };
 
 export type ServerState = 'idle' | 'starting' | 'ready' | 'failed' | 'login_required' | 'stopped';

@@ -8,7 +8,10 @@ export interface LinkListener {
    * undefined for a channel that all requests share (stdio, HTTP+SSE) and for the GET stream.
    */
   onMessage(bytes: Buffer, origin: string | undefined): void;
-  /** One request could not be sent or its stream broke for good; other requests go on. */
+  /**
+   * One request could not be sent or its stream broke for good; other requests go on. An empty `id` says that the
+   * link cannot tell which: it concerns the only request in flight, or nobody.
+   */
   onRequestFailed(id: string, error: TollgateError): void;
   /** The server closed the stream of this request to be polled; the link resumes by itself. */
   onPause(id: string, retryMs: number): void;
