@@ -1,0 +1,119 @@
+/** The command line. Each command is a file of its own, loaded when it is called. */
+import { Command, CommanderError } from 'commander';
+import { VERSION } from '../core/version.ts';
+import { Exit, report } from './output.ts';
+
+interface Options {
+  readonly [name: string]: string | boolean | undefined;
+}
+
+type Run = (positional: readonly (string | undefined)[], options: Options) => Promise<number | undefined>;
+
+/** Runs the command line; sets the exit code and leaves the process to end by itself. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const program = build();
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? Exit.ok : Exit.usage;
+    else process.exitCode = report(error);
+  }
+}
+
+function build(): Command {
+  const program = new Command('tollgate')
+    .description('One endpoint in front of all your MCP servers, with exact limits.')
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError('Run `tollgate --help` to see the commands.')
+    .addHelpText('after', EXAMPLES);
+
+  program
+    .command('serve', { isDefault: true })
+    .description('Start the gateway. Without CONFIG it looks for tollgate.yaml, then .mcp.json, in this folder; a file found that way is shown and must be approved once.')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json')
+    .option('--listen <address>', 'address and port in place of the configured one, for example 127.0.0.1:0')
+    .option('--stdio', 'speak MCP on standard input and output: attaches to the running gateway of this configuration, or starts it')
+    .option('--watch', 'apply changes of the configuration file as they are saved')
+    .option('--trust', 'approve a configuration that was found, without asking')
+    .option('--json', 'print the start-up report as one line of JSON')
+    .option('--detached', 'stop by itself five minutes after the last stdio client has left')
+    .action(run(async () => (await import('./serve.ts')).serve));
+  program
+    .command('validate')
+    .description('Check a configuration and print every mistake with file, line, key and fix. Starts nothing unless --probe is given.')
+    .argument('[config]')
+    .option('--probe', 'also start every server once and list what it offers')
+    .option('--json')
+    .action(run(async () => (await import('./validate.ts')).validate));
+  program
+    .command('explain')
+    .description('Say what applies to a caller and a tool, and where each value came from.')
+    .argument('[config]')
+    .option('--caller <id>', 'principal, for example ci/ci or anonymous')
+    .option('--tool <id>', 'canonical id, for example files/read_file')
+    .option('--json')
+    .action(run(async () => (await import('./explain.ts')).explain));
+  program
+    .command('status')
+    .description('Show the running gateway: endpoints, servers, what is wrong with them and how to fix it.')
+    .argument('[config]')
+    .option('--json')
+    .action(run(async () => (await import('./status.ts')).status));
+  program
+    .command('tail')
+    .description('Show calls as they finish, until interrupted.')
+    .argument('[config]')
+    .option('--refused', 'only calls that were refused')
+    .option('--json')
+    .action(run(async () => (await import('./tail.ts')).tail));
+  program
+    .command('connect')
+    .description('Add this gateway to the user configuration of an MCP client (claude, cursor, vscode, codex), keeping a copy to undo it.')
+    .argument('<client>')
+    .argument('[config]')
+    .option('--json')
+    .action(run(async () => (await import('./connect.ts')).connect));
+  program
+    .command('disconnect')
+    .description('Take back what `connect` changed.')
+    .argument('<client>')
+    .option('--json')
+    .action(run(async () => (await import('./connect.ts')).disconnect));
+  program
+    .command('login')
+    .description('Sign in at a server with `auth: oauth` in the browser; the tokens stay in a file that only you can read.')
+    .argument('<server>')
+    .argument('[config]')
+    .option('--no-browser', 'print the address in place of opening a browser')
+    .action(run(async () => (await import('./login.ts')).loginCommand));
+  program
+    .command('doctor')
+    .description('Check this machine, the configuration and the running gateway, and say what to do about each finding.')
+    .argument('[config]')
+    .option('--json')
+    .action(run(async () => (await import('./doctor.ts')).doctor));
+  program
+    .command('reload')
+    .description('Apply the configuration file to the running gateway; on a mistake the old one keeps serving.')
+    .argument('[config]')
+    .option('--json')
+    .action(run(async () => (await import('./reload.ts')).reload));
+  for (const command of program.commands) command.exitOverride();
+  return program;
+}
+
+function run(load: () => Promise<Run>): (...args: unknown[]) => Promise<void> {
+  return async (...args) => {
+    const command = args.at(-1) as Command;
+    const positional = args.slice(0, -2) as (string | undefined)[];
+    process.exitCode = (await (await load())(positional, command.opts<Options>())) ?? Exit.ok;
+  };
+}
+
+const EXAMPLES = `
+Examples:
+  tollgate                       front the servers of the .mcp.json in this folder
+  tollgate serve tollgate.yaml   serve a configuration
+  tollgate connect cursor        let Cursor use it
+  tollgate status                see what is running`;
