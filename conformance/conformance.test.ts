@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import { runClientScenarios } from './client-scenarios.ts';
+import { expectedFailures, judge } from './expectations.ts';
+import { listScenarios, runServerSuite, VERSIONS } from './suite.ts';
+import { startTarget, TARGETS, type TargetLetter } from './targets.ts';
+
+describe.each(Object.keys(TARGETS) as TargetLetter[])('the official suite through the gateway, target %s', (letter) => {
+  it.each(VERSIONS)('%s: no failure beyond the expected ones', async (version) => {
+    await using target = await startTarget(letter);
+    const result = await runServerSuite(target.url, version);
+    expect(result.scenarios.length, result.output).toBe((await listScenarios('server', version)).length);
+    const verdict = judge(result, expectedFailures(TARGETS[letter].name, version));
+    expect(verdict.unexpected, target.transcript()).toEqual([]);
+    expect(verdict.stale).toEqual([]);
+  });
+});
+
+describe('client scenarios without sign-in, through the gateway', () => {
+  it.each(VERSIONS)('%s', async (version) => {
+    const result = await runClientScenarios(version);
+    expect(result.scenarios.length).toBeGreaterThan(0);
+    const verdict = judge(result, expectedFailures('client', version));
+    expect(verdict.unexpected, result.output).toEqual([]);
+    expect(verdict.stale).toEqual([]);
+  });
+});
+
+describe('judge', () => {
+  const run = (...checks: string[]) => ({
+    passed: 0,
+    failures: checks.map((check) => ({ check, detail: '' })),
+    scenarios: [],
+    seconds: 0,
+    output: '',
+  });
+  const entry = (check: string) => ({ check, reason: 'r', clause: 'c' });
+
+  it('accepts a listed check, and a listed scenario with all its checks', () => {
+    const verdict = judge(run('a:x', 'b:y', 'b:z'), [entry('a:x'), entry('b')]);
+    expect(verdict).toEqual({ unexpected: [], stale: [], expected: 3 });
+  });
+  it('reports a failure that is not listed', () => {
+    expect(judge(run('a:x', 'a:y'), [entry('a:x')]).unexpected).toEqual(['a:y  ']);
+  });
+  it('reports an entry that no longer fails', () => {
+    expect(judge(run(), [entry('a:x'), entry('b')]).stale).toEqual(['a:x', 'b']);
+  });
+});

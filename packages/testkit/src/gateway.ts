@@ -1,0 +1,65 @@
+import { writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { type Child, startChild } from './child.ts';
+import { temporaryDirectory } from './temporary-directory.ts';
+
+/** The launcher that `npx tollgate` runs. */
+export const TOLLGATE_BIN: string = resolve(import.meta.dirname, '../../gateway/bin/tollgate.js');
+
+export interface GatewayOptions {
+  /** More arguments after `serve CONFIG --listen 127.0.0.1:0`. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Folder for the configuration and all state; default: a temporary one, deleted at the end. */
+  readonly folder?: string;
+  /** Milliseconds until the endpoint must be printed. Default 20 s. */
+  readonly readyTimeout?: number;
+}
+
+export interface RunningGateway extends AsyncDisposable {
+  readonly child: Child;
+  readonly port: number;
+  /** Folder of the configuration. */
+  readonly folder: string;
+  readonly configFile: string;
+  /** URL of a path, default the endpoint `/mcp`; `host` default 127.0.0.1. */
+  url(path?: string, host?: string): string;
+}
+
+/**
+ * Starts the real command line as a child process on a free loopback port and waits for its ready line. A
+ * configuration object is written as JSON, which is YAML too; a string is written as it is.
+ */
+export async function startGateway(config: object | string, options: GatewayOptions = {}): Promise<RunningGateway> {
+  const own = options.folder === undefined ? await temporaryDirectory('gateway') : undefined;
+  const folder = options.folder ?? own?.path ?? '';
+  const configFile = join(folder, 'tollgate.yaml');
+  await writeFile(configFile, typeof config === 'string' ? config : JSON.stringify(config, null, 2));
+  const child = await startChild(
+    process.execPath,
+    [TOLLGATE_BIN, 'serve', configFile, '--listen', '127.0.0.1:0', ...(options.args ?? [])],
+    { cwd: folder, ...(options.env === undefined ? {} : { env: options.env }) },
+  );
+  try {
+    const match = await child.waitFor(
+      /http:\/\/(?:127\.0\.0\.1|localhost):(\d+)\/mcp\b/,
+      options.readyTimeout ?? 20_000,
+    );
+    const port = Number(match[1]);
+    return {
+      child,
+      port,
+      folder,
+      configFile,
+      url: (path = '/mcp', host = '127.0.0.1') => `http://${host}:${port}${path}`,
+      [Symbol.asyncDispose]: async () => {
+        await child[Symbol.asyncDispose]();
+        await own?.[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await child[Symbol.asyncDispose]();
+    await own?.[Symbol.asyncDispose]();
+    throw error;
+  }
+}
