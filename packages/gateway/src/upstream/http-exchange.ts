@@ -1,0 +1,282 @@
+/**
+ * One HTTP exchange with a server: collects a body within its cap or reads an event stream, and turns everything
+ * that can go wrong into one TollgateError. Subclasses say what the bytes mean.
+ */
+import type { Dispatcher } from 'undici';
+import { TollgateError } from '../core/errors.ts';
+import { type SseEvent, SseParser } from '../protocol/sse.ts';
+import type { HttpClient, HttpHandler, Lane } from './http-client.ts';
+import { disconnected, httpFailure, protocolFailure, type ResponseHeaders, tooLarge } from './http-failure.ts';
+
+const EMPTY = Buffer.alloc(0);
+/** After the answer a stream may still end politely, so that its connection is kept; then it is cut. */
+const LINGER_MS = 1_000;
+const LINGER_BYTES = 65_536;
+
+/** Thrown to undici when a request was given up before it was written: nothing is sent, the connection stays. */
+const GIVEN_UP = new Error('given up before it was sent');
+const DONE = new Error('done');
+
+/** Media type without parameters, lower case; empty when absent or sent twice. */
+export function mediaType(value: string | string[] | undefined): string {
+  if (typeof value !== 'string') return '';
+  const end = value.indexOf(';');
+  return (end < 0 ? value : value.slice(0, end)).trim().toLowerCase();
+}
+
+export function isEventStream(headers: ResponseHeaders): boolean {
+  const type = headers['content-type'];
+  return type === 'text/event-stream' || mediaType(type) === 'text/event-stream';
+}
+
+export function isJson(headers: ResponseHeaders): boolean {
+  const type = headers['content-type'];
+  return type === 'application/json' || mediaType(type) === 'application/json';
+}
+
+/** An event that carries a message; priming and foreign event types do not. */
+export function isMessageEvent(event: SseEvent): boolean {
+  return (event.event === undefined || event.event === 'message') && event.data.length > 0;
+}
+
+export abstract class HttpExchange implements HttpHandler {
+  waiting = false;
+  protected readonly http: HttpClient;
+  /** The request was handed to the socket: from here on it may run. */
+  protected sent = false;
+  /** Status of the answer; 0 before it began. */
+  status = 0;
+  headers: ResponseHeaders = {};
+  #request: Dispatcher.DispatchOptions | undefined;
+  #lane: Lane = 'call';
+  #credential: string | undefined;
+  #retried = false;
+  /** The attempt that was refused is being cut; what it still says is not heard. */
+  #restarting = false;
+  #controller: Dispatcher.DispatchController | undefined;
+  #over = false;
+  #complete = false;
+  #body: Buffer = EMPTY;
+  #length = 0;
+  #events: SseParser | undefined;
+  #linger: NodeJS.Timeout | undefined;
+  #lingered = 0;
+
+  constructor(http: HttpClient) {
+    this.http = http;
+  }
+
+  /** Nothing more will be delivered. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** The whole body of an answer that is not an event stream. Calls `finish`, or `fail`. */
+  protected abstract onBody(body: Buffer): void;
+  /** One event of a 2xx event stream. `finish` ends the exchange when it was the last one of interest. */
+  protected abstract onEvent(event: SseEvent): void;
+  /** The event stream ended before `finish`. */
+  protected abstract onStreamEnd(): void;
+  /** The exchange failed; called at most once and never after `finish`. */
+  protected abstract onFailure(error: TollgateError): void;
+  /** The exchange is over, in whatever way; called once, first. */
+  protected onLeave(): void {}
+  /** Status and headers came. Returning an error refuses the answer. */
+  protected onHead(): TollgateError | undefined {
+    return undefined;
+  }
+
+  /** Sends the request, with a token where the server uses sign-in; a 401 is answered once with a fresh token. */
+  protected launch(request: Dispatcher.DispatchOptions, lane: Lane): void {
+    if (this.#over) return;
+    const { tokens } = this.http;
+    if (tokens === undefined) {
+      this.http.dispatch(this, request, lane);
+      return;
+    }
+    this.#request = request;
+    this.#lane = lane;
+    const token = tokens.current();
+    if (token === undefined) this.#renew();
+    else this.#dispatch(request, token);
+  }
+
+  /** Ends the exchange with success. What still comes is dropped, for a bounded time. */
+  finish(): void {
+    if (this.#over) return;
+    this.#leave();
+    if (!this.#complete && this.#controller !== undefined) {
+      this.#linger = setTimeout(() => this.#cut(), LINGER_MS);
+      this.#linger.unref();
+    }
+  }
+
+  /** Ends the exchange with an error and cuts the connection if the answer is not complete. */
+  fail(error: TollgateError): void {
+    if (this.#over) return;
+    this.#leave();
+    this.#cut();
+    try {
+      this.onFailure(error);
+    } catch (cause) {
+      this.#broke(cause);
+    }
+  }
+
+  /** Ends the exchange without telling the subclass. */
+  abort(): void {
+    if (this.#over) return;
+    this.#leave();
+    this.#cut();
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.#over) throw GIVEN_UP;
+    this.#controller = controller;
+    this.sent = true;
+    this.#leaveQueue();
+  }
+
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
+    if (this.#over || status < 200) return;
+    if (status === 401 && this.#credential !== undefined && !this.#retried) {
+      // A 401 ran nothing, so the same request may go again.
+      this.#retried = true;
+      this.#restarting = true;
+      this.#cut();
+      this.#restarting = false;
+      this.sent = false;
+      this.#renew();
+      return;
+    }
+    this.status = status;
+    this.headers = headers;
+    const encoding = headers['content-encoding'];
+    if (encoding !== undefined && encoding !== 'identity') {
+      // Never asked for; and a compressed body could not be capped before it is unpacked.
+      this.fail(protocolFailure(this.http.name, 'the answer is compressed, which was not asked for'));
+      return;
+    }
+    const refusal = this.onHead();
+    if (refusal !== undefined) {
+      this.fail(refusal);
+      return;
+    }
+    if (this.#over) return;
+    const max = this.http.options.maxResponse;
+    if (status < 300 && isEventStream(headers)) {
+      this.#events = new SseParser(max, (event) => {
+        if (!this.#over) this.onEvent(event);
+      });
+      return;
+    }
+    const announced = headers['content-length'];
+    if (typeof announced === 'string' && Number(announced) > max) this.fail(tooLarge(this.http.name, max));
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#over) {
+      this.#lingered += chunk.length;
+      if (this.#lingered > LINGER_BYTES) this.#cut();
+      return;
+    }
+    if (this.#events === undefined) this.#collect(chunk);
+    else {
+      try {
+        this.#events.push(chunk);
+      } catch (cause) {
+        this.#broke(cause);
+      }
+    }
+  }
+
+  onResponseEnd(): void {
+    this.#complete = true;
+    clearTimeout(this.#linger);
+    if (this.#over) return;
+    try {
+      if (this.#events !== undefined) this.onStreamEnd();
+      else this.onBody(this.#length === this.#body.length ? this.#body : this.#body.subarray(0, this.#length));
+    } catch (cause) {
+      this.#broke(cause);
+    }
+    // Whatever happened above, the exchange is over now.
+    if (!this.#over) this.fail(disconnected(this.http.name, 'the answer ended early'));
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    if (this.#restarting) return;
+    this.#complete = true;
+    clearTimeout(this.#linger);
+    if (this.#over) return;
+    this.fail(httpFailure(this.http.name, this.http.options.timeout, this.sent, error));
+  }
+
+  #dispatch(request: Dispatcher.DispatchOptions, token: string): void {
+    this.#credential = token;
+    const headers = [...(request.headers as string[]), 'authorization', `Bearer ${token}`];
+    this.http.dispatch(this, { ...request, headers }, this.#lane);
+  }
+
+  #renew(): void {
+    this.http.tokens?.renew(this.#credential).then(
+      (token) => {
+        if (!this.#over) this.#dispatch(this.#request as Dispatcher.DispatchOptions, token);
+      },
+      (cause: unknown) => this.fail(TollgateError.from(cause)),
+    );
+  }
+
+  /** One chunk stays what it is; more are copied together, so that many small ones cost no more than their bytes. */
+  #collect(chunk: Buffer): void {
+    const length = this.#length + chunk.length;
+    const max = this.http.options.maxResponse;
+    if (length > max) {
+      this.fail(tooLarge(this.http.name, max));
+      return;
+    }
+    if (this.#length === 0) this.#body = chunk;
+    else {
+      if (length > this.#body.length) this.#grow(length);
+      chunk.copy(this.#body, this.#length);
+    }
+    this.#length = length;
+  }
+
+  #grow(length: number): void {
+    const announced = this.headers['content-length'];
+    const room = typeof announced === 'string' ? Number(announced) : length * 2;
+    const body = Buffer.allocUnsafe(Math.max(length, Math.min(room, this.http.options.maxResponse)));
+    this.#body.copy(body, 0, 0, this.#length);
+    this.#body = body;
+  }
+
+  #leave(): void {
+    this.#over = true;
+    this.#body = EMPTY;
+    this.#leaveQueue();
+    this.onLeave();
+  }
+
+  #leaveQueue(): void {
+    if (!this.waiting) return;
+    this.waiting = false;
+    this.http.left();
+  }
+
+  #cut(): void {
+    clearTimeout(this.#linger);
+    if (!this.#complete) this.#controller?.abort(DONE);
+  }
+
+  /** A handler that throws must fail its own exchange only: an exception in undici's callbacks can end the process. */
+  #broke(cause: unknown): void {
+    const { name, log, options } = this.http;
+    if (!TollgateError.is(cause)) log.error({ server: name, err: cause }, 'unexpected failure while reading an answer');
+    else if (cause.code === 'server_response_too_large') {
+      this.fail(tooLarge(name, options.maxResponse));
+      return;
+    }
+    this.fail(TollgateError.from(cause));
+  }
+}
