@@ -1,0 +1,324 @@
+/**
+ * What exists behind one endpoint: the merged tools, prompts, resources and templates of its servers. Lists wait for
+ * a server only so long; lookups never wait. A name that is not here is never forwarded.
+ */
+
+import type { Clock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import { compileCanonicalGlob } from '../core/glob.ts';
+import { randomId } from '../core/ids.ts';
+import type { Log } from '../core/log.ts';
+import type { ListKind, Server } from '../protocol/peer.ts';
+import type { Era } from '../protocol/versions.ts';
+import { mergeCapabilities, mergeInstructions } from './capabilities.ts';
+import { KINDS, type Kind, LISTS } from './items.ts';
+import type { Listing, Listings } from './listing.ts';
+import { type Entry, type Rules, sameAdvertised } from './merge.ts';
+import { type Conflict, NameBook } from './naming.ts';
+import type { CatalogOptions } from './options.ts';
+import { decodeCursor, makePage, PAGE_SIZE, type Page, resultText, type Shortfall } from './page.ts';
+import { EMPTY_SNAPSHOT, type Memory, newMemory, type Snapshot, takeSnapshot } from './snapshot.ts';
+import { type CatalogView, viewServer } from './view.ts';
+
+export interface CatalogDeps {
+  /** Shared by all endpoints, so that a server is read once. */
+  readonly listings: Listings;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** For `_meta["io.modelcontextprotocol/serverInfo"]` of modern lists; undefined: none. */
+  readonly serverInfo?: Readonly<Record<string, unknown>>;
+  /** False: the entry exists but is not listed, as no route takes it. Default: all are. */
+  readonly advertise?: (entry: Entry) => boolean;
+  /** The catalog that this one replaces on a reload: names already given are kept. */
+  readonly previous?: Catalog;
+  /** Entries of one page. Default 1000. */
+  readonly pageSize?: number;
+}
+
+export interface ListResult {
+  /** JSON text of the whole `result` object in the era asked for. */
+  readonly body: string;
+  readonly count: number;
+  readonly nextCursor: string | undefined;
+  readonly ttlMs: number;
+  readonly cacheScope: 'public' | 'private';
+  /** Servers that are missing or cut; also in the body under `_meta["tollgate/partial"]`. */
+  readonly partial: readonly Shortfall[];
+}
+
+/** What a completion refers to, as it stands in `params.ref`. */
+export interface CompletionRef {
+  readonly type?: unknown;
+  readonly name?: unknown;
+  readonly uri?: unknown;
+}
+
+const MAX_CONFLICTS = 1000;
+
+export function createCatalog(
+  options: CatalogOptions,
+  servers: ReadonlyMap<string, Server>,
+  deps: CatalogDeps,
+): Catalog {
+  return new Catalog(options, servers, deps);
+}
+
+export class Catalog {
+  readonly #options: CatalogOptions;
+  readonly #deps: CatalogDeps;
+  readonly #rules: Rules;
+  readonly #memory: Memory;
+  readonly #listeners = new Set<(kind: ListKind) => void>();
+  readonly #conflicts = new Map<string, Conflict>();
+  #listings: readonly Listing[] = [];
+  #unlisten: (() => void)[] = [];
+  #snapshot: Snapshot = EMPTY_SNAPSHOT;
+  /** First pages without a caller's filter, made when asked for. */
+  #pages = new Map<string, Page>();
+  #epoch = randomId(8);
+  #settled: Promise<void>;
+  #ready = false;
+  #closed = false;
+  #dirty = false;
+
+  constructor(options: CatalogOptions, servers: ReadonlyMap<string, Server>, deps: CatalogDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#rules = {
+      allow: options.allow?.map(compileCanonicalGlob),
+      deny: options.deny.map(compileCanonicalGlob),
+      advertise: deps.advertise ?? (() => true),
+    };
+    const old = deps.previous === undefined ? undefined : deps.previous.#memory.books;
+    this.#memory = newMemory({
+      tools: new NameBook(options.naming, options.names, old?.tools),
+      prompts: new NameBook(options.naming, new Map(), old?.prompts),
+    });
+    this.#settled = this.#follow(options.servers, servers);
+  }
+
+  /** False until every server was tried once or had `listTimeout`; until then lookups find nothing. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /** Resolves when `ready`, at the latest after `listTimeout`. Never rejects. */
+  settled(): Promise<void> {
+    return this.#settled;
+  }
+
+  /** A tool by its advertised name. */
+  tool(name: string): Entry | undefined {
+    return this.#snapshot.merged.tools.byName.get(name);
+  }
+
+  /** A prompt by its advertised name. */
+  prompt(name: string): Entry | undefined {
+    return this.#snapshot.merged.prompts.byName.get(name);
+  }
+
+  /** The owner of a URI: listed, referred to by a tool, or fitting a template (the most specific one). */
+  resource(uri: string): Entry | undefined {
+    return this.#snapshot.resource(uri);
+  }
+
+  /** What `completion/complete` refers to: a prompt by advertised name, a template or resource by URI. */
+  completion(ref: CompletionRef): Entry | undefined {
+    if (ref.type === 'ref/prompt' && typeof ref.name === 'string') return this.prompt(ref.name);
+    if (ref.type !== 'ref/resource' || typeof ref.uri !== 'string') return undefined;
+    return this.#snapshot.merged.templates.byName.get(ref.uri) ?? this.resource(ref.uri);
+  }
+
+  /**
+   * One page of a list. `visible` leaves out what this caller may not see. Waits at most `listTimeout` for servers.
+   * Rejects with `invalid_params` for a bad cursor, and with `server_unavailable` when a server is missing and the
+   * endpoint says `onUnavailable: fail`.
+   */
+  async list(
+    kind: Kind,
+    cursor: string | undefined,
+    era: Era,
+    visible?: (entry: Entry) => boolean,
+  ): Promise<ListResult> {
+    const after = cursor === undefined ? undefined : decodeCursor(this.#epoch, kind, cursor);
+    if (!this.#ready) await this.#settled;
+    if (after === undefined) {
+      const waits: Promise<void>[] = [];
+      for (const listing of this.#listings) {
+        const wait = listing.ensure(kind, this.#options.listTimeout);
+        if (wait !== undefined) waits.push(wait);
+      }
+      if (waits.length > 0) await Promise.all(waits);
+    }
+    this.#rebuild(false);
+    const partial = this.#shortfalls(kind);
+    if (partial.length > 0 && this.#options.onUnavailable === 'fail') {
+      const missing = partial.map(({ server, reason }) => `${server} (${reason})`).join(', ');
+      throw new TollgateError('server_unavailable', `${LISTS[kind].method} is incomplete, missing: ${missing}`, {
+        data: { partial },
+      });
+    }
+    const page = this.#page(kind, era, after, visible);
+    const { ttlMs, cacheScope } = this.#hints(kind, partial.length > 0, visible !== undefined);
+    return {
+      body: resultText(kind, era, page, { ttlMs, cacheScope, partial, serverInfo: this.#deps.serverInfo }),
+      count: page.count,
+      nextCursor: page.next,
+      ttlMs,
+      cacheScope,
+      partial,
+    };
+  }
+
+  /** For `initialize` (legacy) and `server/discover` (modern). Wait for `settled` first. */
+  capabilities(era: Era): Record<string, unknown> {
+    return mergeCapabilities(this.#listings, era);
+  }
+
+  instructions(): string | undefined {
+    return mergeInstructions(this.#listings);
+  }
+
+  /** Called when what clients are shown of a list has really changed, not on the first reading. */
+  onChange(listener: (kind: ListKind) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Reads the lists of one server, or of all, again now. Resolves when done; never rejects. */
+  async refresh(server?: string): Promise<void> {
+    const chosen = this.#listings.filter((listing) => server === undefined || listing.server.name === server);
+    await Promise.all(chosen.map((listing) => listing.refresh()));
+    this.#rebuild(false);
+  }
+
+  /** Adds and removes servers at run time. Names given are kept, also for servers that come back. */
+  setServers(order: readonly string[], servers: ReadonlyMap<string, Server>): Promise<void> {
+    const before = this.#listings.map((listing) => listing.server.name);
+    if (!before.every((name, i) => order[i] === name)) this.#epoch = randomId(8);
+    this.#settled = this.#follow(order, servers);
+    return this.#settled;
+  }
+
+  /** Names that two entries wanted, for `validate`, start-up print and log; at most 1000. */
+  get conflicts(): readonly Conflict[] {
+    return [...this.#conflicts.values()];
+  }
+
+  view(): CatalogView {
+    const servers = this.#listings.map((listing) => viewServer(listing, this.#snapshot.merged));
+    return {
+      servers,
+      tools: servers.reduce((sum, one) => sum + one.tools, 0),
+      tokens: servers.reduce((sum, one) => sum + one.tokens, 0),
+    };
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const unlisten of this.#unlisten) unlisten();
+    for (const listing of this.#listings) this.#deps.listings.release(listing.server);
+    this.#listeners.clear();
+  }
+
+  async #follow(order: readonly string[], servers: ReadonlyMap<string, Server>): Promise<void> {
+    const old = this.#listings;
+    for (const unlisten of this.#unlisten) unlisten();
+    const found = order.map((name) => servers.get(name)).filter((server) => server !== undefined);
+    this.#listings = found.map((server) => this.#deps.listings.acquire(server));
+    for (const listing of old) this.#deps.listings.release(listing.server);
+    this.#unlisten = this.#listings.map((listing) => listing.onChange(() => this.#schedule()));
+    const waiting = this.#listings.filter((listing) => !listing.attempted).map((listing) => listing.firstAttempt);
+    if (waiting.length > 0) {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, this.#options.listTimeout);
+      });
+      await Promise.race([Promise.all(waiting), late]);
+      clearTimeout(timer);
+    }
+    const first = !this.#ready;
+    this.#ready = true;
+    this.#dirty = true;
+    this.#rebuild(first);
+  }
+
+  /** Changes of several servers in one turn make one merge and one announcement. */
+  #schedule(): void {
+    if (!this.#ready || this.#dirty || this.#closed) return;
+    this.#dirty = true;
+    setImmediate(() => this.#rebuild(false));
+  }
+
+  #rebuild(silent: boolean): void {
+    if (this.#closed || !this.#dirty) return;
+    this.#dirty = false;
+    const before = this.#snapshot.merged;
+    this.#snapshot = takeSnapshot(this.#listings, this.#snapshot, this.#memory, this.#rules);
+    this.#report(this.#snapshot.conflicts);
+    this.#pages = new Map();
+    if (silent) return;
+    const changed = new Set<ListKind>();
+    for (const kind of KINDS) {
+      if (!sameAdvertised(before[kind], this.#snapshot.merged[kind]))
+        changed.add(kind === 'templates' ? 'resources' : kind);
+    }
+    for (const kind of changed) for (const listener of [...this.#listeners]) listener(kind);
+  }
+
+  #shortfalls(kind: Kind): Shortfall[] {
+    const partial: Shortfall[] = [];
+    for (const listing of this.#listings) {
+      const reason = listing.shortfall(kind);
+      if (reason !== undefined) partial.push({ server: listing.server.name, reason });
+    }
+    return partial;
+  }
+
+  #page(
+    kind: Kind,
+    era: Era,
+    after: Parameters<typeof makePage>[3],
+    visible: ((entry: Entry) => boolean) | undefined,
+  ): Page {
+    const size = this.#deps.pageSize ?? PAGE_SIZE;
+    if (after !== undefined || visible !== undefined) {
+      return makePage(this.#snapshot.merged[kind], era, this.#epoch, after, size, visible);
+    }
+    const key = `${kind} ${era}`;
+    let page = this.#pages.get(key);
+    if (page === undefined) {
+      page = makePage(this.#snapshot.merged[kind], era, this.#epoch, undefined, size, undefined);
+      this.#pages.set(key, page);
+    }
+    return page;
+  }
+
+  /** Least remaining lifetime of the parts. A list that is not whole, or depends on the caller, is shared with nobody. */
+  #hints(kind: Kind, isPartial: boolean, filtered: boolean): { ttlMs: number; cacheScope: 'public' | 'private' } {
+    const now = this.#deps.clock.monotonic();
+    let ttlMs = Number.POSITIVE_INFINITY;
+    let open = !isPartial && !filtered;
+    for (const listing of this.#listings) {
+      if (!listing.offers(kind)) continue;
+      ttlMs = Math.min(ttlMs, listing.freshFor(kind, now));
+      if (listing.list(kind)?.scope !== 'public') open = false;
+    }
+    const none = !Number.isFinite(ttlMs);
+    return { ttlMs: isPartial || none ? 0 : ttlMs, cacheScope: open && !none ? 'public' : 'private' };
+  }
+
+  #report(conflicts: readonly Conflict[]): void {
+    for (const conflict of conflicts) {
+      const { name, owner, newcomer, renamed, reason } = conflict;
+      const known = this.#conflicts.get(newcomer);
+      if (known?.name === name && known.renamed === renamed) continue;
+      if (known === undefined && this.#conflicts.size >= MAX_CONFLICTS) continue;
+      this.#conflicts.set(newcomer, conflict);
+      const fields = { endpoint: this.#options.endpoint, name, owner, newcomer, renamed };
+      const why = reason === 'reserved' ? 'the prefix tollgate_ is reserved' : `${owner} has the name "${name}"`;
+      if (renamed !== undefined) this.#deps.log.info(fields, `${newcomer} is advertised as ${renamed}: ${why}`);
+      else this.#deps.log.warn(fields, `${newcomer} is left out of ${this.#options.endpoint}: ${why}`);
+    }
+  }
+}

@@ -1,0 +1,193 @@
+/** The merged view of one kind: which entries an endpoint has, under which names, in which order. */
+import type { Glob } from '../core/glob.ts';
+import type { ParamHeaders } from '../protocol/headers.ts';
+import type { Era } from '../protocol/versions.ts';
+import { type Item, itemText, type Kind } from './items.ts';
+import type { Conflict, NameBook } from './naming.ts';
+
+/** One entry of an endpoint's catalog. The object stays the same while nothing about it changes. */
+export interface Entry {
+  readonly kind: Kind;
+  readonly server: string;
+  /** As clients know it: advertised name, URI, or URI template. */
+  readonly name: string;
+  /** The server's own name of it. */
+  readonly upstreamName: string;
+  /** `upstreamName` as JSON text, to put in place of the advertised name; undefined when they are equal. */
+  readonly target: string | undefined;
+  /** `server/upstreamName`: what rules match. */
+  readonly canonicalId: string;
+  /** Compiled `x-mcp-header` annotations of a tool. */
+  readonly paramHeaders: ParamHeaders | undefined;
+  /** False: exists, but is not advertised, as no route takes it. */
+  readonly advertised: boolean;
+  readonly item: Item;
+  /** Place in the list: rank of the server, then order of first appearance. */
+  readonly rank: number;
+  readonly seq: number;
+}
+
+/** A server's contribution to a merge. */
+export interface Part {
+  readonly server: string;
+  readonly rank: number;
+  readonly items: readonly Item[];
+}
+
+export interface Merged {
+  readonly entries: readonly Entry[];
+  readonly byName: ReadonlyMap<string, Entry>;
+}
+
+export const EMPTY_MERGE: Merged = { entries: [], byName: new Map() };
+
+export interface Rules {
+  readonly allow: readonly Glob[] | undefined;
+  readonly deny: readonly Glob[];
+  readonly advertise: (entry: Entry) => boolean;
+}
+
+/** Order of first appearance within each server, kept while the catalog lives so that cursors stay good. */
+export class Sequence {
+  readonly #of = new Map<string, number>();
+  #next = 1;
+
+  of(canonicalId: string): number {
+    let seq = this.#of.get(canonicalId);
+    if (seq === undefined) {
+      seq = this.#next++;
+      this.#of.set(canonicalId, seq);
+    }
+    return seq;
+  }
+
+  /** Forgets all but the ids given, once there are far more than that. */
+  trim(present: readonly Entry[]): void {
+    if (this.#of.size < 2 * present.length + 10_000) return;
+    const kept = new Set(present.map((entry) => entry.canonicalId));
+    for (const id of this.#of.keys()) if (!kept.has(id)) this.#of.delete(id);
+  }
+}
+
+/** Merges tools or prompts: by name, as the book assigns it. */
+export function mergeNamed(
+  kind: 'tools' | 'prompts',
+  parts: readonly Part[],
+  before: Merged,
+  book: NameBook,
+  sequence: Sequence,
+  rules: Rules,
+): Merged & { readonly conflicts: readonly Conflict[] } {
+  const claims: { server: string; rank: number; name: string; canonicalId: string; item: Item }[] = [];
+  for (const { server, rank, items } of parts) {
+    for (const item of items) {
+      const canonicalId = `${server}/${item.name}`;
+      if (kind === 'tools' && !isAllowed(canonicalId, rules)) continue;
+      claims.push({ server, rank, name: item.name, canonicalId, item });
+    }
+  }
+  const { names, conflicts } = book.assign(claims);
+  const known = byCanonicalId(before);
+  const entries: Entry[] = [];
+  claims.forEach((claim, i) => {
+    const name = names[i];
+    if (name !== undefined) entries.push(toEntry(kind, name, claim, known, sequence, rules));
+  });
+  return { ...finish(entries, sequence), conflicts };
+}
+
+/** Merges resources or templates: by URI, which is never renamed; the first server in order owns it. */
+export function mergeByUri(
+  kind: 'resources' | 'templates',
+  parts: readonly Part[],
+  before: Merged,
+  sequence: Sequence,
+  rules: Rules,
+): Merged & { readonly conflicts: readonly Conflict[] } {
+  const known = byCanonicalId(before);
+  const owners = new Map<string, Entry>();
+  const conflicts: Conflict[] = [];
+  for (const { server, rank, items } of parts) {
+    for (const item of items) {
+      const canonicalId = `${server}/${item.name}`;
+      const owner = owners.get(item.name);
+      if (owner !== undefined) {
+        conflicts.push({
+          name: item.name,
+          owner: owner.canonicalId,
+          newcomer: canonicalId,
+          renamed: undefined,
+          reason: 'collision',
+        });
+        continue;
+      }
+      owners.set(item.name, toEntry(kind, item.name, { server, rank, canonicalId, item }, known, sequence, rules));
+    }
+  }
+  return { ...finish([...owners.values()], sequence), conflicts };
+}
+
+/** True when a client that reads both lists sees no difference. */
+export function sameAdvertised(a: Merged, b: Merged): boolean {
+  if (a.entries.length !== b.entries.length) return false;
+  return a.entries.every((entry, i) => {
+    const other = b.entries[i]!;
+    return (
+      entry === other ||
+      (entry.name === other.name && entry.item === other.item && entry.advertised === other.advertised)
+    );
+  });
+}
+
+export function entryText(entry: Entry, era: Era): string {
+  return itemText(entry.kind, entry.item, entry.name, era);
+}
+
+function toEntry(
+  kind: Kind,
+  name: string,
+  claim: { readonly server: string; readonly rank: number; readonly canonicalId: string; readonly item: Item },
+  known: ReadonlyMap<string, Entry>,
+  sequence: Sequence,
+  rules: Rules,
+): Entry {
+  const { server, rank, canonicalId, item } = claim;
+  const draft: Entry = {
+    kind,
+    server,
+    name,
+    upstreamName: item.name,
+    target: name === item.name ? undefined : JSON.stringify(item.name),
+    canonicalId,
+    paramHeaders: item.paramHeaders,
+    advertised: true,
+    item,
+    rank,
+    seq: sequence.of(canonicalId),
+  };
+  const entry = rules.advertise(draft) ? draft : { ...draft, advertised: false };
+  const old = known.get(canonicalId);
+  const same =
+    old !== undefined &&
+    old.name === name &&
+    old.item === item &&
+    old.rank === rank &&
+    old.seq === entry.seq &&
+    old.advertised === entry.advertised;
+  return same ? old : entry;
+}
+
+function finish(entries: Entry[], sequence: Sequence): Merged {
+  entries.sort((a, b) => a.rank - b.rank || a.seq - b.seq);
+  sequence.trim(entries);
+  return { entries, byName: new Map(entries.map((entry) => [entry.name, entry])) };
+}
+
+function byCanonicalId(merged: Merged): Map<string, Entry> {
+  return new Map(merged.entries.map((entry) => [entry.canonicalId, entry]));
+}
+
+function isAllowed(canonicalId: string, rules: Rules): boolean {
+  const hit = (glob: Glob): boolean => glob.matches(canonicalId);
+  return (rules.allow === undefined || rules.allow.some(hit)) && !rules.deny.some(hit);
+}
