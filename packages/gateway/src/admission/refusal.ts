@@ -1,0 +1,190 @@
+/**
+ * The one place that knows how a refusal looks on the wire: limits, servers, deadlines, access, and the errors of
+ * the protocol. Why these forms: real SDK clients lose the error or end the session on HTTP 429, 402 and 503 in both
+ * eras, and hosts show a model only the message. See `docs/refusals.md`.
+ */
+import { ERROR_SHAPES, TollgateError } from '../core/errors.ts';
+import { newDecisionId } from '../core/ids.ts';
+import type { Call } from '../protocol/call.ts';
+import { errorBytes, resultBytes } from '../protocol/json/splice.ts';
+import { Field } from '../protocol/message.ts';
+import type { Era } from '../protocol/versions.ts';
+import type { Decision, ViolatedLimit } from './decision.ts';
+import type { RefusalStyle } from './options.ts';
+import { hasRecord } from './reasons.ts';
+import { decisionText, errorText, tellsName, tellsNumbers } from './refusal-text.ts';
+
+/** A refusal ready to send. `status` and `headers` mean nothing on stdio. */
+export interface WireRefusal {
+  readonly status: number;
+  readonly headers: [string, string][];
+  /** A complete JSON-RPC response. */
+  readonly body: Buffer;
+}
+
+export interface RefusalContext {
+  readonly era: Era;
+  /** Empty when none could be read. */
+  readonly method: string;
+  /** JSON text of the request's id, echoed as it came; undefined: none was read, or a notification. */
+  readonly id: string | undefined;
+  readonly style: RefusalStyle;
+  /** Id under which the log has it; made when absent. */
+  readonly decisionId?: string | undefined;
+}
+
+/** Refuses a call. Sets `call.decisionId` when the answer shows one and none is set. */
+export function refuseCall(cause: Decision | TollgateError, call: Call, style: RefusalStyle): WireRefusal {
+  if (TollgateError.is(cause) && hasRecord(cause.code)) call.decisionId ??= newDecisionId();
+  const { era, message, decisionId } = call;
+  const id = message.kind === 'request' ? message.raw(Field.id) : undefined;
+  return refuse(cause, { era, method: message.method, id, style, decisionId });
+}
+
+/** The wire form of a limit's decision or of any error, for a request whose envelope was read or not. */
+export function refuse(cause: Decision | TollgateError, context: RefusalContext): WireRefusal {
+  return TollgateError.is(cause) ? refuseError(cause, context) : refuseDecision(cause, context);
+}
+
+function refuseDecision(decision: Decision, context: RefusalContext): WireRefusal {
+  const text = decisionText(decision);
+  const record = decisionRecord(decision);
+  const headers = limitHeaders(decision);
+  if (context.style === 'http') return { status: 429, headers, body: errorBytes(context.id, 429, text, record) };
+  const toolCallId = legacyToolCallId(context);
+  if (toolCallId !== undefined) return { status: 200, headers, body: toolError(toolCallId, text, record) };
+  const code = context.style === 'legacy-codes' ? LEGACY_CODES.limit : 429;
+  return { status: context.id === undefined ? 429 : 200, headers, body: errorBytes(context.id, code, text, record) };
+}
+
+function refuseError(error: TollgateError, context: RefusalContext): WireRefusal {
+  const headers: [string, string][] = [];
+  if (error.retryAfterSeconds !== undefined) {
+    headers.push(['retry-after', String(Math.max(0, Math.ceil(error.retryAfterSeconds)))]);
+  }
+  const status = errorStatus(error, context);
+  const code = context.style === 'legacy-codes' ? (legacyCode(error) ?? error.rpc) : error.rpc;
+  // A relayed code of a server is that server's word: message and data stay as they are.
+  if (isRelayed(error) || !hasRecord(error.code)) {
+    return { status, headers, body: errorBytes(context.id, code, error.message, error.data) };
+  }
+  const decisionId = context.decisionId ?? newDecisionId();
+  const text = errorText(error, decisionId);
+  const record = errorRecord(error, decisionId);
+  const toolCallId = error.code === 'internal' || REAL_STATUS.has(error.code) ? undefined : legacyToolCallId(context);
+  if (toolCallId !== undefined) return { status, headers, body: toolError(toolCallId, text, record) };
+  return { status, headers, body: errorBytes(context.id, code, text, record) };
+}
+
+/** Challenges that an OAuth client can only see as a status. */
+const REAL_STATUS: ReadonlySet<string> = new Set(['unauthorized', 'insufficient_scope']);
+
+function errorStatus(error: TollgateError, { era, id }: RefusalContext): number {
+  const shape = ERROR_SHAPES[error.code];
+  if (error.http !== shape.http || REAL_STATUS.has(error.code)) return error.http;
+  // Nobody matches an answer to a missing id: only the status tells.
+  if (id === undefined) return error.http >= 400 ? error.http : error.rpc > 0 ? error.rpc : 400;
+  if (hasRecord(error.code)) return 200;
+  // 404 is for modern clients (Streamable HTTP, unknown methods); a legacy client takes it for the end of its session.
+  return era === 'legacy' && error.code === 'method_not_found' ? 200 : error.http;
+}
+
+function isRelayed(error: TollgateError): boolean {
+  return error.rpc !== ERROR_SHAPES[error.code].rpc;
+}
+
+/** The id where the answer must be a tool result: a legacy host shows its model nothing else. */
+function legacyToolCallId({ era, method, id }: RefusalContext): string | undefined {
+  return era === 'legacy' && method === 'tools/call' ? id : undefined;
+}
+
+/** Numbers that existing integrations expect; JSON-RPC reserves their range, so they are only for those who ask. */
+const LEGACY_CODES = {
+  auth: -32001,
+  limit: -32002,
+  access: -32003,
+  noRoute: -32601,
+  unavailable: -32004,
+  failed: -32005,
+};
+
+function legacyCode(error: TollgateError): number | undefined {
+  if (isRelayed(error)) return undefined;
+  switch (error.code) {
+    case 'unauthorized':
+      return LEGACY_CODES.auth;
+    case 'rate_limited':
+      return LEGACY_CODES.limit;
+    case 'access_denied':
+    case 'insufficient_scope':
+      return LEGACY_CODES.access;
+    case 'no_route':
+      return LEGACY_CODES.noRoute;
+    default:
+      if (error.rpc === 504) return LEGACY_CODES.failed;
+      if (error.rpc !== 503) return undefined;
+      return error.executed === 'no' ? LEGACY_CODES.unavailable : LEGACY_CODES.failed;
+  }
+}
+
+/** Fields in the order in which a reader wants them; `undefined` ones are left out by JSON. */
+function decisionRecord({ id, reason, binding, violated, retryAfterSeconds }: Decision): object {
+  const numbers = tellsNumbers(binding.limit);
+  return {
+    reason,
+    rule: tellsName(binding.limit) ? binding.limit.name : undefined,
+    executed: 'no',
+    charged: '0',
+    limit: numbers ? binding.limit.count : undefined,
+    remaining: numbers ? binding.remaining : undefined,
+    retryAfterSeconds,
+    resetAt: numbers ? new Date(binding.resetAt).toISOString() : undefined,
+    violated: violated.map((violation) => ({
+      rule: tellsName(violation.limit) ? violation.limit.name : undefined,
+      retryAfterSeconds: violation.retryAfterSeconds,
+    })),
+    decisionId: id,
+  };
+}
+
+function errorRecord(error: TollgateError, decisionId: string): object {
+  return {
+    ...(typeof error.data === 'object' ? error.data : undefined),
+    reason: error.code,
+    executed: error.code === 'internal' ? 'unknown' : error.executed,
+    retryAfterSeconds:
+      error.retryAfterSeconds === undefined ? undefined : Math.max(1, Math.ceil(error.retryAfterSeconds)),
+    decisionId,
+  };
+}
+
+/**
+ * `Retry-After` (RFC 9110) and the list fields of draft-ietf-httpapi-ratelimit-headers: one item per limit in the
+ * way that may be named, with its own time; a policy item where its numbers may be told.
+ */
+function limitHeaders({ retryAfterSeconds, violated }: Decision): [string, string][] {
+  const headers: [string, string][] = [];
+  if (retryAfterSeconds !== undefined) headers.push(['retry-after', String(retryAfterSeconds)]);
+  const named = violated.filter(({ limit }) => tellsName(limit));
+  if (named.length > 0) headers.push(['ratelimit', named.map(limitItem).join(', ')]);
+  const open = named.filter(({ limit }) => tellsNumbers(limit));
+  if (open.length > 0) headers.push(['ratelimit-policy', open.map(policyItem).join(', ')]);
+  return headers;
+}
+
+/** Names of limits are letters, digits, `_` and `-`: safe inside a structured string. Untold counts are 0. */
+function limitItem({ limit, remaining, retryAfterSeconds }: ViolatedLimit): string {
+  const time = retryAfterSeconds === undefined ? '' : `;t=${retryAfterSeconds}`;
+  return `"${limit.name}";r=${tellsNumbers(limit) ? remaining : 0}${time}`;
+}
+
+/** The draft has whole seconds only; a shorter period is told as its rate per second. */
+function policyItem({ limit: { name, count, periodMs } }: ViolatedLimit): string {
+  if (periodMs < 1000) return `"${name}";q=${Math.floor((count * 1000) / periodMs)};w=1`;
+  return `"${name}";q=${count};w=${Math.ceil(periodMs / 1000)}`;
+}
+
+function toolError(id: string, text: string, record: object): Buffer {
+  const result = { content: [{ type: 'text', text }], isError: true, _meta: { 'tollgate/decision': record } };
+  return resultBytes(id, JSON.stringify(result));
+}
