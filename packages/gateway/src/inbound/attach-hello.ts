@@ -1,0 +1,34 @@
+/**
+ * The first line on an attach connection, by which both ends know each other: `{"tollgate":1,"endpoint":"/mcp"}`,
+ * answered by `{"ok":true}` or `{"error":"…"}`. Everything after it is MCP over stdio.
+ */
+export const HELLO_VERSION = 1;
+/** Bytes of the hello line and of its answer. */
+export const HELLO_MAX = 4096;
+
+/** The endpoint a client wants, or undefined when the line is no hello of this version. */
+export function readHello(line: string): string | undefined {
+  const hello = parse(line);
+  if (hello?.['tollgate'] !== HELLO_VERSION) return undefined;
+  return typeof hello['endpoint'] === 'string' ? hello['endpoint'] : undefined;
+}
+
+export function helloLine(endpoint: string): string {
+  return `${JSON.stringify({ tollgate: HELLO_VERSION, endpoint })}\n`;
+}
+
+/** What the gateway answered: undefined when it agreed, else why it did not. */
+export function helloRefusal(line: string): string | undefined {
+  const answer = parse(line);
+  if (answer?.['ok'] === true) return undefined;
+  return typeof answer?.['error'] === 'string' ? answer['error'] : 'the answer is not one of a Tollgate gateway';
+}
+
+function parse(line: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}

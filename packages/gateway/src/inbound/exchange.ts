@@ -1,0 +1,94 @@
+/** One HTTP request being answered: as JSON, as an event stream, or with a bare status; exactly once. */
+import type { ServerResponse } from 'node:http';
+import type { TollgateError } from '../core/errors.ts';
+import type { ResponseHead } from '../protocol/call.ts';
+import { errorBytes } from '../protocol/json/splice.ts';
+import { EventStream, type Streams } from './stream.ts';
+
+type HeaderList = readonly (readonly [string, string])[];
+
+/** What a page of an allowed origin may read besides the body. */
+const EXPOSED = 'Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy';
+
+/** Milliseconds without progress after which an answer that nobody reads is given up. */
+const STALL = 60_000;
+
+export class Exchange {
+  readonly response: ServerResponse;
+  /** Allowed origin of the page that asks; undefined for programs. */
+  readonly origin: string | undefined;
+  /** Called when the client goes away before the answer is complete. */
+  onGone: (() => void) | undefined;
+  #stream: EventStream | undefined;
+
+  constructor(response: ServerResponse, origin: string | undefined) {
+    this.response = response;
+    this.origin = origin;
+    // A late write to a dead socket must not end the process; the `close` event says all there is to know.
+    response.on('error', ignore);
+    response.on('close', () => {
+      this.#stream?.detach();
+      if (!response.writableEnded) this.onGone?.();
+    });
+  }
+
+  /** True once a status line was sent, or the client has gone. */
+  get started(): boolean {
+    return this.response.headersSent || this.response.destroyed;
+  }
+
+  /** A bare status. */
+  empty(status: number, headers?: HeaderList): void {
+    if (this.started) return;
+    const list = ['content-length', '0'];
+    this.#addTo(list, headers);
+    // RFC 9110 section 8.6: no Content-Length with 204.
+    this.response.writeHead(status, status === 204 ? list.slice(2) : list).end();
+  }
+
+  json(body: Buffer, head?: ResponseHead): void {
+    if (this.started) return;
+    const list = ['content-type', 'application/json', 'content-length', String(body.length)];
+    this.#addTo(list, head?.headers);
+    this.response.writeHead(head?.status ?? 200, list).end(body);
+    // A reader that stalls in the middle of a large answer may not hold its memory for ever.
+    if (this.response.writableLength > 0) this.response.setTimeout(STALL, () => this.response.destroy());
+  }
+
+  /** A JSON-RPC error under its HTTP status. `id` is the JSON text of the request's id, undefined when not known. */
+  refuse(error: TollgateError, id?: string, headers?: HeaderList): void {
+    const extra: [string, string][] = headers === undefined ? [] : headers.map(([name, value]) => [name, value]);
+    if (error.http === 401) extra.push(['www-authenticate', 'Bearer']);
+    if (error.retryAfterSeconds !== undefined) extra.push(['retry-after', String(error.retryAfterSeconds)]);
+    this.json(errorBytes(id, error.rpc, error.message, error.data), { status: error.http, headers: extra });
+  }
+
+  /** Refuses a request whose body is not read to its end: the connection cannot be used again. */
+  refuseUnread(error: TollgateError): void {
+    this.closeAfter();
+    this.refuse(error);
+  }
+
+  /** Turns the answer into an event stream; the head goes out at once. */
+  stream(streams: Streams, principalKey: number, headers?: HeaderList): EventStream {
+    const list = ['content-type', 'text/event-stream', 'cache-control', 'no-store', 'x-accel-buffering', 'no'];
+    this.#addTo(list, headers);
+    this.response.writeHead(200, list);
+    this.response.flushHeaders();
+    this.#stream = new EventStream(this.response, streams, principalKey);
+    return this.#stream;
+  }
+
+  /** The connection closes after this answer: what follows on it cannot be trusted or is not wanted. */
+  closeAfter(): void {
+    this.response.shouldKeepAlive = false;
+  }
+
+  #addTo(list: string[], headers: HeaderList | undefined): void {
+    if (headers !== undefined) for (const [name, value] of headers) list.push(name, value);
+    if (this.origin === undefined) return;
+    list.push('access-control-allow-origin', this.origin, 'vary', 'Origin', 'access-control-expose-headers', EXPOSED);
+  }
+}
+
+function ignore(): void {}

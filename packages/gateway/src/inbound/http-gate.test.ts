@@ -1,0 +1,285 @@
+/** What every request must pass, whatever its path: table 1.2 and the rebinding row of the threat table. */
+import { verifies } from '@tollgate/testkit/verifies';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FakeEndpoint, head, modernBody, modernPost, optionsOf, post, type Rig, startEdge } from './fakes.ts';
+
+let rig: Rig;
+
+beforeAll(async () => {
+  const options = optionsOf({}, { allowedHosts: ['gw.example'], allowedOrigins: ['https://app.example'] });
+  rig = await startEdge(options, {
+    mount: (_request, response, path) => {
+      if (!path.startsWith('/api/v1')) return false;
+      response.writeHead(200).end('mounted');
+      return true;
+    },
+  });
+});
+afterAll(async () => await rig.stop());
+
+/** One request for each kind of route; a good one is answered with the status given. */
+const ROUTES: readonly (readonly [string, (headers: Record<string, string | undefined>) => string, number])[] = [
+  ['modern POST', (headers) => modernPost('tools/list', {}, headers), 200],
+  ['GET', (headers) => head('GET', { Host: '127.0.0.1', ...headers }), 405],
+  ['DELETE', (headers) => head('DELETE', { Host: '127.0.0.1', ...headers }), 405],
+  ['healthz', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/healthz'), 200],
+  ['readyz', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/readyz'), 200],
+  ['mounted', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/api/v1/status'), 200],
+  ['legacy SSE messages', (headers) => post('{}', headers, '/messages/?session_id=x'), 404],
+  ['unknown', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/nothing'), 404],
+];
+
+describe.each(ROUTES)('Host and Origin on %s', (_name, request, fine) => {
+  it.each([
+    ['127.0.0.1', undefined],
+    ['localhost', undefined],
+    ['LOCALHOST:80', undefined],
+    ['[::1]:8080', undefined],
+    ['gw.example', undefined],
+    ['gw.example', 'https://app.example'],
+    ['localhost', 'OWN'],
+  ])('accepts Host %s with Origin %s', async (host, origin) => {
+    verifies('R1-62');
+    const Origin = origin === 'OWN' ? `http://localhost:${rig.port}` : origin;
+    expect((await rig.send(request({ Host: host, Origin }))).status).toBe(fine);
+  });
+
+  it.each([
+    ['evil.example', undefined],
+    ['evil.example', 'http://evil.example'],
+    ['127.0.0.1', 'http://evil.example'],
+    ['127.0.0.1', 'null'],
+    ['127.0.0.1', ''],
+    ['127.0.0.1', 'http://127.0.0.1:1'],
+    ['127.0.0.1', 'https://app.example.evil.example'],
+    ['127.0.0.1', 'https://app.example/'],
+    ['localhost.evil.example', undefined],
+    ['127.0.0.1.evil.example', undefined],
+    ['127.0.0.2', undefined],
+    ['localhost.', undefined],
+    ['localhost:', undefined],
+    ['localhost:99999', undefined],
+    ['localhost:80:80', undefined],
+    ['user@localhost', undefined],
+    ['localhost/mcp', undefined],
+    ['localhost\\evil', undefined],
+    ['localhost#', undefined],
+    ['localhost, evil.example', undefined],
+    ['', undefined],
+    ['[::1', undefined],
+    ['%6cocalhost', undefined],
+  ])('refuses Host %j with Origin %j', async (host, origin) => {
+    const before = rig.mcp.calls.length;
+    const got = await rig.send(request({ Host: host, Origin: origin }));
+    expect(got.status).toBe(403);
+    expect(got.headers.get('access-control-allow-origin')).toBeUndefined();
+    expect(rig.mcp.calls.length).toBe(before);
+  });
+});
+
+describe('a request target', () => {
+  it.each([
+    'http://127.0.0.1/mcp',
+    'http://evil.example/mcp',
+    '//evil.example/mcp',
+    '/mcp//',
+    '//mcp',
+    '/./mcp',
+    '/x/../mcp',
+    '/mcp/..',
+    '/mcp/.',
+    '/x%2f..%2fmcp',
+    '/x%2Fmcp',
+    '/%2e%2e/mcp',
+    '/x/%2E%2e/mcp',
+    '/x%5cmcp',
+    '/x\\mcp',
+    '/mcp%00',
+    '/mcp%0d%0aX:y',
+    '/%252e%252e/mcp',
+    '/mcp%',
+    '/mcp%zz',
+    '/mcp|x',
+    '/mcp"',
+    '*',
+    'mcp',
+  ])('like %s is refused', async (target) => {
+    const before = rig.mcp.calls.length;
+    expect((await rig.send(modernPost('tools/list', {}, {}, target))).status).toBe(400);
+    expect(rig.mcp.calls.length).toBe(before);
+  });
+
+  it.each(['/mcp/', '/MCP', '/mcp;x', '/mcpx', '/mc%70'])('like %s is another path', async (target) => {
+    expect((await rig.send(modernPost('tools/list', {}, {}, target))).status).toBe(404);
+  });
+
+  it('is routed without its query', async () => {
+    expect((await rig.send(modernPost('tools/list', {}, {}, '/mcp?path=/team&x=//..'))).status).toBe(200);
+  });
+});
+
+describe('a repeated header', () => {
+  it.each([
+    ['Origin', 'https://app.example'],
+    ['Authorization', 'Bearer a'],
+    ['Content-Type', 'application/json'],
+    ['MCP-Protocol-Version', '2026-07-28'],
+    ['Mcp-Method', 'tools/call'],
+    ['Mcp-Name', 'add'],
+    ['Mcp-Session-Id', 'x'],
+    ['Last-Event-ID', '1-1'],
+    ['Mcp-Param-Tenant', 'acme'],
+  ])('%s is refused, also when both say the same or differ in case', async (name, value) => {
+    for (const second of [name, name.toUpperCase(), name.toLowerCase()]) {
+      const before = rig.mcp.calls.length;
+      const first = modernPost('tools/call', { name: 'add' }, { [name]: value });
+      const got = await rig.send(first.replace('\r\n\r\n', `\r\n${second}: ${value}\r\n\r\n`));
+      expect(got.status, second).toBe(400);
+      const code = /^mcp-(?!session)/i.test(name) ? -32020 : -32600;
+      expect(JSON.parse(got.body).error.code, second).toBe(code);
+      expect(rig.mcp.calls.length).toBe(before);
+    }
+  });
+
+  it('Host or Content-Length never reaches an endpoint', async () => {
+    const before = rig.mcp.calls.length;
+    const two = modernPost('tools/list').replace('\r\n\r\n', '\r\nHost: evil.example\r\n\r\n');
+    expect((await rig.send(two)).status).toBe(400);
+    const lengths = modernPost('tools/list').replace('\r\n\r\n', '\r\nContent-Length: 5\r\n\r\n');
+    expect((await rig.send(lengths)).status).toBe(400);
+    expect(rig.mcp.calls.length).toBe(before);
+  });
+
+  it('after a very long list of other headers is still seen', async () => {
+    const filler = Array.from({ length: 3000 }, (_, i) => `x${i}:`).join('\r\n');
+    const sent = modernPost('tools/list', {}, { Authorization: 'Bearer a' });
+    const got = await rig.send(sent.replace('\r\n\r\n', `\r\n${filler}\r\nAuthorization: Bearer b\r\n\r\n`));
+    expect([400, 431]).toContain(got.status);
+  });
+});
+
+describe('request smuggling', () => {
+  const body = modernBody('tools/list');
+  const common = [
+    'Host: 127.0.0.1',
+    'Content-Type: application/json',
+    'Accept: application/json, text/event-stream',
+    'MCP-Protocol-Version: 2026-07-28',
+    'Mcp-Method: tools/list',
+  ];
+  const chunked = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+
+  it.each([
+    ['CL and TE', [`Content-Length: ${body.length}`, 'Transfer-Encoding: chunked'], chunked],
+    ['TE and CL', ['Transfer-Encoding: chunked', `Content-Length: ${body.length}`], chunked],
+    ['two TE', ['Transfer-Encoding: chunked', 'Transfer-Encoding: identity'], chunked],
+    ['TE list', ['Transfer-Encoding: chunked, identity'], chunked],
+    ['unknown TE', ['Transfer-Encoding: xchunked'], chunked],
+    ['TE with a tab', ['Transfer-Encoding:\tchunked, chunked'], chunked],
+    ['space before the colon', ['Transfer-Encoding : chunked'], chunked],
+    ['signed length', [`Content-Length: +${body.length}`], body],
+    ['hex length', [`Content-Length: 0x${body.length.toString(16)}`], body],
+    ['length list', [`Content-Length: ${body.length}, ${body.length}`], body],
+    ['negative length', ['Content-Length: -1'], body],
+    ['folded header', [`Content-Length: ${body.length}`, 'X-A: b\r\n c'], body],
+    ['bare CR', [`Content-Length: ${body.length}`, 'X-A: b\rX-B: c'], body],
+    ['NUL', [`Content-Length: ${body.length}`, 'X-A: b\0c'], body],
+    ['bad chunk size', ['Transfer-Encoding: chunked'], `zz\r\n${body}\r\n0\r\n\r\n`],
+    ['chunk size with a sign', ['Transfer-Encoding: chunked'], `+${chunked}`],
+    ['chunk without its end', ['Transfer-Encoding: chunked'], `${body.length.toString(16)}\r\n${body}X0\r\n\r\n`],
+  ])('%s is refused and the connection closed', async (_name, headers, payload) => {
+    const client = await rig.open();
+    const before = rig.mcp.calls.length;
+    const canary = modernPost('canary/method');
+    client.write(`POST /mcp HTTP/1.1\r\n${[...common, ...headers].join('\r\n')}\r\n\r\n${payload}${canary}`);
+    const text = await client.close();
+    expect(text.startsWith('HTTP/1.1 4') || text === '').toBe(true);
+    expect(rig.mcp.calls.slice(before).map((call) => call.message.method)).not.toContain('canary/method');
+    expect(rig.mcp.calls.length - before).toBe(0);
+  });
+
+  it.each([
+    ['bare LF', modernPost('tools/list').replaceAll('\r\n', '\n')],
+    ['an unknown HTTP version', modernPost('tools/list').replace('HTTP/1.1', 'HTTP/9.9')],
+    ['garbage', '\x16\x03\x01\x02garbage\r\n\r\n'],
+    ['no Host', modernPost('tools/list', {}, { Host: undefined })],
+    ['HTTP/1.0 without Host', modernPost('tools/list', {}, { Host: undefined }).replace('HTTP/1.1', 'HTTP/1.0')],
+    ['CONNECT', head('CONNECT', { Host: '127.0.0.1' }, '127.0.0.1:80')],
+  ])('%s never reaches an endpoint and leaves the listener alive', async (_name, text) => {
+    const before = rig.mcp.calls.length;
+    const client = await rig.open();
+    client.write(text);
+    client.socket.end();
+    await client.close();
+    expect(rig.mcp.calls.length).toBe(before);
+    expect((await rig.send(modernPost('tools/list'))).status).toBe(200);
+  });
+
+  it('pipelined requests are answered one by one, in order', async () => {
+    const client = await rig.open();
+    client.write(modernPost('tools/list') + modernPost('prompts/list') + head('GET', { Host: 'evil.example' }));
+    expect((await client.response()).status).toBe(200);
+    expect((await client.response()).status).toBe(200);
+    expect((await client.response()).status).toBe(403);
+  });
+});
+
+describe('health paths', () => {
+  it('are open and have no body', async () => {
+    for (const path of ['/healthz', '/readyz']) {
+      const got = await rig.send(head('GET', { Host: '127.0.0.1', Authorization: 'Bearer wrong' }, path));
+      expect([got.status, got.body]).toEqual([200, '']);
+      expect((await rig.send(head('DELETE', { Host: '127.0.0.1' }, path))).status).toBe(405);
+    }
+  });
+
+  it('say 503 before the gateway is ready, while the process is alive', async () => {
+    const starting = await startEdge(optionsOf(), { ready: () => false });
+    expect((await starting.send(head('GET', { Host: '127.0.0.1' }, '/readyz'))).status).toBe(503);
+    expect((await starting.send(head('GET', { Host: '127.0.0.1' }, '/healthz'))).status).toBe(200);
+    await starting.stop();
+  });
+});
+
+describe('CORS', () => {
+  it('names the headers a page of an allowed origin may send, its tool parameters included', async () => {
+    const got = await rig.send(
+      head('OPTIONS', {
+        Host: 'gw.example',
+        Origin: 'https://app.example',
+        'Access-Control-Request-Method': 'POST',
+        'Access-Control-Request-Headers': 'mcp-method, mcp-param-tenant, x-evil, mcp-param-a b',
+      }),
+    );
+    expect(got.status).toBe(204);
+    expect(got.headers.get('access-control-allow-origin')).toBe('https://app.example');
+    const allowed = got.headers.get('access-control-allow-headers')?.split(', ');
+    expect(allowed).toEqual(
+      expect.arrayContaining(['mcp-method', 'mcp-name', 'mcp-protocol-version', 'authorization', 'mcp-param-tenant']),
+    );
+    expect(allowed).not.toContain('x-evil');
+    expect(allowed).not.toContain('*');
+  });
+
+  it('lets the page read the answer, and no other page', async () => {
+    const got = await rig.send(modernPost('tools/list', {}, { Host: 'gw.example', Origin: 'https://app.example' }));
+    expect(got.headers.get('access-control-allow-origin')).toBe('https://app.example');
+    expect(got.headers.get('vary')).toBe('Origin');
+    const none = await rig.send(modernPost('tools/list'));
+    expect(none.headers.has('access-control-allow-origin')).toBe(false);
+  });
+});
+
+describe('paths', () => {
+  it('that are no endpoint go to what is mounted, else 404', async () => {
+    expect((await rig.send(head('GET', { Host: '127.0.0.1' }, '/api/v1/x'))).body).toContain('mounted');
+    expect((await rig.send(head('GET', { Host: '127.0.0.1' }, '/console'))).status).toBe(404);
+  });
+
+  it('of endpoints are exact', async () => {
+    const before = rig.team.calls.length;
+    expect((await rig.send(modernPost('tools/list', {}, {}, '/team'))).status).toBe(200);
+    expect(rig.team.calls.length).toBe(before + 1);
+    expect(rig.team).toBeInstanceOf(FakeEndpoint);
+  });
+});

@@ -1,0 +1,225 @@
+/**
+ * The HTTP edge: one listener for MCP of both eras, health, and what is mounted beside them. Every request passes
+ * the same gate first (raw headers, Host, Origin, path), whatever its path.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Clock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Face } from '../protocol/call.ts';
+import { type Edge, OpenCalls } from './edge.ts';
+import { Exchange } from './exchange.ts';
+import { HostOriginGuard } from './host-origin.ts';
+import { LegacyHttp } from './legacy-http.ts';
+import { LegacySse } from './legacy-sse.ts';
+import { McpRouter } from './mcp-router.ts';
+import type { InboundOptions } from './options.ts';
+import { routePath } from './path.ts';
+import { type RequestHead, readHead } from './request-head.ts';
+import { Streams } from './stream.ts';
+
+/** Idle time of a kept-alive connection: longer than the 60 s of common load balancers, so that they close first. */
+const KEEP_ALIVE = 65_000;
+/** Connections beside those that hold a stream. */
+const SPARE_CONNECTIONS = 1024;
+
+export interface HttpEdgeDeps {
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Whether `/readyz` answers 200. A draining edge is never ready. */
+  readonly ready: () => boolean;
+  /**
+   * Handler of paths that are no MCP endpoint (control API, console, metadata), after Host, Origin and path were
+   * checked. False: not its path. It authenticates by itself and answers exactly once.
+   */
+  readonly mount?: ((request: IncomingMessage, response: ServerResponse, path: string) => boolean) | undefined;
+}
+
+export interface HttpEdgeView {
+  readonly connections: number;
+  readonly streams: number;
+  readonly calls: number;
+  readonly sessions: number;
+}
+
+export interface HttpEdge {
+  /** Rejects with `listen_failed` that names the address and what to do. */
+  listen(): Promise<{ readonly host: string; readonly port: number; readonly url: string }>;
+  /**
+   * Takes no new connections, calls or sessions; ends listen streams with their final result; waits for open calls,
+   * at most `deadlineMs`, then ends them too; then closes.
+   */
+  drain(deadlineMs: number): Promise<void>;
+  /** Closes at once: open calls end with `shutting_down`, sockets are destroyed. */
+  close(): Promise<void>;
+  readonly view: HttpEdgeView;
+}
+
+/** Creates the edge; `face` is asked anew for every request, so that a reload is a swap. */
+export function createHttpEdge(options: InboundOptions, face: () => Face, deps: HttpEdgeDeps): HttpEdge {
+  return new NodeHttpEdge(options, face, deps);
+}
+
+class NodeHttpEdge implements HttpEdge {
+  readonly #edge: Edge;
+  readonly #deps: HttpEdgeDeps;
+  readonly #server: Server;
+  readonly #legacy: LegacyHttp;
+  readonly #sse: LegacySse;
+  readonly #router: McpRouter;
+  readonly #sockets = new Set<Socket>();
+  #guard: HostOriginGuard;
+  #closing = false;
+
+  constructor(options: InboundOptions, face: () => Face, deps: HttpEdgeDeps) {
+    this.#deps = deps;
+    this.#edge = {
+      options,
+      face,
+      clock: deps.clock,
+      log: deps.log,
+      streams: new Streams(options.caps),
+      calls: new OpenCalls(),
+    };
+    this.#legacy = new LegacyHttp(this.#edge);
+    this.#sse = new LegacySse(this.#edge);
+    this.#router = new McpRouter(this.#edge, this.#legacy, this.#sse, () => this.#closing);
+    this.#guard = new HostOriginGuard(options, options.port);
+    const { headerTime, bodyTime, headers, streams } = options.caps;
+    this.#server = createServer({
+      maxHeaderSize: headers,
+      headersTimeout: headerTime,
+      requestTimeout: headerTime + bodyTime,
+      connectionsCheckingInterval: Math.max(10, Math.min(1000, headerTime / 2, bodyTime / 2)),
+      keepAliveTimeout: KEEP_ALIVE,
+      requireHostHeader: true,
+      insecureHTTPParser: false,
+    });
+    // Node would silently leave out the fields above its own limit, and with them a repeated one.
+    this.#server.maxHeadersCount = 0;
+    this.#server.maxConnections = streams + SPARE_CONNECTIONS;
+    this.#server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
+    });
+    this.#server.on('request', (request, response) => this.#onRequest(request, response));
+    this.#server.on('clientError', (error, socket) => onClientError(error as NodeJS.ErrnoException, socket as Socket));
+    this.#server.on('error', (error) => deps.log.error({ err: error }, 'the HTTP listener failed'));
+    this.#server.on('drop', () =>
+      deps.log.warn({ connections: this.#sockets.size }, 'all client connections are taken'),
+    );
+  }
+
+  get view(): HttpEdgeView {
+    return {
+      connections: this.#sockets.size,
+      streams: this.#edge.streams.size,
+      calls: this.#edge.calls.size,
+      sessions: this.#legacy.sessions + this.#sse.sessions,
+    };
+  }
+
+  async listen(): Promise<{ host: string; port: number; url: string }> {
+    const { host, port } = this.#edge.options;
+    await new Promise<void>((resolve, reject) => {
+      const failed = (error: NodeJS.ErrnoException): void => reject(listenFailed(host, port, error));
+      this.#server.once('error', failed);
+      this.#server.listen({ host, port }, () => {
+        this.#server.off('error', failed);
+        resolve();
+      });
+    });
+    const bound = (this.#server.address() as AddressInfo).port;
+    this.#guard = new HostOriginGuard(this.#edge.options, bound);
+    return { host, port: bound, url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}` };
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    this.#closing = true;
+    this.#server.close();
+    this.#edge.calls.end('listening');
+    await this.#edge.calls.empty(deadlineMs);
+    await this.close();
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#edge.calls.end('all');
+    this.#legacy.close();
+    this.#sse.close();
+    // Endpoints may need a turn to answer the calls that were just ended.
+    await this.#edge.calls.empty(100);
+    this.#edge.streams.close();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    const timer = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, 200);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  get #draining(): boolean {
+    return this.#closing || this.#edge.face().draining;
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const head = readHead(request);
+    const path =
+      head instanceof Error ? head : (this.#guard.check(head.host, head.origin) ?? routePath(request.url ?? ''));
+    // Until Origin is known to be good, nothing in the answer lets a page read it.
+    const exchange = new Exchange(response, path instanceof Error ? undefined : (head as RequestHead).origin);
+    if (this.#closing) exchange.closeAfter();
+    if (head instanceof Error || path instanceof Error) {
+      exchange.refuseUnread(path as TollgateError);
+      return;
+    }
+    try {
+      if (path === '/healthz') this.#health(request, exchange, true);
+      else if (path === '/readyz') this.#health(request, exchange, !this.#draining && this.#deps.ready());
+      else if (
+        !this.#router.route(request, exchange, head, path) &&
+        this.#deps.mount?.(request, response, path) !== true
+      ) {
+        exchange.refuse(new TollgateError('not_found', 'Nothing is served at this path.'));
+      }
+    } catch (error) {
+      this.#deps.log.error({ err: error, path }, 'a request handler failed');
+      exchange.refuse(TollgateError.from(error));
+    }
+  }
+
+  #health(request: IncomingMessage, exchange: Exchange, well: boolean): void {
+    if (request.method === 'GET' || request.method === 'HEAD') exchange.empty(well ? 200 : 503);
+    else exchange.empty(405, [['allow', 'GET, HEAD']]);
+  }
+}
+
+/** The status that says why Node gave the request up. */
+const CLIENT_ERRORS: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Content Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
+/** Answers what is not HTTP, or never became a whole request; then the connection cannot be used again. */
+function onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  // Once an answer has begun, a second status line would be read as a part of it.
+  if (socket.writable && socket.bytesWritten === 0) {
+    const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request';
+    socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () => socket.destroy());
+  } else {
+    socket.destroy();
+  }
+}
+
+function listenFailed(host: string, port: number, error: NodeJS.ErrnoException): TollgateError {
+  const why =
+    error.code === 'EADDRINUSE'
+      ? 'the port is taken; stop the other program or choose another port with `listen`'
+      : error.code === 'EACCES'
+        ? 'the port needs more rights; choose one above 1023 with `listen`'
+        : `${error.code ?? 'error'}; set \`listen\` to an address of this machine`;
+  return new TollgateError('listen_failed', `Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
+}

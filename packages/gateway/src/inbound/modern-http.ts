@@ -1,0 +1,116 @@
+/**
+ * Streamable HTTP of 2026-07-28: stateless. Every POST is decided alone, a session id is ignored and never echoed,
+ * and closing the response is the cancellation of the call.
+ */
+import { TollgateError } from '../core/errors.ts';
+import { Lifetime } from '../core/lifetime.ts';
+import { type AnswerListener, Call, type Reply, type ResponseHead } from '../protocol/call.ts';
+import { checkMirroredHeaders, decodeParamHeaders } from '../protocol/headers.ts';
+import { responseBytes } from '../protocol/json/splice.ts';
+import { Field, Message } from '../protocol/message.ts';
+import { encodeEvent } from '../protocol/sse.ts';
+import { LATEST_MODERN } from '../protocol/versions.ts';
+import { type Accepted, accepted } from './accept.ts';
+import { cannotAsk, clientLeft, type Edge, type OpenCall, type Posted } from './edge.ts';
+import type { Exchange } from './exchange.ts';
+import { checkMeta, checkVersion } from './modern-check.ts';
+import type { EventStream } from './stream.ts';
+
+/** Checks and runs one modern message. */
+export function serveModern(edge: Edge, posted: Posted): void {
+  const { exchange, head, message, endpoint, principal } = posted;
+  if (message.kind !== 'request') {
+    // This revision defines no header rules for a posted notification, and none that means anything here.
+    endpoint.notified(message, undefined, principal);
+    exchange.empty(202);
+    return;
+  }
+  const id = message.raw(Field.id)!;
+  const wrong = checkMeta(message) ?? checkMirroredHeaders(message, head) ?? checkVersion(message);
+  if (wrong !== undefined) {
+    exchange.refuse(wrong, id);
+    return;
+  }
+  const params = head.params === undefined ? undefined : decodeParamHeaders(head.params);
+  if (TollgateError.is(params)) {
+    exchange.refuse(params, id);
+    return;
+  }
+  const forms = accepted(head.accept);
+  const full = message.method === 'subscriptions/listen' ? edge.streams.admit(principal.key) : undefined;
+  if (full !== undefined) {
+    exchange.refuse(full, id);
+    return;
+  }
+  const reply = new ModernReply(edge, exchange, forms, message.method, id, principal.key);
+  endpoint.handle(
+    new Call({
+      message,
+      era: 'modern',
+      version: message.string(Field.protocolVersion) ?? LATEST_MODERN,
+      endpoint: endpoint.path,
+      principal,
+      session: undefined,
+      transport: 'http',
+      lifetime: reply.lifetime,
+      reply,
+      paramHeaders: params,
+      startedAt: posted.startedAt,
+    }),
+  );
+}
+
+/** Answers as JSON, unless something is said before the end: then as an event stream. */
+class ModernReply implements Reply, OpenCall {
+  readonly canAsk = false;
+  readonly lifetime = new Lifetime();
+  readonly method: string;
+  readonly #edge: Edge;
+  readonly #exchange: Exchange;
+  readonly #forms: Accepted;
+  readonly #id: string;
+  readonly #principalKey: number;
+  #stream: EventStream | undefined;
+  #done = false;
+
+  constructor(edge: Edge, exchange: Exchange, forms: Accepted, method: string, id: string, principalKey: number) {
+    this.#edge = edge;
+    this.#exchange = exchange;
+    this.#forms = forms;
+    this.method = method;
+    this.#id = id;
+    this.#principalKey = principalKey;
+    edge.calls.add(this);
+    exchange.onGone = () => this.lifetime.end(clientLeft());
+  }
+
+  notify(message: Message): void {
+    if (this.#done || !this.#forms.stream) return;
+    this.#open()?.send(encodeEvent(message.bytes));
+  }
+
+  /** Servers never send requests in this era; the pipeline bridges them into an input-required result. */
+  ask(_method: string, _params: string | undefined, listener: AnswerListener): (reason: string) => void {
+    listener(cannotAsk());
+    return () => {};
+  }
+
+  respond(body: Message | Buffer, head?: ResponseHead): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#edge.calls.delete(this);
+    this.lifetime.release();
+    const bytes = body instanceof Message ? responseBytes(body, this.#id) : body;
+    if (this.#stream !== undefined) this.#stream.end(encodeEvent(bytes));
+    else if (this.#forms.json) this.#exchange.json(bytes, head);
+    else this.#open()?.end(encodeEvent(bytes));
+  }
+
+  #open(): EventStream | undefined {
+    if (this.#stream === undefined && !this.#exchange.started) {
+      this.#stream = this.#exchange.stream(this.#edge.streams, this.#principalKey);
+      this.#stream.onOverflow = (reason: TollgateError) => this.lifetime.end(reason);
+    }
+    return this.#stream;
+  }
+}
