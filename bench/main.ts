@@ -1,0 +1,32 @@
+/**
+ * npm run bench [-- --only stages,wire,scale] [--quick] [--targets passthrough,nginx,gateway]
+ * Figures to compare within one run, not between machines: ratios first, absolute numbers beside them.
+ */
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { benchScale } from './scale.ts';
+import { benchStages } from './stages.ts';
+import { benchWire } from './wire.ts';
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: 'stages,wire,scale' },
+    quick: { type: 'boolean', default: false },
+    targets: { type: 'string', default: '' },
+  },
+});
+const { quick } = values;
+const parts: Record<string, () => Promise<void>> = {
+  stages: () => benchStages(quick),
+  wire: () => benchWire({ quick, targets: values.targets.split(',').filter((name) => name !== '') }),
+  scale: () => benchScale(quick),
+};
+
+const [cpu] = cpus();
+console.log(`node ${process.version}, ${cpus().length} cores (${cpu?.model ?? 'unknown'}), nothing pinned to a core`);
+for (const name of values.only.split(',')) {
+  const part = parts[name];
+  if (part === undefined) throw new Error(`--only ${name}: choose from ${Object.keys(parts).join(', ')}`);
+  console.log(`\n== ${name}`);
+  await part();
+}
