@@ -10,7 +10,7 @@ import { disconnected, httpFailure, protocolFailure, type ResponseHeaders, tooLa
 
 const EMPTY = Buffer.alloc(0);
 /** After the answer a stream may still end politely, so that its connection is kept; then it is cut. */
-const LINGER_MS = 1_000;
+const LINGER_MS = 500;
 const LINGER_BYTES = 65_536;
 
 /** Thrown to undici when a request was given up before it was written: nothing is sent, the connection stays. */

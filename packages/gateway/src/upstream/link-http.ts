@@ -42,6 +42,11 @@ class HttpLink implements Link {
   readonly listener: LinkListener;
   readonly retryMs: number;
   readonly streams = new Set<Stream>();
+  /**
+   * Reported after the last message of every request, where it does nothing when that message was the answer. Made
+   * once, because that is nearly always so.
+   */
+  readonly unanswered: TollgateError;
   #session: string | undefined;
   #version: string | undefined;
   #postHeaders: string[];
@@ -53,6 +58,7 @@ class HttpLink implements Link {
     this.client = client;
     this.listener = listener;
     this.retryMs = retryMs;
+    this.unanswered = protocolFailure(client.name, 'the answer carries another id than the request');
     this.#postHeaders = [];
     this.#getHeaders = [];
     this.#buildHeaders();
@@ -250,7 +256,7 @@ class RequestStream implements StreamSink, Stream {
   }
 
   onStreamEnd(): void {
-    if (this.#answered) this.#fail(unanswered(this.#link.client.name));
+    if (this.#answered) this.#fail(this.#link.unanswered);
     else if (this.#lastEventId === undefined) {
       this.#fail(disconnected(this.#link.client.name, 'the event stream ended without an answer'));
     } else {
@@ -286,7 +292,7 @@ class RequestStream implements StreamSink, Stream {
   #deliverLast(bytes: Buffer): void {
     this.abort();
     this.#link.listener.onMessage(bytes, this.#id);
-    this.#link.listener.onRequestFailed(this.#id, unanswered(this.#link.client.name));
+    this.#link.listener.onRequestFailed(this.#id, this.#link.unanswered);
   }
 
   #fail(error: TollgateError): void {
@@ -299,10 +305,6 @@ class RequestStream implements StreamSink, Stream {
     const { client } = this.#link;
     return statusFailure(client.name, exchange.status, exchange.headers, client.tokens !== undefined);
   }
-}
-
-function unanswered(server: string): TollgateError {
-  return protocolFailure(server, 'the answer carries another id than the request');
 }
 
 function namesRequest(body: Buffer, id: string, link: HttpLink): boolean {
