@@ -435,7 +435,7 @@ describe('freshness', () => {
     expect(server.asked).toHaveLength(2);
   });
 
-  it('reads what was announced as changed, once for a burst, and tells what really changed', async () => {
+  it('reads what was announced as changed, once for a burst, and tells clients afterwards', async () => {
     const server = new FakeServer('a', [tool('x')]);
     server.capabilities = { tools: { listChanged: true }, resources: {}, prompts: {} };
     const catalog = catalogOf([server]);
@@ -446,12 +446,44 @@ describe('freshness', () => {
     for (let i = 0; i < 100; i++) server.emit({ type: 'list_changed', kind: 'tools' });
     await vi.advanceTimersByTimeAsync(1_000);
     expect(server.asked.filter(({ method }) => method === 'tools/list')).toHaveLength(2);
-    expect(changed).not.toHaveBeenCalled();
+    expect(changed.mock.calls).toEqual([['tools']]);
     server.lists['tools/list'] = [tool('x', { description: 'new' })];
     server.emit({ type: 'list_changed', kind: 'tools' });
     await vi.advanceTimersByTimeAsync(1_000);
-    expect(changed.mock.calls).toEqual([['tools']]);
+    expect(changed.mock.calls).toEqual([['tools'], ['tools']]);
     expect(catalog.tool('x')?.item.modern).toContain('new');
+  });
+
+  it('passes on no flood of announcements that change nothing', async () => {
+    const server = new FakeServer('a', [tool('x')]);
+    const catalog = catalogOf([server]);
+    await catalog.settled();
+    const changed = vi.fn();
+    catalog.onChange(changed);
+    for (let i = 0; i < 1_000; i++) {
+      server.emit({ type: 'list_changed', kind: 'tools' });
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    expect(changed.mock.calls.length).toBeGreaterThan(50);
+    expect(changed.mock.calls.length).toBeLessThan(115);
+    server.lists['tools/list'] = [tool('y')];
+    server.emit({ type: 'list_changed', kind: 'tools' });
+    await vi.advanceTimersByTimeAsync(500);
+    expect(catalog.tool('y')).toBeDefined();
+  });
+
+  it('survives a listener that throws', async () => {
+    const server = new FakeServer('a', [tool('x')]);
+    const catalog = catalogOf([server]);
+    await catalog.settled();
+    const changed = vi.fn();
+    catalog.onChange(() => {
+      throw new Error('boom');
+    });
+    catalog.onChange(changed);
+    server.lists['tools/list'] = [tool('y')];
+    await catalog.refresh();
+    expect(changed).toHaveBeenCalledOnce();
   });
 
   it('does not answer from a list that is known to have changed', async () => {
@@ -616,6 +648,9 @@ describe('servers at run time', () => {
     const b = new FakeServer('b', [tool('x')]);
     const previous = catalogOf([b]);
     await previous.settled();
-    expect(await names(catalogOf([a, b], {}, { previous }))).toEqual(['a_x', 'x']);
+    const next = catalogOf([a, b], {}, { previous });
+    expect(await names(next)).toEqual(['a_x', 'x']);
+    expect(next.differs(previous)).toEqual(['tools']);
+    expect(next.differs(next)).toEqual([]);
   });
 });

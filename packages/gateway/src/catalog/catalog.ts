@@ -80,6 +80,7 @@ export class Catalog {
   #ready = false;
   #closed = false;
   #dirty = false;
+  #announced = new Set<ListKind>();
 
   constructor(options: CatalogOptions, servers: ReadonlyMap<string, Server>, deps: CatalogDeps) {
     this.#options = options;
@@ -179,10 +180,18 @@ export class Catalog {
     return mergeInstructions(this.#listings);
   }
 
-  /** Called when what clients are shown of a list has really changed, not on the first reading. */
+  /**
+   * Called when what clients are shown of a list has changed, or a server has announced a change of it and it has
+   * been read again; not on the first reading.
+   */
   onChange(listener: (kind: ListKind) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Lists that clients were shown differently by another catalog of the same endpoint. */
+  differs(other: Catalog): readonly ListKind[] {
+    return differences(other.#snapshot.merged, this.#snapshot.merged);
   }
 
   /** Reads the lists of one server, or of all, again now. Resolves when done; never rejects. */
@@ -227,7 +236,12 @@ export class Catalog {
     const found = order.map((name) => servers.get(name)).filter((server) => server !== undefined);
     this.#listings = found.map((server) => this.#deps.listings.acquire(server));
     for (const listing of old) this.#deps.listings.release(listing.server);
-    this.#unlisten = this.#listings.map((listing) => listing.onChange(() => this.#schedule()));
+    // What was removed is gone at once; what was added may take its time.
+    if (this.#ready) {
+      this.#dirty = true;
+      this.#rebuild(false);
+    }
+    this.#unlisten = this.#listings.map((listing) => listing.onChange((announced) => this.#schedule(announced)));
     const waiting = this.#listings.filter((listing) => !listing.attempted).map((listing) => listing.firstAttempt);
     if (waiting.length > 0) {
       let timer: NodeJS.Timeout | undefined;
@@ -244,8 +258,10 @@ export class Catalog {
   }
 
   /** Changes of several servers in one turn make one merge and one announcement. */
-  #schedule(): void {
-    if (!this.#ready || this.#dirty || this.#closed) return;
+  #schedule(announced: readonly Kind[]): void {
+    if (!this.#ready || this.#closed) return;
+    for (const kind of announced) this.#announced.add(listKindOf(kind));
+    if (this.#dirty) return;
     this.#dirty = true;
     setImmediate(() => this.#rebuild(false));
   }
@@ -257,13 +273,19 @@ export class Catalog {
     this.#snapshot = takeSnapshot(this.#listings, this.#snapshot, this.#memory, this.#rules);
     this.#report(this.#snapshot.conflicts);
     this.#pages = new Map();
+    const changed = this.#announced;
+    this.#announced = new Set();
     if (silent) return;
-    const changed = new Set<ListKind>();
-    for (const kind of KINDS) {
-      if (!sameAdvertised(before[kind], this.#snapshot.merged[kind]))
-        changed.add(kind === 'templates' ? 'resources' : kind);
+    for (const kind of differences(before, this.#snapshot.merged)) changed.add(kind);
+    for (const kind of changed) for (const listener of [...this.#listeners]) this.#tell(listener, kind);
+  }
+
+  #tell(listener: (kind: ListKind) => void, kind: ListKind): void {
+    try {
+      listener(kind);
+    } catch (error) {
+      this.#deps.log.error({ endpoint: this.#options.endpoint, err: error }, 'A listener of the catalog failed');
     }
-    for (const kind of changed) for (const listener of [...this.#listeners]) listener(kind);
   }
 
   #shortfalls(kind: Kind): Shortfall[] {
@@ -321,4 +343,16 @@ export class Catalog {
       else this.#deps.log.warn(fields, `${newcomer} is left out of ${this.#options.endpoint}: ${why}`);
     }
   }
+}
+
+function differences(before: Snapshot['merged'], after: Snapshot['merged']): ListKind[] {
+  const changed = new Set<ListKind>();
+  for (const kind of KINDS) {
+    if (!sameAdvertised(before[kind], after[kind])) changed.add(listKindOf(kind));
+  }
+  return [...changed];
+}
+
+function listKindOf(kind: Kind): ListKind {
+  return kind === 'templates' ? 'resources' : kind;
 }

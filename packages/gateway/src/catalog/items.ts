@@ -35,6 +35,9 @@ export interface Item {
   readonly template: UriTemplate | undefined;
 }
 
+/** Characters of a name or URI: enough for any honest one, and what a header and a rule can still carry. */
+const MAX_KEY = 4096;
+
 type Json = Readonly<Record<string, unknown>>;
 type Shape = 'string' | 'object' | 'array';
 
@@ -57,6 +60,7 @@ export function readItem(kind: Kind, entry: unknown, warn: (problem: string) => 
   const key = LISTS[kind].key;
   const name = entry[key];
   if (typeof name !== 'string' || name === '') return `has no ${key}`;
+  if (name.length > MAX_KEY) return `has a ${key} of more than ${MAX_KEY} characters`;
   if (kind === 'tools' && !(isObject(entry['inputSchema']) && entry['inputSchema']['type'] === 'object')) {
     return `"${name}" has no inputSchema of type object`;
   }

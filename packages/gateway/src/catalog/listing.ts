@@ -37,8 +37,13 @@ interface Slot {
   staleAt: number;
   /** The server announced a change that has not been read yet. */
   dirty: boolean;
+  /** It said so itself, and clients have not been told yet. */
+  announced: boolean;
   problem: TollgateError | undefined;
 }
+
+/** `announced`: kinds of which the server itself said that they changed, whether or not a difference was found. */
+export type ChangeListener = (announced: readonly Kind[]) => void;
 
 const SCOPE: Scope = { era: 'modern', principal: undefined, session: undefined, purpose: 'catalog' };
 /** A whole attempt, start of the server included. */
@@ -57,6 +62,7 @@ const BACKOFF_LAST = 60_000;
 /** A server that waits for a sign-in does not get well by itself. */
 const BACKOFF_LOGIN = 5 * 60_000;
 const MAX_WARNINGS = 100;
+const MAX_ANNOUNCED = 10;
 
 export class Listing {
   readonly server: Server;
@@ -67,7 +73,7 @@ export class Listing {
   readonly #deps: ListingDeps;
   readonly #caps: FetchCaps;
   readonly #slots: Readonly<Record<Kind, Slot>>;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<ChangeListener>();
   readonly #lifetime = new Lifetime();
   readonly #unsubscribe: () => void;
   readonly #wanted = new Set<Kind>();
@@ -76,6 +82,8 @@ export class Listing {
   #startedAt: number;
   #endedAt = 0;
   #failures = 0;
+  #credit = MAX_ANNOUNCED;
+  #creditAt = 0;
   #gone = false;
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
@@ -162,8 +170,8 @@ export class Listing {
     return this.#running;
   }
 
-  /** Called when a list, a fact or the state of the server may look different. */
-  onChange(listener: () => void): () => void {
+  /** Called when a list, a fact or the state of the server may look different, or a change was announced. */
+  onChange(listener: ChangeListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -211,7 +219,27 @@ export class Listing {
     this.attempted = true;
     this.#endedAt = clock.monotonic();
     this.#plan();
-    if (changed) for (const listener of [...this.#listeners]) listener();
+    const announced = this.#takeAnnounced(kinds);
+    if (changed || announced.length > 0) for (const listener of [...this.#listeners]) listener(announced);
+  }
+
+  /**
+   * Announcements to pass on. Those that changed nothing are bounded, as each is multiplied by the clients: ten at
+   * once, then one a second.
+   */
+  #takeAnnounced(kinds: readonly Kind[]): Kind[] {
+    const now = this.#deps.clock.monotonic();
+    this.#credit = Math.min(MAX_ANNOUNCED, this.#credit + (now - this.#creditAt) / 1_000);
+    this.#creditAt = now;
+    const announced = kinds.filter((kind) => {
+      const own = this.#slots[kind];
+      if (!own.announced || own.dirty || own.problem !== undefined) return false;
+      own.announced = false;
+      return true;
+    });
+    if (announced.length === 0 || this.#credit < 1) return [];
+    this.#credit--;
+    return announced;
   }
 
   /** True when the facts differ from those known. */
@@ -297,7 +325,10 @@ export class Listing {
   #onEvent(event: ServerEvent): void {
     if (event.type === 'list_changed') {
       const kinds: readonly Kind[] = event.kind === 'resources' ? ['resources', 'templates'] : [event.kind];
-      for (const kind of kinds) this.#slots[kind].dirty = true;
+      for (const kind of kinds) {
+        this.#slots[kind].dirty = true;
+        this.#slots[kind].announced = true;
+      }
       if (this.#running === undefined) {
         const since = this.#deps.clock.monotonic() - this.#endedAt;
         this.#arm(Math.max(DEBOUNCE, DIRTY_FLOOR - since));
@@ -374,7 +405,7 @@ function sameList(a: FetchedList, b: FetchedList): boolean {
 }
 
 function slot(): Slot {
-  return { list: undefined, fetchedAt: 0, staleAt: 0, dirty: false, problem: undefined };
+  return { list: undefined, fetchedAt: 0, staleAt: 0, dirty: false, announced: false, problem: undefined };
 }
 
 /** Waits for `promise` at most `ms` milliseconds; undefined when there is no time left. */
