@@ -1,0 +1,209 @@
+import { createHash } from 'node:crypto';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { checkConfig, type ParsedConfig } from './check.ts';
+import { type Environment, type Expanded, type Expansion, expand } from './expand.ts';
+import type { ConfigKind } from './find.ts';
+import { explainIssues } from './issues.ts';
+import { type Finding, invalidConfig, isWithin, type KeyPath, type Problem } from './problems.ts';
+import { type Config, configSchema } from './schema.ts';
+import { placeKey, type SourceTree } from './tree.ts';
+import { deepFreeze, isRecord, valueAt } from './values.ts';
+
+/** Where a configuration came from, and where each of its values did. */
+export interface ConfigSource {
+  readonly kind: ConfigKind | 'object';
+  /** Absolute; undefined for an object. */
+  readonly file: string | undefined;
+  /** Folder at which relative paths start. */
+  readonly baseDir: string;
+  /** SHA-256 of the file's bytes, in hex; undefined for an object. */
+  readonly sha256: string | undefined;
+  readonly tree: SourceTree;
+  readonly expansions: readonly Expansion[];
+  /** Texts as written (with `${…}`), by place. */
+  readonly originals: ReadonlyMap<string, string>;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly source: ConfigSource;
+  readonly warnings: readonly Problem[];
+}
+
+export interface TreeContext {
+  readonly kind: ConfigKind | 'object';
+  readonly file: string | undefined;
+  readonly baseDir: string;
+  readonly sha256: string | undefined;
+  readonly env: Environment;
+  readonly name: string;
+  readonly cwd: string;
+  readonly problems: readonly Finding[];
+  /** Set when the importer has expanded already, by the rules of its own format. */
+  readonly expanded?: Omit<Expanded, 'value'>;
+}
+
+/** A tree of plain values to a complete configuration. Throws `config_invalid` with every mistake. */
+export function processTree(tree: SourceTree, context: TreeContext): LoadedConfig {
+  const expanded: Expanded =
+    context.expanded === undefined
+      ? expand(tree.value, { env: context.env, baseDir: context.baseDir })
+      : { ...context.expanded, value: tree.value };
+  const source: ConfigSource = {
+    kind: context.kind,
+    file: context.file,
+    baseDir: context.baseDir,
+    sha256: context.sha256,
+    tree,
+    expansions: expanded.expansions,
+    originals: expanded.originals,
+  };
+  const findings: Finding[] = [...context.problems, ...expanded.problems];
+  const broken = expanded.problems.map((problem) => problem.path);
+
+  const parsed = parseSound(expanded, tree, broken, findings);
+  if (parsed !== undefined) {
+    const imported = context.problems
+      .filter((problem) => problem.severity === 'error')
+      .map((problem) => problem.path.slice(0, 1));
+    const damaged = [...broken.map(entryOf), ...imported];
+    const checkContext = {
+      written: tree.value,
+      damaged,
+      originals: expanded.originals,
+      variable: context.kind === 'mcp-json' ? '${NAME}' : '${env:NAME}',
+      place: (path: KeyPath) => writtenPath(path, broken),
+    };
+    const checks = checkConfig(parsed, checkContext);
+    findings.push(...checks.filter((finding) => !broken.some((path) => isWithin(finding.path, path))));
+  }
+
+  const problems = findings.map((finding): Problem => ({ ...finding, position: tree.at(finding.path) }));
+  if (parsed === undefined || problems.some((problem) => problem.severity === 'error')) {
+    throw invalidConfig(context.name, problems, context.cwd);
+  }
+  return { config: complete(parsed, context), source, warnings: problems };
+}
+
+/** Each round sets at least one entry aside; real files need two or three. */
+const MAX_ROUNDS = 64;
+
+/**
+ * What the schema accepts. Its complaints go to `findings` and their places to `broken`; the entries concerned are
+ * set aside and the rest is tried again, because the cross-checks on sound parts show all mistakes in one run.
+ */
+function parseSound(
+  expanded: Expanded,
+  tree: SourceTree,
+  broken: KeyPath[],
+  findings: Finding[],
+): ParsedConfig | undefined {
+  let value: unknown = expanded.value === null ? {} : expanded.value;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const result = configSchema.safeParse(value);
+    if (result.success) return result.data;
+    const issues = explainIssues(result.error.issues, value).map((issue) => ({
+      ...issue,
+      path: writtenPath(issue.path, broken),
+    }));
+    for (const issue of issues) {
+      if (!broken.some((path) => isWithin(issue.path, path)))
+        findings.push(withoutExpandedValue(issue, expanded, tree));
+    }
+    broken.push(...issues.map((issue) => issue.path));
+    if (issues.some((issue) => issue.path.length === 0)) return undefined;
+    value = withoutBroken(expanded.value, broken);
+  }
+  return undefined;
+}
+
+/** A message that quotes a value must not quote what came out of a variable or a secret file. */
+function withoutExpandedValue(finding: Finding, expanded: Expanded, tree: SourceTree): Finding {
+  const written = expanded.originals.get(placeKey(finding.path));
+  if (written === undefined) return finding;
+  const value = valueAt(expanded.value, finding.path);
+  if (typeof value !== 'string' || value === valueAt(tree.value, finding.path)) return finding;
+  return {
+    ...finding,
+    what: `The value of ${written} does not fit here.`,
+    fix: finding.what.includes(value) ? finding.fix.replaceAll(value, '…') : finding.fix,
+  };
+}
+
+const MAPS = new Set(['servers', 'endpoints', 'tools', 'limits']);
+const LISTS = new Set(['auth', 'routes']);
+
+/** The piece that is set aside when something in it is wrong: an entry of a map or list, else a whole top-level key. */
+function entryOf(path: KeyPath): KeyPath {
+  const section = String(path[0]);
+  const cut = (MAPS.has(section) && typeof path[1] === 'string') || (LISTS.has(section) && typeof path[1] === 'number');
+  return path.slice(0, cut ? 2 : 1);
+}
+
+/** The value without its broken pieces. Lists get shorter; `writtenPath` finds the way back. */
+function withoutBroken(value: unknown, broken: readonly KeyPath[]): Record<string, unknown> {
+  const copy: Record<string, unknown> = isRecord(value) ? { ...value } : {};
+  const pieces = broken.map(entryOf);
+  for (const [section, entry] of pieces) if (section !== undefined && entry === undefined) delete copy[section];
+  for (const [section, content] of Object.entries(copy)) {
+    const entries = new Set(pieces.filter((piece) => piece[0] === section).map((piece) => piece[1]));
+    if (entries.size === 0) continue;
+    if (Array.isArray(content)) copy[section] = content.filter((_, i) => !entries.has(i));
+    else if (isRecord(content))
+      copy[section] = Object.fromEntries(Object.entries(content).filter(([key]) => !entries.has(key)));
+  }
+  return copy;
+}
+
+/** The path of a finding about the shortened lists as it is in the file. */
+function writtenPath(path: KeyPath, broken: readonly KeyPath[]): KeyPath {
+  const [section, index, ...rest] = path;
+  if (typeof index !== 'number' || !LISTS.has(String(section))) return path;
+  const gone = new Set(
+    broken
+      .map(entryOf)
+      .filter((piece) => piece[0] === section)
+      .map((piece) => piece[1]),
+  );
+  let at = -1;
+  for (let left = index; left >= 0; left--)
+    do at++;
+    while (gone.has(at));
+  return [section!, at, ...rest];
+}
+
+function complete(parsed: ParsedConfig, context: TreeContext): Config {
+  const { baseDir, env } = context;
+  const servers: Record<string, Config['servers'][string]> = {};
+  for (const [name, server] of Object.entries(parsed.servers)) {
+    if (server.command === undefined) {
+      servers[name] = server;
+      continue;
+    }
+    const command = /^\.{1,2}[\\/]/.test(server.command) ? path.resolve(baseDir, server.command) : server.command;
+    servers[name] = { ...server, command, cwd: path.resolve(baseDir, expandHome(server.cwd ?? '.', env)) };
+  }
+  const dataDir =
+    parsed.dataDir === undefined ? defaultDataDir(context) : path.resolve(baseDir, expandHome(parsed.dataDir, env));
+  return deepFreeze({ ...parsed, servers, dataDir });
+}
+
+function defaultDataDir(context: TreeContext): string {
+  if (context.kind === 'yaml') return path.join(context.baseDir, '.tollgate');
+  // Without a tollgate.yaml the project is somebody else's: state lives in the user's own folder.
+  const identity = context.file ?? `object:${context.baseDir}`;
+  return path.join(stateFolder(context.env), createHash('sha256').update(identity).digest('hex').slice(0, 16));
+}
+
+/** `$XDG_STATE_HOME/tollgate`, by default `~/.local/state/tollgate`. */
+export function stateFolder(env: Environment): string {
+  const base = env['XDG_STATE_HOME'];
+  return base !== undefined && path.isAbsolute(base)
+    ? path.join(base, 'tollgate')
+    : path.join(env['HOME'] || homedir(), '.local', 'state', 'tollgate');
+}
+
+function expandHome(folder: string, env: Environment): string {
+  return folder === '~' || folder.startsWith('~/') ? path.join(env['HOME'] || homedir(), folder.slice(1)) : folder;
+}

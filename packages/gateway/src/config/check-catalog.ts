@@ -1,0 +1,165 @@
+import type { Checks, ParsedConfig } from './check.ts';
+import { canonicalPattern, isExact, matches, overlap, reachesServer, specificity } from './globs.ts';
+import { type KeyPath, mistake, suggest } from './problems.ts';
+
+/** The server part of a pattern reaches none of these servers. */
+function checkReach(checks: Checks, pattern: string, path: KeyPath, servers: readonly string[]): void {
+  if (servers.length === 0 || servers.some((server) => reachesServer(pattern, server))) return;
+  const prefix = pattern.slice(0, pattern.indexOf('/'));
+  const known = checks.servers.includes(prefix)
+    ? `The server "${prefix}" is not served here.`
+    : suggest(prefix, servers);
+  checks.findings.push(mistake(path, `The pattern "${pattern}" can match nothing: no server fits "${prefix}".`, known));
+}
+
+function checkServerNames(checks: Checks, names: readonly string[], path: KeyPath, indexed: boolean): void {
+  const seen = new Set<string>();
+  names.forEach((name, i) => {
+    const at = indexed ? [...path, i] : path;
+    if (!checks.servers.includes(name) && !checks.isDamaged('servers')) {
+      checks.findings.push(mistake(at, `There is no server "${name}".`, suggest(name, checks.servers)));
+    } else if (seen.has(name)) {
+      checks.findings.push(mistake(at, `The server "${name}" stands here twice.`, 'Remove one.'));
+    }
+    seen.add(name);
+  });
+}
+
+export function checkEndpoints(checks: Checks): void {
+  for (const [path, endpoint] of Object.entries(checks.config.endpoints ?? {})) {
+    const at: KeyPath = ['endpoints', path];
+    const servers = endpoint.servers === '*' ? checks.servers : endpoint.servers;
+    if (endpoint.servers !== '*') {
+      checkServerNames(checks, endpoint.servers, [...at, 'servers'], true);
+      if (endpoint.servers.length === 0) {
+        checks.findings.push(
+          mistake(
+            [...at, 'servers'],
+            'An endpoint without servers serves nothing.',
+            'Name servers, or write "*" for all.',
+          ),
+        );
+      }
+    }
+    const { allow, deny } = endpoint.tools;
+    const known = servers.filter((name) => checks.servers.includes(name));
+    if (allow !== undefined && allow !== '*') {
+      allow.forEach((pattern, i) => {
+        checkReach(checks, pattern, [...at, 'tools', 'allow', i], known);
+        const denied = deny.find((other) => covers(canonicalPattern(other), canonicalPattern(pattern)));
+        if (denied !== undefined) {
+          checks.findings.push(
+            mistake(
+              [...at, 'tools', 'allow', i],
+              `What "${pattern}" allows, "${denied}" in \`deny\` takes away again.`,
+              'Remove one of them.',
+            ),
+          );
+        }
+      });
+    }
+    deny.forEach((pattern, i) => {
+      checkReach(checks, pattern, [...at, 'tools', 'deny', i], known);
+    });
+  }
+}
+
+/** True when the first pattern certainly matches all that the second does. */
+function covers(wide: string, narrow: string): boolean {
+  if (wide === narrow) return true;
+  if (isExact(narrow)) return matches(wide, narrow);
+  // A character that no name has stands for the wildcards of the narrow one: only a `*` can take it.
+  return !/[?[]/.test(wide) && matches(wide, narrow.replaceAll(/[*?]|\[[^\]]*\]/g, '\ue000'));
+}
+
+export function checkTools(checks: Checks): void {
+  const { config, findings } = checks;
+  const patterns = Object.entries(config.tools);
+  const names = new Map<string, string>();
+  for (const [pattern, tool] of patterns) {
+    const at: KeyPath = ['tools', pattern];
+    checkReach(checks, pattern, at, checks.servers);
+    if (Object.values(tool).every((value) => value === undefined)) {
+      findings.push(mistake(at, 'This entry sets nothing.', 'Write `as`, `timeout` or `validate`, or remove it.'));
+    }
+    if (tool.as === undefined) continue;
+    if (!isExact(pattern) || !pattern.includes('/')) {
+      findings.push(
+        mistake([...at, 'as'], 'A name is for one tool.', 'Write the key as server/tool without wildcards.'),
+      );
+      continue;
+    }
+    const other = names.get(tool.as);
+    if (other !== undefined) {
+      findings.push(mistake([...at, 'as'], `The name "${tool.as}" is given to ${other} too.`, 'Choose another name.'));
+    }
+    names.set(tool.as, pattern);
+  }
+  patterns.forEach(([pattern, tool], i) => {
+    for (const [earlier, other] of patterns.slice(0, i)) {
+      for (const key of ['timeout', 'validate'] as const) {
+        if (tool[key] === undefined || other[key] === undefined || tool[key] === other[key]) continue;
+        const [a, b] = [canonicalPattern(pattern), canonicalPattern(earlier)];
+        if (specificity(a) !== specificity(b) || !overlap(a, b)) continue;
+        findings.push(
+          mistake(
+            ['tools', pattern, key],
+            `A tool that matches "${pattern}" and "${earlier}" has two values of \`${key}\`, and neither pattern is more specific.`,
+            'Make one pattern more exact.',
+          ),
+        );
+      }
+    }
+  });
+}
+
+type Route = ParsedConfig['routes'][number];
+
+export function checkRoutes(checks: Checks): void {
+  const { config, findings } = checks;
+  const routes = config.routes;
+  routes.forEach((route, i) => {
+    const at: KeyPath = ['routes', i];
+    const to = Array.isArray(route.to) ? route.to : [route.to];
+    if (to.length === 0)
+      findings.push(mistake([...at, 'to'], 'A route without a server takes nothing.', 'Name a server.'));
+    checkServerNames(checks, to, [...at, 'to'], Array.isArray(route.to));
+    const kinds = (['tool', 'resource', 'prompt'] as const).filter((kind) => route[kind] !== undefined);
+    if (kinds.length > 1) {
+      findings.push(
+        mistake(
+          [...at, kinds[1]!],
+          `A route has one pattern; this one has ${kinds.join(' and ')}.`,
+          'Write one route for each.',
+        ),
+      );
+      return;
+    }
+    for (const kind of ['tool', 'prompt'] as const) {
+      const pattern = route[kind];
+      if (pattern !== undefined) checkReach(checks, pattern, [...at, kind], checks.servers);
+    }
+    if (routes.slice(0, i).some((earlier) => hides(earlier, route))) {
+      const what =
+        kinds.length === 0
+          ? 'There is a default route already'
+          : 'This route is never reached: an earlier one takes all it matches';
+      findings.push(mistake(kinds.length === 0 ? at : [...at, kinds[0]!], `${what}.`, 'Remove it, or put it first.'));
+    }
+  });
+}
+
+function hides(earlier: Route, later: Route): boolean {
+  if (isDefault(earlier)) return isDefault(later);
+  for (const kind of ['tool', 'resource', 'prompt'] as const) {
+    const wide = earlier[kind];
+    const narrow = later[kind];
+    if (wide === undefined || narrow === undefined) continue;
+    return kind === 'resource' ? covers(wide, narrow) : covers(canonicalPattern(wide), canonicalPattern(narrow));
+  }
+  return false;
+}
+
+function isDefault(route: Route): boolean {
+  return route.tool === undefined && route.resource === undefined && route.prompt === undefined;
+}

@@ -1,0 +1,84 @@
+import type { Checks } from './check.ts';
+import { doubt, mistake } from './problems.ts';
+import { formatListen, isLoopback, isWildcard } from './units.ts';
+
+export function checkListen(checks: Checks): void {
+  const { config, findings } = checks;
+  const { listen, admin, caps } = config;
+  if (caps.string !== undefined && caps.string > caps.body) {
+    findings.push(
+      mistake(['caps', 'string'], 'A string cannot be larger than its body.', 'Lower it, or raise `caps.body`.'),
+    );
+  }
+  if (caps.streamsPerPrincipal !== undefined && caps.streamsPerPrincipal > caps.streams) {
+    findings.push(
+      mistake(
+        ['caps', 'streamsPerPrincipal'],
+        'One principal cannot have more streams than there are in all.',
+        'Lower it, or raise `caps.streams`.',
+      ),
+    );
+  }
+  const beyond = !isLoopback(listen.host);
+  if (beyond && !checks.isDamaged('listen')) {
+    checkOpenDoor(checks);
+    const named = config.allowedHosts.length > 0 || config.publicUrl !== undefined;
+    if (isWildcard(listen.host) && !named && !checks.isDamaged('allowedHosts') && !checks.isDamaged('publicUrl')) {
+      findings.push(
+        mistake(
+          ['listen'],
+          'No host name is allowed, so every request would be refused.',
+          'Write publicUrl: https://your-host, or allowedHosts: [your-host] with the names clients use.',
+        ),
+      );
+    }
+    if (config.publicUrl?.startsWith('http:') === true && !isLoopback(new URL(config.publicUrl).hostname)) {
+      findings.push(doubt(['publicUrl'], 'Credentials would travel unencrypted.', 'Put TLS in front and write https.'));
+    }
+  }
+  if (admin === undefined || checks.isDamaged('admin') || checks.isDamaged('listen')) return;
+  if (admin.port === listen.port && admin.port !== 0 && formatListen(admin) !== formatListen(listen)) {
+    if (isWildcard(admin.host) || isWildcard(listen.host)) {
+      findings.push(
+        mistake(
+          ['admin'],
+          `${formatListen(admin)} and ${formatListen(listen)} cannot both be opened.`,
+          'Choose another port.',
+        ),
+      );
+    }
+  }
+  if (!isLoopback(admin.host)) {
+    findings.push(
+      doubt(['admin'], 'The admin token would travel unencrypted.', 'Listen on loopback, or put TLS in front.'),
+    );
+  }
+}
+
+/** Anybody who reaches the port is a caller: that must be written, it never happens by omission. */
+function checkOpenDoor(checks: Checks): void {
+  const { config, findings } = checks;
+  if (checks.isDamaged('auth')) return;
+  const address = formatListen(config.listen);
+  if (config.auth === undefined) {
+    findings.push(
+      mistake(
+        ['listen'],
+        `${address} is reachable from other machines, and no \`auth\` says who may call.`,
+        'Listen on 127.0.0.1:7117, or write auth: [{ name: ci, bearer: { token: "${env:TOKEN}" } }].',
+      ),
+    );
+  }
+  config.auth?.forEach((entry, i) => {
+    if (entry.anonymous === undefined) return;
+    if (entry.anonymous === true || !entry.anonymous.public) {
+      findings.push(
+        mistake(
+          ['auth', i, 'anonymous'],
+          `Anybody who reaches ${address} could call without a credential.`,
+          'Remove the entry, or write anonymous: { public: true } when that is meant.',
+        ),
+      );
+    }
+  });
+}

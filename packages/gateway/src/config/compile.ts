@@ -1,0 +1,241 @@
+import { createHash } from 'node:crypto';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import type { LimitKey, LimitOptions, RefusalStyle } from '../admission/options.ts';
+import type { CatalogOptions } from '../catalog/options.ts';
+import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
+import type { InboundOptions } from '../inbound/options.ts';
+import type { RouteOptions } from '../routing/options.ts';
+import type { ServerOptions } from '../upstream/options.ts';
+import { asList } from './check-limits.ts';
+import { DEFAULT_CONNECT } from './check-servers.ts';
+import type { Environment } from './expand.ts';
+import { canonicalPattern } from './globs.ts';
+import type { AuthConfig, Config, LimitConfig, RouteConfig, ServerConfig } from './schema.ts';
+import { compileToolRules, type ToolRules } from './tool-rules.ts';
+import { formatListen, isLoopback, isWildcard, type ListenAddress } from './units.ts';
+import { deepFreeze } from './values.ts';
+
+/** What an endpoint is, beyond what it lists. */
+export interface EndpointOptions {
+  readonly path: string;
+  readonly catalog: CatalogOptions;
+  /** Scope a caller needs; undefined: none. */
+  readonly scope: string | undefined;
+  readonly refusals: RefusalStyle;
+  /** `/s/<server>`, or the `/mcp` that exists when no endpoint was written. */
+  readonly implicit: boolean;
+}
+
+/** The configuration as the rooms take it: complete, checked, frozen. */
+export interface CompiledConfig {
+  readonly servers: readonly ServerOptions[];
+  /** Written endpoints in file order, then `/s/<server>` for every server. */
+  readonly endpoints: readonly EndpointOptions[];
+  /** Empty: every name goes to its own server. */
+  readonly routes: readonly RouteOptions[];
+  readonly tools: ToolRules;
+  readonly inbound: InboundOptions;
+  readonly listen: ListenAddress;
+  /** Equal to `listen` when the admin surfaces share its port. */
+  readonly admin: ListenAddress;
+  readonly identity: IdentityOptions;
+  readonly limits: readonly LimitOptions[];
+  readonly refusals: RefusalStyle;
+  /** Without a trailing slash. Undefined: clients use the listen address. */
+  readonly publicUrl: string | undefined;
+  /** Absolute. */
+  readonly dataDir: string;
+}
+
+export const DEFAULT_ENDPOINT = '/mcp';
+const DEFAULT_ADMIN: ListenAddress = { host: '127.0.0.1', port: 7118 };
+const DEFAULT_STREAMS_PER_PRINCIPAL = 1000;
+
+/** Options for every room from a checked configuration. Pure: opens nothing, starts nothing. */
+export function compile(config: Config, env: Environment = process.env): CompiledConfig {
+  const loopback = isLoopback(config.listen.host);
+  const { rules, names } = compileToolRules(config.tools);
+  const endpoints = compileEndpoints(config, names);
+  const admin = config.admin ?? (loopback ? config.listen : DEFAULT_ADMIN);
+  return deepFreeze({
+    servers: Object.entries(config.servers).map(([name, server]) => compileServer(name, server, config.caps.response)),
+    endpoints,
+    routes: config.routes.map(compileRoute),
+    tools: rules,
+    inbound: compileInbound(config, loopback, env),
+    listen: config.listen,
+    admin,
+    identity: {
+      entries: config.auth?.map(compileEntry) ?? (loopback ? [ANONYMOUS] : []),
+      endpointEntries: new Map(
+        Object.entries(config.endpoints ?? {}).flatMap(([path, endpoint]) =>
+          endpoint.auth === undefined ? [] : [[path, endpoint.auth] as const],
+        ),
+      ),
+      loopback,
+    },
+    limits: Object.entries(config.limits).map(([name, limit]) => compileLimit(name, limit)),
+    refusals: config.refusals,
+    publicUrl: config.publicUrl,
+    dataDir: config.dataDir,
+  });
+}
+
+const ANONYMOUS: AuthEntry = { kind: 'anonymous', name: 'anonymous', tier: undefined };
+
+function compileServer(name: string, server: ServerConfig, maxResponse: number): ServerOptions {
+  const { request } = server.timeout;
+  const instances = typeof server.instances === 'string' ? { mode: server.instances } : server.instances;
+  return {
+    name,
+    target:
+      server.command === undefined
+        ? { kind: 'http', url: new URL(server.url!), headers: server.headers ?? {} }
+        : { kind: 'stdio', command: server.command, args: server.args ?? [], env: server.env ?? {}, cwd: server.cwd! },
+    protocol: server.protocol ?? (server.type === 'sse' ? 'sse' : 'auto'),
+    auth: server.auth,
+    timeout: {
+      connect: server.timeout.connect ?? Math.min(DEFAULT_CONNECT, request),
+      firstByte: server.timeout.firstByte ?? request,
+      idle: server.timeout.idle ?? request,
+      request,
+    },
+    instances: { mode: 'auto', max: 8, idle: 300_000, ...instances },
+    pool: { max: server.pool?.max ?? 10 },
+    maxResponse,
+  };
+}
+
+function compileEndpoints(config: Config, names: ReadonlyMap<string, string>): EndpointOptions[] {
+  const all = Object.keys(config.servers);
+  const base = {
+    names,
+    onUnavailable: 'partial',
+    listTimeout: 5000,
+    allow: undefined,
+    deny: [],
+    naming: 'auto',
+  } as const;
+  const own: EndpointOptions[] =
+    config.endpoints === undefined
+      ? [
+          {
+            path: DEFAULT_ENDPOINT,
+            catalog: { ...base, endpoint: DEFAULT_ENDPOINT, servers: all },
+            scope: undefined,
+            refusals: config.refusals,
+            implicit: true,
+          },
+        ]
+      : Object.entries(config.endpoints).map(([path, endpoint]) => ({
+          path,
+          catalog: {
+            endpoint: path,
+            servers: endpoint.servers === '*' ? all : endpoint.servers,
+            naming: endpoint.naming,
+            allow: endpoint.tools.allow === '*' ? undefined : endpoint.tools.allow?.map(canonicalPattern),
+            deny: endpoint.tools.deny.map(canonicalPattern),
+            names,
+            onUnavailable: endpoint.onUnavailable,
+            listTimeout: endpoint.listTimeout,
+          },
+          scope: endpoint.scope,
+          refusals: endpoint.refusals ?? config.refusals,
+          implicit: false,
+        }));
+  const alone = all.map((name): EndpointOptions => {
+    const path = `/s/${name}`;
+    return {
+      path,
+      catalog: { ...base, endpoint: path, servers: [name] },
+      scope: undefined,
+      refusals: config.refusals,
+      implicit: true,
+    };
+  });
+  return [...own, ...alone];
+}
+
+function compileRoute(route: RouteConfig): RouteOptions {
+  return {
+    tool: route.tool === undefined ? undefined : canonicalPattern(route.tool),
+    resource: route.resource,
+    prompt: route.prompt === undefined ? undefined : canonicalPattern(route.prompt),
+    to: asList(route.to)!,
+    scope: route.scope,
+    timeout: route.timeout,
+  };
+}
+
+function compileEntry(entry: AuthConfig): AuthEntry {
+  if (entry.bearer === undefined) {
+    const { anonymous } = entry;
+    return { kind: 'anonymous', name: 'anonymous', tier: typeof anonymous === 'object' ? anonymous.tier : undefined };
+  }
+  const { token, subject, tenant, tier, roles, scopes } = entry.bearer;
+  return { kind: 'bearer', name: entry.name!, token, subject: subject ?? entry.name!, tenant, tier, roles, scopes };
+}
+
+function compileLimit(name: string, limit: LimitConfig): LimitOptions {
+  return {
+    name,
+    on: asList(limit.on),
+    tool: asList(limit.tool)?.map(canonicalPattern),
+    resource: asList(limit.resource),
+    prompt: asList(limit.prompt)?.map(canonicalPattern),
+    server: asList(limit.server),
+    endpoint: asList(limit.endpoint),
+    by: asList(limit.by) as readonly LimitKey[],
+    count: limit.limit.count,
+    periodMs: limit.limit.period,
+    burst: limit.burst,
+    message: limit.message,
+    disclose: limit.disclose,
+  };
+}
+
+function compileInbound(config: Config, loopback: boolean, env: Environment): InboundOptions {
+  const { listen, caps } = config;
+  const hosts = new Set(config.allowedHosts);
+  const origins = new Set(config.allowedOrigins);
+  if (config.publicUrl !== undefined) {
+    const url = new URL(config.publicUrl);
+    hosts.add(url.hostname);
+    origins.add(url.origin);
+  }
+  if (!loopback && !isWildcard(listen.host)) hosts.add(listen.host.includes(':') ? `[${listen.host}]` : listen.host);
+  return {
+    host: listen.host,
+    port: listen.port,
+    allowedHosts: [...hosts],
+    allowedOrigins: [...origins],
+    attachSocket: attachSocket(config.dataDir, env),
+    caps: {
+      ...caps,
+      string: caps.string ?? caps.body,
+      streamsPerPrincipal:
+        caps.streamsPerPrincipal ?? (loopback ? caps.streams : Math.min(DEFAULT_STREAMS_PER_PRINCIPAL, caps.streams)),
+    },
+  };
+}
+
+/** Longest path of a Unix socket that every platform takes, its final zero included. */
+const MAX_SOCKET_PATH = 103;
+
+/** In the data folder where its path is short enough for a socket, else in the user's run-time or cache folder. */
+function attachSocket(dataDir: string, env: Environment): string {
+  const id = createHash('sha256').update(dataDir).digest('hex').slice(0, 16);
+  if (process.platform === 'win32') return `\\\\.\\pipe\\tollgate-${id}`;
+  const own = path.join(dataDir, 'attach.sock');
+  if (Buffer.byteLength(own) <= MAX_SOCKET_PATH) return own;
+  const runtime = env['XDG_RUNTIME_DIR'];
+  const folder =
+    runtime !== undefined && path.isAbsolute(runtime) ? runtime : path.join(env['HOME'] || homedir(), '.cache');
+  return path.join(folder, 'tollgate', `${id}.sock`);
+}
+
+/** Address in the form `host:port`, for messages. */
+export function addressText(address: ListenAddress): string {
+  return formatListen(address);
+}

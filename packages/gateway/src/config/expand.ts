@@ -1,0 +1,150 @@
+import { readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { type Finding, formatPath, type KeyPath, mistake } from './problems.ts';
+import { placeKey } from './tree.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where a value came from that does not stand in the file itself. */
+export interface Expansion {
+  readonly path: KeyPath;
+  readonly kind: 'env' | 'file';
+  /** Name of the variable, or path of the file as written. */
+  readonly name: string;
+  /** The variable was unset or empty and the default of the expression was taken. */
+  readonly defaulted: boolean;
+}
+
+export interface Expanded {
+  readonly value: unknown;
+  readonly expansions: readonly Expansion[];
+  /** The text as written, by place, of every value that held an expression: safe to show. */
+  readonly originals: ReadonlyMap<string, string>;
+  readonly problems: readonly Finding[];
+}
+
+export interface ExpandOptions {
+  readonly env: Environment;
+  /** Folder at which `${file:…}` starts. */
+  readonly baseDir: string;
+}
+
+const EXPRESSION = /\$\$\{|\$\{([^}]*)(\}?)/g;
+const MAX_SECRET_FILE = 64 * 1024;
+
+/**
+ * Replaces `${env:X}`, `${env:X:-default}` and `${file:/p}` in every text below `value`; `$${` stands for a
+ * literal `${`. Unset and empty are mistakes that name the variable. Command lines take none: `ps` shows them.
+ */
+export function expand(value: unknown, options: ExpandOptions): Expanded {
+  const expansions: Expansion[] = [];
+  const originals = new Map<string, string>();
+  const problems: Finding[] = [];
+
+  function text(value: string, keys: KeyPath): string {
+    if (!value.includes('${')) return value;
+    const argv = inArgv(keys);
+    let failed = false;
+    const fail = (what: string, fix: string): string => {
+      failed = true;
+      problems.push(mistake(keys, what, fix));
+      return '';
+    };
+    const out = value.replaceAll(EXPRESSION, (whole: string, body: string | undefined, close: string) => {
+      if (body === undefined) return '${';
+      if (close === '') return fail(`"${whole.slice(0, 60)}" has no closing brace.`, 'Write ${env:NAME}.');
+      const expression = readExpression(body);
+      if (expression === undefined) return fail(...unknownExpression(body));
+      if (argv) return fail(...refusedInArgv(whole, expression, keys));
+      return expression.kind === 'env' ? fromEnvironment(expression) : fromFile(expression.name);
+    });
+    // What was written holds no secret: it may be shown where the value may not.
+    originals.set(placeKey(keys), value);
+    return failed ? value : out;
+
+    function fromEnvironment(expression: EnvExpression): string {
+      const found = options.env[expression.name];
+      const set = found !== undefined && found !== '';
+      if (!set && expression.fallback === undefined) {
+        const state = found === undefined ? 'not set' : 'empty';
+        return fail(
+          `The environment variable ${expression.name} is ${state}.`,
+          `Set it, or write \${env:${expression.name}:-default}.`,
+        );
+      }
+      expansions.push({ path: keys, kind: 'env', name: expression.name, defaulted: !set });
+      return set ? found : expression.fallback!;
+    }
+
+    function fromFile(name: string): string {
+      expansions.push({ path: keys, kind: 'file', name, defaulted: false });
+      const file = path.resolve(options.baseDir, name);
+      try {
+        const stat = statSync(file);
+        if (!stat.isFile()) return fail(`${name} is not a file.`, 'Name a file that holds the value.');
+        if (stat.size > MAX_SECRET_FILE)
+          return fail(`${name} is larger than 64 KiB.`, 'Name a file that holds the value.');
+        const content = readFileSync(file, 'utf8').replace(/\r?\n$/, '');
+        return content === '' ? fail(`${name} is empty.`, 'Write the value into it.') : content;
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code;
+        const why = code === 'ENOENT' ? 'does not exist' : code === 'EACCES' ? 'may not be read' : 'cannot be read';
+        return fail(`The file ${name} ${why}.`, `It is looked for at ${file}.`);
+      }
+    }
+  }
+
+  function walk(value: unknown, keys: KeyPath): unknown {
+    if (typeof value === 'string') return text(value, keys);
+    if (Array.isArray(value)) return value.map((item, i) => walk(item, [...keys, i]));
+    if (typeof value === 'object' && value !== null) {
+      const out: Record<string, unknown> = {};
+      for (const [key, item] of Object.entries(value)) {
+        if (key.includes('${'))
+          problems.push(mistake([...keys, key], 'A key cannot hold ${…}.', 'Write the name out.'));
+        out[key] = walk(item, [...keys, key]);
+      }
+      return out;
+    }
+    return value;
+  }
+
+  return { value: walk(value, []), expansions, originals, problems };
+}
+
+interface EnvExpression {
+  readonly kind: 'env';
+  readonly name: string;
+  readonly fallback: string | undefined;
+}
+type Expression = EnvExpression | { readonly kind: 'file'; readonly name: string };
+
+function readExpression(body: string): Expression | undefined {
+  const env = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-([\s\S]*))?$/.exec(body);
+  if (env !== null) return { kind: 'env', name: env[1]!, fallback: env[2] };
+  const file = /^file:(.+)$/.exec(body);
+  return file === null ? undefined : { kind: 'file', name: file[1]! };
+}
+
+function unknownExpression(body: string): [what: string, fix: string] {
+  if (/^vault:/.test(body)) return ['The vault is not in this version.', 'Write ${env:NAME} or ${file:/path}.'];
+  const bare = /^([A-Za-z_][A-Za-z0-9_]*)(:-[\s\S]*)?$/.exec(body);
+  if (bare !== null)
+    return [`"\${${body.slice(0, 60)}}" does not say where the value is.`, `Write \${env:${body.slice(0, 60)}}.`];
+  return [
+    `"\${${body.slice(0, 60)}}" cannot be read.`,
+    'Write ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $${ for a literal ${.',
+  ];
+}
+
+function inArgv(keys: KeyPath): boolean {
+  return keys[0] === 'servers' && (keys[2] === 'args' || keys[2] === 'command');
+}
+
+function refusedInArgv(whole: string, expression: Expression, keys: KeyPath): [what: string, fix: string] {
+  const example = expression.kind === 'env' ? expression.name : 'NAME';
+  return [
+    'Every user of the machine can read a command line, so nothing is expanded in it.',
+    `Pass it as ${formatPath([...keys.slice(0, 2), 'env', example])}: "${whole}".`,
+  ];
+}

@@ -1,0 +1,124 @@
+/**
+ * The schema of `tollgate.yaml`: one source of types, defaults, the JSON Schema for editors and
+ * `docs/configuration.md`. A key does not exist before the code that obeys it; keys of the product's plan that
+ * are still to come are refused by name.
+ */
+import * as z from 'zod';
+import { auth } from './schema/auth.ts';
+import { endpoints, refusals, routes, tools } from './schema/endpoints.ts';
+import { duration, list, message, parsed, section, size, text, whole } from './schema/kit.ts';
+import { limits } from './schema/limits.ts';
+import { hostName, origin, publicUrl } from './schema/names.ts';
+import { servers } from './schema/servers.ts';
+import { parseListen } from './units.ts';
+
+const LATER = [
+  'preset',
+  'trustedProxies',
+  'tls',
+  'cors',
+  'storage',
+  'state',
+  'currency',
+  'unpriced',
+  'access',
+  'tiers',
+  'sessionGuard',
+  'vault',
+  'trust',
+  'cache',
+  'resilience',
+  'transforms',
+  'guards',
+  'webhooks',
+  'notify',
+  'audit',
+  'telemetry',
+] as const;
+
+const listen = () => parsed('a listen address', '127.0.0.1:7117', parseListen);
+
+const caps = section({
+  body: size().prefault('4MiB').describe('One request body.'),
+  depth: whole(1, 512).prefault(64).describe('Nesting of JSON in a body.'),
+  keys: whole(1, 10_000_000).prefault(10_000).describe('Object keys in one body.'),
+  string: size().optional().describe('One JSON string. Default: `body`.'),
+  headers: size().prefault('16KiB').describe('All headers of a request.'),
+  headerTime: duration().prefault('10s').describe('To send the head of a request.'),
+  bodyTime: duration().prefault('30s').describe('To send its body.'),
+  response: size().prefault('64MiB').describe('One answer or event of a server.'),
+  streams: whole(1, 1_000_000).prefault(20_000).describe('Open client streams in all.'),
+  streamsPerPrincipal: whole(1, 1_000_000)
+    .optional()
+    .describe('Open streams of one principal. Default 1000, on loopback the same as `streams`.'),
+  sessions: whole(1, 1_000_000).prefault(10_000).describe('Legacy sessions in all.'),
+  sessionIdle: duration().prefault('30m').describe('A legacy session without use for so long ends.'),
+  streamBuffer: size().prefault('4MiB').describe('Waiting for one slow reader before its stream is closed.'),
+  keepAlive: duration().prefault('15s').describe('Between keep-alive comments on quiet streams.'),
+});
+
+export const configSchema = section(
+  {
+    version: z
+      .literal(1, { error: message('The only version is 1.', 'Write version: 1.') })
+      .prefault(1)
+      .describe('Version of this format.'),
+    publicUrl: publicUrl()
+      .optional()
+      .describe('The gateway as clients reach it; its host and origin are allowed. Default: the listen address.'),
+    listen: listen()
+      .prefault('127.0.0.1:7117')
+      .describe(
+        'Address of the endpoints. Beyond loopback it is refused without `auth`; `anonymous` counts only with `public: true`.',
+      ),
+    admin: listen()
+      .optional()
+      .describe('Address of the admin surfaces. Default: the same as `listen` on loopback, else 127.0.0.1:7118.'),
+    allowedHosts: list(hostName(), 'host names', '[gw.example]')
+      .prefault([])
+      .describe('Names that may stand in Host, beside that of `publicUrl` and, on loopback, the loopback names.'),
+    allowedOrigins: list(origin(), 'origins', '["https://app.example"]')
+      .prefault([])
+      .describe('Pages that may call, beside the origin of `publicUrl` and, on loopback, every loopback origin.'),
+    caps: caps.prefault({}).describe('Upper bounds; all have a default.'),
+    dataDir: text('a folder', '.tollgate')
+      .optional()
+      .describe('State of this gateway. Default: `.tollgate` beside the file.'),
+    servers: servers.prefault({}),
+    endpoints: endpoints.optional(),
+    tools: tools.prefault({}),
+    routes: routes.prefault([]),
+    auth: auth.optional(),
+    limits: limits.prefault({}),
+    refusals: refusals
+      .prefault('default')
+      .describe(
+        'Form of refusals on MCP paths. `default`: HTTP 200 with a result or error that every client shows; `http`: HTTP 429 with the JSON-RPC error; `legacy-codes`: the default form with codes -32001 to -32005.',
+      ),
+  },
+  {
+    later: LATER,
+    hints: {
+      mcpServers: 'In tollgate.yaml the key is `servers`.',
+      upstreams: 'The key is `servers`.',
+      port: 'Write listen: 127.0.0.1:7117.',
+      host: 'Write listen: 127.0.0.1:7117.',
+      rateLimiting: 'Write `limits`.',
+      rateLimits: 'Write `limits`.',
+      apiVersion: 'ToolHive manifests are not in this version.',
+      kind: 'ToolHive manifests are not in this version.',
+    },
+  },
+).describe('Configuration of Tollgate.');
+
+type Parsed = z.output<typeof configSchema>;
+
+/** A complete, checked configuration: defaults filled in, units read, paths absolute. Frozen. */
+export type Config = Readonly<Parsed> & { readonly dataDir: string };
+/** What may be written: the type of the object that `createGateway` takes. */
+export type ConfigInput = z.input<typeof configSchema>;
+export type ServerConfig = Config['servers'][string];
+export type EndpointConfig = NonNullable<Config['endpoints']>[string];
+export type AuthConfig = NonNullable<Config['auth']>[number];
+export type LimitConfig = Config['limits'][string];
+export type RouteConfig = Config['routes'][number];

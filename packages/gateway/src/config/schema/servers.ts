@@ -1,0 +1,83 @@
+import * as z from 'zod';
+import { choice, duration, list, map, message, secretMap, section, text, whole } from './kit.ts';
+import { environmentNameProblem, headerNameProblem, serverNameProblem, serverUrl } from './names.ts';
+
+const INSTANCE_MODES = ['auto', 'shared', 'per-session', 'per-principal'] as const;
+
+const timeout = section({
+  connect: duration()
+    .optional()
+    .describe('To start a process or open a connection. Default 5s, or the whole call’s time where that is less.'),
+  firstByte: duration()
+    .optional()
+    .describe('From sending a request to the first byte of the answer. Default: `request`.'),
+  idle: duration().optional().describe('Between two pieces of an answer. Default: `request`.'),
+  request: duration().prefault('30s').describe('The whole call, from admission, waiting for a connection included.'),
+});
+
+const instances = z.union(
+  [
+    choice(INSTANCE_MODES),
+    section({
+      mode: choice(INSTANCE_MODES)
+        .prefault('auto')
+        .describe('`auto`: shared for a modern server; for a legacy one per session, else per principal.'),
+      max: whole(1, 1000).prefault(8).describe('Processes of this server at the same time.'),
+      idle: duration().prefault('5m').describe('A process without a call for so long is stopped.'),
+    }),
+  ],
+  { error: message('Must be the name of a mode or a map.', 'For example shared, or { mode: shared, max: 2 }.') },
+);
+
+const server = section(
+  {
+    command: text('a command', 'npx')
+      .optional()
+      .describe('Program of a stdio server. A path with a leading dot starts at the file’s folder.'),
+    args: list(z.string({ error: 'Each argument must be text; put quotes round it.' }), 'arguments', '[-y, my-server]')
+      .optional()
+      .describe('Its arguments. No `${…}` here: other users of the machine can read a command line.'),
+    env: secretMap('environment variables', environmentNameProblem)
+      .optional()
+      .describe('Its environment, beside a minimal base (PATH, HOME, …). Never shown.'),
+    cwd: text('a folder', './server').optional().describe('Its folder. Default: the folder of the configuration file.'),
+    url: serverUrl().optional().describe('Address of an HTTP server.'),
+    headers: secretMap('headers', headerNameProblem).optional().describe('Sent with every request to it. Never shown.'),
+    type: choice(['stdio', 'http', 'streamable-http', 'sse'])
+      .optional()
+      .describe(
+        'As other clients write it; `sse` is the transport of 2024-11-05. Default: told by `command` or `url`.',
+      ),
+    protocol: choice(['auto', 'modern', 'legacy', 'sse'])
+      .optional()
+      .describe('`auto` detects the era once; a server that speaks both is spoken to in the caller’s. Default `auto`.'),
+    auth: choice(['oauth']).optional().describe('The server needs a sign-in: `tollgate login NAME`.'),
+    timeout: timeout.prefault({}),
+    instances: instances
+      .optional()
+      .describe('How many processes of a stdio server, and who shares one. Default `auto`.'),
+    pool: section({
+      max: whole(1, 10_000).prefault(10).describe('Connections kept to an HTTP server.'),
+    })
+      .optional()
+      .describe('Connections to an HTTP server.'),
+  },
+  {
+    later: ['urls', 'balance', 'backup', 'retry', 'breaker', 'health', 'weight', 'tls', 'vault'],
+    hints: {
+      transport: 'Write `type` or `protocol`.',
+      environment: 'Write `env`.',
+      serverUrl: 'Write `url`.',
+      httpUrl: 'Write `url`.',
+      disabled: 'Remove the server instead, or comment it out.',
+      enabled: 'Remove the server instead, or comment it out.',
+      alwaysAllow: 'That is a setting of a client; remove it.',
+      autoApprove: 'That is a setting of a client; remove it.',
+      envFile: 'Write the variables into `env`.',
+    },
+  },
+);
+
+export const servers = map(server, 'servers', serverNameProblem).describe(
+  'The MCP servers behind the gateway, by name. Entries of an `mcpServers` map work as they are. Their order counts: the first owns a tool name that several have.',
+);

@@ -1,0 +1,176 @@
+import { isIP } from 'node:net';
+
+/** A value that cannot be read: `what` is wrong with it, and the `fix`. */
+export class UnitError extends Error {
+  readonly fix: string;
+  constructor(what: string, fix: string) {
+    super(what);
+    this.fix = fix;
+  }
+}
+
+const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  B: 1,
+  KB: 1000,
+  MB: 1000 ** 2,
+  GB: 1000 ** 3,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+};
+const PERIOD_NAMES: Readonly<Record<string, number>> = {
+  s: 1000,
+  min: 60_000,
+  h: 3_600_000,
+  day: 86_400_000,
+  week: 7 * 86_400_000,
+};
+
+/** Longest duration: timers of the platform end at 2^31 - 1 ms (24.8 days). */
+const MAX_DURATION = 24 * 86_400_000;
+const MAX_PERIOD = 366 * 86_400_000;
+const MAX_COUNT = 1_000_000_000;
+
+export const DURATION_PATTERN = '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$';
+export const SIZE_PATTERN = '^[0-9]+(\\.[0-9]+)?(B|KB|MB|GB|KiB|MiB|GiB)$';
+export const RATE_PATTERN = '^[0-9]+/(s|min|h|day|week|[0-9]+(s|m|h|d))$';
+
+/** `250ms`, `5s`, `2m`, `1.5h`, `1d` in milliseconds, rounded; more than zero, at most 24 days. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
+  if (match === null) {
+    throw new UnitError(`${quote(text)} is not a duration.`, 'Write a number with ms, s, m, h or d, for example 30s.');
+  }
+  const ms = Math.round(Number(match[1]) * DURATION_UNITS[match[2]!]!);
+  if (ms < 1) throw new UnitError(`${quote(text)} is no time at all.`, 'Write at least 1ms.');
+  if (ms > MAX_DURATION) throw new UnitError(`${quote(text)} is too long.`, 'The longest duration is 24d.');
+  return ms;
+}
+
+/** `512B`, `64KiB`, `4MiB`, `1GB` in bytes, rounded; more than zero, at most 2^31 - 1. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(B|[KMG]i?B)$/.exec(text);
+  if (match === null) {
+    throw new UnitError(`${quote(text)} is not a size.`, 'Write a number with B, KiB, MiB or GiB, for example 4MiB.');
+  }
+  const bytes = Math.round(Number(match[1]) * SIZE_UNITS[match[2]!]!);
+  if (bytes < 1) throw new UnitError(`${quote(text)} is no size at all.`, 'Write at least 1B.');
+  if (bytes > 2 ** 31 - 1) throw new UnitError(`${quote(text)} is too large.`, 'The largest size is below 2GiB.');
+  return bytes;
+}
+
+export interface Rate {
+  readonly count: number;
+  /** Milliseconds. */
+  readonly period: number;
+}
+
+/** `30/min`, `1000/day`, `120/60s`: how many in which period. Money and concurrency are named as not in this version. */
+export function parseRate(text: string): Rate {
+  if (/\bat once$/.test(text)) {
+    throw new UnitError('Limits on concurrency are not in this version.', 'Write a rate, for example 30/min.');
+  }
+  if (/^\d+(\.\d+)?\s+[A-Za-z]+(\/\S+|\s+total)$/.test(text)) {
+    throw new UnitError('Limits on money are not in this version.', 'Write a rate, for example 30/min.');
+  }
+  if (text === 'tier') {
+    throw new UnitError('Limits by tier are not in this version.', 'Write a rate, for example 30/min.');
+  }
+  const match = /^(\d+)\/(?:([a-z]+)|(\d+)([a-z]+))$/.exec(text);
+  const example = 'Write a number, a slash and a period (s, min, h, day, week or 60s, 5m, 2h, 7d), for example 30/min.';
+  if (match === null) throw new UnitError(`${quote(text)} is not a rate.`, example);
+  const count = Number(match[1]);
+  if (count < 1) throw new UnitError('A rate of 0 would refuse everything.', 'Write at least 1.');
+  if (count > MAX_COUNT) throw new UnitError(`${quote(text)} is too large.`, 'The largest number is 1000000000.');
+  if (match[2] === 'month') {
+    throw new UnitError('Calendar months are not in this version.', `Write ${count}/30d.`);
+  }
+  const period =
+    match[2] === undefined ? Number(match[3]) * (DURATION_UNITS[match[4]!] ?? Number.NaN) : PERIOD_NAMES[match[2]];
+  if (period === undefined || Number.isNaN(period) || match[4] === 'ms') {
+    throw new UnitError(`${quote(match[2] ?? `${match[3]}${match[4]}`)} is not a period.`, example);
+  }
+  if (period < 1000) throw new UnitError('The shortest period is 1s.', example);
+  if (period > MAX_PERIOD) throw new UnitError('The longest period is 366d.', example);
+  return { count, period };
+}
+
+export interface ListenAddress {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+}
+
+/** `127.0.0.1:7117`, `localhost:7117`, `[::1]:7117`, `0.0.0.0:7117`; the port may be 0. */
+export function parseListen(text: string): ListenAddress {
+  const example = 'Write host:port, for example 127.0.0.1:7117 or [::1]:7117.';
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text);
+  if (match === null) {
+    if (/^:\d+$/.test(text)) {
+      throw new UnitError('An address without a host is ambiguous.', `Write 127.0.0.1${text} or 0.0.0.0${text}.`);
+    }
+    throw new UnitError(`${quote(text)} is not a listen address.`, example);
+  }
+  const host = (match[1] ?? match[2]!).toLowerCase();
+  const port = Number(match[3]);
+  if (port > 65_535) throw new UnitError(`Port ${port} does not exist.`, 'Ports end at 65535.');
+  if (match[1] !== undefined && isIP(host) !== 6) throw new UnitError(`${quote(text)} is not an address.`, example);
+  if (match[1] === undefined && isIP(host) === 0 && !/^(?!-)[a-z0-9-]+(\.[a-z0-9-]+)*$/.test(host)) {
+    throw new UnitError(`${quote(host)} is not a host name.`, example);
+  }
+  if (match[1] === undefined && /^[\d.]+$/.test(host) && isIP(host) === 0) {
+    throw new UnitError(`${quote(host)} is not an IPv4 address.`, example);
+  }
+  return { host, port };
+}
+
+/** True for addresses that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return (
+    host === 'localhost' ||
+    host === '::1' ||
+    /^127\.\d+\.\d+\.\d+$/.test(host) ||
+    /^::ffff:127\.\d+\.\d+\.\d+$/.test(host)
+  );
+}
+
+/** True for the addresses that mean every interface. */
+export function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || /^[0:]+$/.test(host);
+}
+
+export function formatListen(address: ListenAddress): string {
+  return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+}
+
+/** The largest unit that divides evenly: `90s`, `2m`, `1d`. */
+export function formatDuration(ms: number): string {
+  for (const unit of ['d', 'h', 'm', 's']) {
+    const size = DURATION_UNITS[unit]!;
+    if (ms >= size && ms % size === 0) return `${ms / size}${unit}`;
+  }
+  return `${ms}ms`;
+}
+
+export function formatSize(bytes: number): string {
+  for (const unit of ['GiB', 'MiB', 'KiB']) {
+    const size = SIZE_UNITS[unit]!;
+    if (bytes >= size && bytes % size === 0) return `${bytes / size}${unit}`;
+  }
+  return `${bytes}B`;
+}
+
+/** `min`, `day` where the period has a name, else `60s`-style. */
+export function formatPeriod(ms: number): string {
+  for (const [name, size] of Object.entries(PERIOD_NAMES)) if (size === ms) return name;
+  return formatDuration(ms);
+}
+
+export function formatRate(rate: Rate): string {
+  return `${rate.count}/${formatPeriod(rate.period)}`;
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+}
