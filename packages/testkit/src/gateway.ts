@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Child, startChild } from './child.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
+import { waitUntil } from './wait.ts';
 
 /** The launcher that `npx tollgate` runs. */
 export const TOLLGATE_BIN: string = resolve(import.meta.dirname, '../../gateway/bin/tollgate.js');
@@ -12,7 +13,7 @@ export interface GatewayOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Folder for the configuration and all state; default: a temporary one, deleted at the end. */
   readonly folder?: string;
-  /** Milliseconds until the endpoint must be printed. Default 20 s. */
+  /** Milliseconds until it must print its report, and then be ready. Default 20 s each. */
   readonly readyTimeout?: number;
 }
 
@@ -22,12 +23,14 @@ export interface RunningGateway extends AsyncDisposable {
   /** Folder of the configuration. */
   readonly folder: string;
   readonly configFile: string;
+  /** The start-up report, as `--json` prints it. */
+  readonly report: Readonly<Record<string, unknown>>;
   /** URL of a path, default the endpoint `/mcp`; `host` default 127.0.0.1. */
   url(path?: string, host?: string): string;
 }
 
 /**
- * Starts the real command line as a child process on a free loopback port and waits for its ready line. A
+ * Starts the real command line as a child process on a free loopback port and waits until it is ready. A
  * configuration object is written as JSON, which is YAML too; a string is written as it is.
  */
 export async function startGateway(config: object | string, options: GatewayOptions = {}): Promise<RunningGateway> {
@@ -37,20 +40,26 @@ export async function startGateway(config: object | string, options: GatewayOpti
   await writeFile(configFile, typeof config === 'string' ? config : JSON.stringify(config, null, 2));
   const child = await startChild(
     process.execPath,
-    [TOLLGATE_BIN, 'serve', configFile, '--listen', '127.0.0.1:0', ...(options.args ?? [])],
+    [TOLLGATE_BIN, 'serve', configFile, '--listen', '127.0.0.1:0', '--json', ...(options.args ?? [])],
     { cwd: folder, ...(options.env === undefined ? {} : { env: options.env }) },
   );
   try {
-    const match = await child.waitFor(
-      /http:\/\/(?:127\.0\.0\.1|localhost):(\d+)\/mcp\b/,
-      options.readyTimeout ?? 20_000,
-    );
-    const port = Number(match[1]);
+    const timeout = options.readyTimeout ?? 20_000;
+    const line = (await child.waitFor(/^\{.*"url":.*\}$/m, timeout))[0];
+    const report = JSON.parse(line) as Record<string, unknown>;
+    const port = Number(new URL(String(report['url'])).port);
+    const isReady = async (): Promise<boolean> => {
+      const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+      await response.arrayBuffer();
+      return response.status === 200;
+    };
+    await waitUntil(`readiness\n${child.transcript()}`, isReady, { timeout, interval: 20 });
     return {
       child,
       port,
       folder,
       configFile,
+      report,
       url: (path = '/mcp', host = '127.0.0.1') => `http://${host}:${port}${path}`,
       [Symbol.asyncDispose]: async () => {
         await child[Symbol.asyncDispose]();

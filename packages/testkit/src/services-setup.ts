@@ -14,5 +14,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const services = await startServices();
   project.provide('redisUrl', services.redisUrl);
   project.provide('postgresUrl', services.postgresUrl);
-  return () => services[Symbol.asyncDispose]();
+  return async () => {
+    await services[Symbol.asyncDispose]();
+  };
 }
