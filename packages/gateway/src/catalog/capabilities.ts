@@ -3,6 +3,7 @@ import type { Era } from '../protocol/versions.ts';
 import { isObject } from './items.ts';
 import type { Listing } from './listing.ts';
 
+const TASKS = 'io.modelcontextprotocol/tasks';
 const MAX_INSTRUCTIONS = 16 * 1024;
 const MAX_ALL_INSTRUCTIONS = 64 * 1024;
 
@@ -11,7 +12,8 @@ const MAX_ALL_INSTRUCTIONS = 64 * 1024;
  * servers do. A server that has not been reached yet may turn out to offer anything, so while there is one, all
  * three kinds are advertised: a client asks only for what it was told of at the start. Extensions, experimental
  * features and legacy tasks need their methods and handles to reach the one server that declared them, so they are
- * passed on only where the endpoint has exactly one server, and only in that server's own era.
+ * passed on only where the endpoint has exactly one server, and only in that server's own era. The tasks extension is
+ * served in front of several servers too, as the gateway knows whose each task is.
  */
 export function mergeCapabilities(listings: readonly Listing[], era: Era): Record<string, unknown> {
   const all = listings.map((listing) => listing.facts?.capabilities);
@@ -31,6 +33,8 @@ export function mergeCapabilities(listings: readonly Listing[], era: Era): Recor
     for (const name of era === 'modern' ? ['extensions', 'experimental'] : ['experimental', 'tasks']) {
       if (isObject(only.capabilities[name])) merged[name] = only.capabilities[name];
     }
+  } else if (listings.length > 1 && era === 'modern' && all.some(hasTasks)) {
+    merged['extensions'] = { [TASKS]: {} };
   }
   return merged;
 }
@@ -49,6 +53,11 @@ export function mergeInstructions(listings: readonly Listing[]): string | undefi
 
 function cut(text: string, length: number): string {
   return text.length <= length ? text : `${text.slice(0, length - 1).toWellFormed()}…`;
+}
+
+function hasTasks(capabilities: Readonly<Record<string, unknown>> | undefined): boolean {
+  const extensions = capabilities?.['extensions'];
+  return isObject(extensions) && isObject(extensions[TASKS]);
 }
 
 function isDeclared(value: unknown): boolean {

@@ -593,6 +593,15 @@ describe('what an endpoint says of itself', () => {
     expect(catalog.capabilities('legacy')).toEqual({ tools: { listChanged: true } });
   });
 
+  it('serves tasks in front of several servers', async () => {
+    const a = new FakeServer('a');
+    a.capabilities = { tools: {}, extensions: { 'io.modelcontextprotocol/tasks': {}, 'x/y': {} } };
+    const catalog = catalogOf([a, new FakeServer('b')]);
+    await catalog.settled();
+    expect(catalog.capabilities('modern')['extensions']).toEqual({ 'io.modelcontextprotocol/tasks': {} });
+    expect(catalog.capabilities('legacy')).not.toHaveProperty('extensions');
+  });
+
   it('promises everything while a server is unknown', async () => {
     const dead = new FakeServer('dead');
     dead.down = DOWN;

@@ -65,7 +65,7 @@ export function createCatalog(
 
 export class Catalog {
   readonly #options: CatalogOptions;
-  readonly #deps: CatalogDeps;
+  readonly #deps: Omit<CatalogDeps, 'previous'>;
   readonly #rules: Rules;
   readonly #memory: Memory;
   readonly #listeners = new Set<(kind: ListKind) => void>();
@@ -82,15 +82,16 @@ export class Catalog {
   #dirty = false;
   #announced = new Set<ListKind>();
 
-  constructor(options: CatalogOptions, servers: ReadonlyMap<string, Server>, deps: CatalogDeps) {
+  constructor(options: CatalogOptions, servers: ReadonlyMap<string, Server>, { previous, ...deps }: CatalogDeps) {
     this.#options = options;
+    // Without `previous`: each reload would otherwise keep all catalogs before it alive.
     this.#deps = deps;
     this.#rules = {
       allow: options.allow?.map(compileCanonicalGlob),
       deny: options.deny.map(compileCanonicalGlob),
       advertise: deps.advertise ?? (() => true),
     };
-    const old = deps.previous === undefined ? undefined : deps.previous.#memory.books;
+    const old = previous === undefined ? undefined : previous.#memory.books;
     this.#memory = newMemory({
       tools: new NameBook(options.naming, options.names, old?.tools),
       prompts: new NameBook(options.naming, new Map(), old?.prompts),

@@ -58,6 +58,8 @@ interface Table {
 
 /** Entries of one memo; a catalog beyond this costs the walk through the routes again, never memory. */
 const MAX_MEMO = 20_000;
+/** Ids longer than this are not memoised: URIs that fit a template come from clients and may be of any length. */
+const MAX_MEMO_ID = 512;
 
 /** Throws `config_invalid` for a broken pattern. */
 export function compileRoutes(options: readonly RouteOptions[]): Router {
@@ -85,8 +87,10 @@ class CompiledRouter implements Router {
       ({ canonical, plain }) => canonical.matches(target.canonicalId) || plain?.matches(target.name) === true,
     );
     const route = rule === undefined ? this.#fallback : rule.route;
-    if (memo.size >= MAX_MEMO) memo.clear();
-    memo.set(target.canonicalId, { name: target.name, route });
+    if (target.canonicalId.length <= MAX_MEMO_ID) {
+      if (memo.size >= MAX_MEMO) memo.clear();
+      memo.set(target.canonicalId, { name: target.name, route });
+    }
     return route;
   }
 
