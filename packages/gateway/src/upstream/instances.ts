@@ -1,0 +1,115 @@
+/**
+ * Which callers share a connection. Legacy servers keep state per connection, and a process cannot tell its callers
+ * apart, so the instance policy of the configuration decides (docs: Instances).
+ */
+
+import type { ClientSession } from '../protocol/call.ts';
+import type { Connection, Scope } from '../protocol/peer.ts';
+import type { Opened } from './transport.ts';
+
+export interface WatchedResource {
+  count: number;
+  /** Settles when the server has accepted the subscription. */
+  ready: Promise<void>;
+}
+
+/** The place of one connection: it may be open, about to open, or waiting for its next use after a death. */
+export class Slot {
+  /** Whose it is; undefined: shared. */
+  readonly scope: Scope | undefined;
+  opened: Opened | undefined;
+  opening: Promise<Connection> | undefined;
+  /** Increases with each use; the smallest is the least recently used. */
+  stamp = 0;
+  /** Used since the last sweep. */
+  used = true;
+  /** Monotonic milliseconds since when sweeps have found it idle; set by the first sweep, which finds it used. */
+  idleSince = 0;
+  openedAt = 0;
+  /** Legacy resource subscriptions, by URI. */
+  readonly watched = new Map<string, WatchedResource>();
+  /** Taken out: its session ended, it was idle, or the server closed. */
+  removed = false;
+  /** Attempts to reopen it for the sake of its subscriptions. */
+  reopenings = 0;
+
+  constructor(scope: Scope | undefined) {
+    this.scope = scope;
+  }
+
+  /** Nothing is in flight or subscribed, so it can be stopped without loss. */
+  get disposable(): boolean {
+    return (
+      this.opened !== undefined &&
+      this.opening === undefined &&
+      this.opened.connection.pending === 0 &&
+      this.watched.size === 0
+    );
+  }
+}
+
+export type Sharing = 'shared' | 'per-session' | 'per-principal';
+
+export class Instances {
+  readonly sharing: Sharing;
+  #shared: Slot | undefined;
+  #catalog: Slot | undefined;
+  /** By `ClientSession.key` and `Principal.key`: small integers, so that a lookup builds nothing. */
+  readonly #sessions = new Map<number, Slot>();
+  readonly #principals = new Map<number, Slot>();
+
+  constructor(sharing: Sharing) {
+    this.sharing = sharing;
+  }
+
+  /** The slot of a scope, when it has one. */
+  find(scope: Scope): Slot | undefined {
+    if (this.sharing === 'shared') return this.#shared;
+    if (scope.purpose === 'catalog') return this.#catalog;
+    if (this.sharing === 'per-session' && scope.session !== undefined) return this.#sessions.get(scope.session.key);
+    return scope.principal === undefined ? this.#shared : this.#principals.get(scope.principal.key);
+  }
+
+  /** The slot of a scope, made when it has none. */
+  obtain(scope: Scope): Slot {
+    const known = this.find(scope);
+    if (known !== undefined) return known;
+    const { era, principal, session, purpose } = scope;
+    let slot: Slot;
+    if (this.sharing === 'shared') {
+      this.#shared = slot = new Slot(undefined);
+    } else if (purpose === 'catalog') {
+      this.#catalog = slot = new Slot({ era, principal: undefined, session: undefined, purpose });
+    } else if (this.sharing === 'per-session' && session !== undefined) {
+      slot = new Slot({ era, principal, session, purpose });
+      this.#sessions.set(session.key, slot);
+    } else if (principal === undefined) {
+      this.#shared = slot = new Slot(undefined);
+    } else {
+      slot = new Slot({ era, principal, session: undefined, purpose });
+      this.#principals.set(principal.key, slot);
+    }
+    return slot;
+  }
+
+  /** The slot that belongs to this session alone. */
+  ofSession(session: ClientSession): Slot | undefined {
+    return this.#sessions.get(session.key);
+  }
+
+  remove(slot: Slot): void {
+    slot.removed = true;
+    if (this.#shared === slot) this.#shared = undefined;
+    if (this.#catalog === slot) this.#catalog = undefined;
+    const { session, principal } = slot.scope ?? {};
+    if (session !== undefined && this.#sessions.get(session.key) === slot) this.#sessions.delete(session.key);
+    if (principal !== undefined && this.#principals.get(principal.key) === slot) this.#principals.delete(principal.key);
+  }
+
+  *all(): Generator<Slot> {
+    if (this.#shared !== undefined) yield this.#shared;
+    if (this.#catalog !== undefined) yield this.#catalog;
+    yield* this.#sessions.values();
+    yield* this.#principals.values();
+  }
+}

@@ -1,0 +1,513 @@
+/**
+ * One upstream server: which connection a caller gets, when connections are opened, restarted and stopped, which
+ * eras the server speaks, and what is wrong with it.
+ */
+import type { Clock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { ClientSession } from '../protocol/call.ts';
+import type { Connection, Scope, Server, ServerEvent, ServerState, ServerView } from '../protocol/peer.ts';
+import type { Era } from '../protocol/versions.ts';
+import { backoff, resumption } from './backoff.ts';
+import type { ClientIdentity } from './discover.ts';
+import { Instances, type Slot } from './instances.ts';
+import { Listening } from './listen.ts';
+import { WrongEra } from './negotiate.ts';
+import type { ServerOptions } from './options.ts';
+import type { Opened, Transport } from './transport.ts';
+import { targetText } from './view.ts';
+
+export interface UpstreamDeps {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly clientInfo: ClientIdentity;
+}
+
+/** Declared to legacy servers where no legacy session's own capabilities apply: all that can be bridged. */
+const BRIDGED_CAPABILITIES = { roots: { listChanged: true }, sampling: {}, elicitation: { form: {}, url: {} } };
+/** Sessions at a legacy HTTP server. They cost memory there and here, but no processes. */
+const MAX_HTTP_SESSIONS = 10_000;
+/** A connection that lived so long was healthy: its death starts a new count. */
+const HEALTHY_MS = 60_000;
+/** Resources watched on one connection. */
+const MAX_WATCHED = 10_000;
+
+const IDLE = new TollgateError('server_unavailable', 'The connection was stopped because nobody used it');
+
+export class UpstreamServer implements Server {
+  readonly name: string;
+  readonly requestTimeout: number;
+  readonly #options: ServerOptions;
+  readonly #transport: Transport;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #modern: Instances;
+  readonly #legacy: Instances;
+  readonly #listening: Listening;
+  readonly #listeners = new Set<(event: ServerEvent) => void>();
+  readonly #sweeper: NodeJS.Timeout;
+  /** Whether the server speaks an era; undefined: not known (any more). */
+  #speaks: { modern: boolean | undefined; legacy: boolean | undefined };
+  #detecting: Promise<void> | undefined;
+  #opening = 0;
+  #startFailures = 0;
+  /** Deaths of the shared connection in quick succession. */
+  #crashes = 0;
+  #retryAt = 0;
+  #problem: TollgateError | undefined;
+  #version: string | undefined;
+  #state: ServerState = 'idle';
+  #stamp = 0;
+  #closed = false;
+
+  constructor(options: ServerOptions, transport: Transport, deps: UpstreamDeps) {
+    this.name = options.name;
+    this.requestTimeout = options.timeout.request;
+    this.#options = options;
+    this.#transport = transport;
+    this.#log = deps.log;
+    this.#clock = deps.clock;
+    this.#speaks = pinned(options.protocol);
+    const { mode } = options.instances;
+    this.#modern = new Instances(mode === 'auto' || options.target.kind === 'http' ? 'shared' : mode);
+    this.#legacy = new Instances(mode === 'auto' ? 'per-session' : mode);
+    this.#listening = new Listening({
+      server: options.name,
+      clientInfo: deps.clientInfo,
+      log: deps.log,
+      timeout: options.timeout.request,
+      emit: (event) => this.#emit(event),
+      connect: () => this.connect({ era: 'modern', principal: undefined, session: undefined, purpose: 'catalog' }),
+    });
+    this.#sweeper = setInterval(() => this.#sweep(), Math.min(30_000, Math.max(20, options.instances.idle / 4)));
+    this.#sweeper.unref();
+  }
+
+  get view(): ServerView {
+    let instances = 0;
+    let pending = 0;
+    for (const slot of this.#slots()) {
+      if (slot.opened === undefined) continue;
+      instances++;
+      pending += slot.opened.connection.pending;
+    }
+    const eras: Era[] = [];
+    if (this.#speaks.modern === true) eras.push('modern');
+    if (this.#speaks.legacy === true) eras.push('legacy');
+    if (this.#transport.kind !== 'stdio') pending = Math.max(0, pending - this.#listening.streams);
+    return {
+      name: this.name,
+      transport: this.#transport.kind,
+      target: targetText(this.#options.target),
+      state: this.#state,
+      eras,
+      version: this.#version,
+      problem: this.#problem?.message,
+      stderr: this.#transport.stderr,
+      instances,
+      pending,
+    };
+  }
+
+  current(scope: Scope): Connection | undefined {
+    const era = this.#eraFor(scope);
+    if (era === undefined) return undefined;
+    const slot = (era === 'modern' ? this.#modern : this.#legacy).find(scope);
+    if (slot?.opened === undefined) return undefined;
+    slot.used = true;
+    slot.stamp = ++this.#stamp;
+    return slot.opened.connection;
+  }
+
+  async connect(scope: Scope): Promise<Connection> {
+    // Each turn learns something about the eras: at most "unknown", "not legacy after all", "not modern after all".
+    for (let turn = 0; turn < 4; turn++) {
+      this.#refuseIfOver(scope);
+      const era = this.#eraFor(scope);
+      try {
+        if (era !== undefined) return await this.#connectIn(era, scope);
+        this.#detecting ??= this.#detect(scope).finally(() => {
+          this.#detecting = undefined;
+        });
+        await this.#detecting;
+      } catch (error) {
+        if (!(error instanceof WrongEra)) throw error;
+      }
+    }
+    throw new TollgateError('server_unavailable', `Server "${this.name}" changes its protocol era all the time`);
+  }
+
+  connectionsOf(session: ClientSession): readonly Connection[] {
+    const found: Connection[] = [];
+    for (const instances of [this.#legacy, this.#modern]) {
+      const opened = instances.ofSession(session)?.opened;
+      if (opened !== undefined) found.push(opened.connection);
+    }
+    return found;
+  }
+
+  async subscribe(uri: string, scope: Scope): Promise<() => void> {
+    const connection = await this.connect(scope);
+    if (connection.era === 'modern') return this.#listening.watch(uri);
+    const slot = this.#legacy.find(scope);
+    const subscriptions = slot?.opened?.subscriptions;
+    if (slot === undefined || subscriptions === undefined || !offersSubscriptions(connection)) {
+      throw new TollgateError('method_not_found', `Server "${this.name}" offers no resource subscriptions`);
+    }
+    let watched = slot.watched.get(uri);
+    if (watched === undefined) {
+      if (slot.watched.size >= MAX_WATCHED) {
+        throw new TollgateError('server_busy', `More than ${MAX_WATCHED} resources are watched on one connection`);
+      }
+      watched = { count: 0, ready: subscriptions.subscribe(uri) };
+      slot.watched.set(uri, watched);
+    }
+    const mine = watched;
+    mine.count++;
+    let stopped = false;
+    const stop = (): void => {
+      if (stopped) return;
+      stopped = true;
+      if (--mine.count > 0 || slot.watched.get(uri) !== mine) return;
+      slot.watched.delete(uri);
+      slot.opened?.subscriptions?.unsubscribe(uri);
+    };
+    try {
+      await mine.ready;
+    } catch (error) {
+      stopped = true;
+      if (slot.watched.get(uri) === mine) slot.watched.delete(uri);
+      throw error;
+    }
+    return stop;
+  }
+
+  onEvent(listener: (event: ServerEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#sweeper);
+    this.#listening.close();
+    const reason = new TollgateError('shutting_down', `Server "${this.name}" is being stopped`);
+    // The transport ends what is still being opened.
+    await Promise.all([this.#transport.close(reason), ...[...this.#slots()].map((slot) => this.#drop(slot, reason))]);
+    this.#settleState();
+    this.#listeners.clear();
+  }
+
+  /** The era to speak with this caller; undefined when nothing is known yet. */
+  #eraFor(scope: Scope): Era | undefined {
+    const { modern, legacy } = this.#speaks;
+    if (modern === false && legacy === false) return undefined;
+    if (modern === false) return 'legacy';
+    if (legacy === false) return 'modern';
+    if (modern === undefined) return undefined;
+    // Speaks modern, and legacy perhaps too: then the caller's era, which the first legacy caller finds out.
+    return scope.era === 'legacy' && scope.purpose === 'call' ? 'legacy' : 'modern';
+  }
+
+  async #connectIn(era: Era, scope: Scope): Promise<Connection> {
+    const slot = (era === 'modern' ? this.#modern : this.#legacy).obtain(scope);
+    slot.used = true;
+    slot.stamp = ++this.#stamp;
+    if (slot.opened !== undefined) return slot.opened.connection;
+    slot.opening ??= this.#fill(slot, era).finally(() => {
+      slot.opening = undefined;
+    });
+    return slot.opening;
+  }
+
+  async #fill(slot: Slot, era: Era): Promise<Connection> {
+    try {
+      const opened = await this.#open(slot, era);
+      if (slot.opened !== opened) throw this.#problem ?? new TollgateError('server_unavailable', 'The server stopped');
+      this.#tieToSession(slot);
+      return opened.connection;
+    } catch (error) {
+      // A slot that never opened holds nothing worth keeping, unless somebody waits for its subscriptions.
+      if (slot.opened === undefined && slot.watched.size === 0) this.#instancesOf(era).remove(slot);
+      throw error;
+    }
+  }
+
+  #tieToSession(slot: Slot): void {
+    const lifetime = slot.scope?.session?.lifetime;
+    if (lifetime === undefined) return;
+    if (lifetime.over) void this.#drop(slot, lifetime.reason ?? IDLE);
+    else lifetime.onEnd((reason) => void this.#drop(slot, reason));
+  }
+
+  /** The first contact: the connection that finds out the era is then the one of its caller. */
+  async #detect(scope: Scope): Promise<void> {
+    // Which sharing applies is only known afterwards; the process is labelled as the legacy rules want it.
+    const slot = this.#legacy.obtain(scope);
+    try {
+      const opened = await this.#open(slot, undefined);
+      if (opened.connection.era === 'legacy') this.#tieToSession(slot);
+    } finally {
+      if (slot.opened === undefined && slot.watched.size === 0) this.#legacy.remove(slot);
+    }
+  }
+
+  /** Opens a connection into the slot (or, found to be modern, into the slot of the modern rules). */
+  async #open(slot: Slot, era: Era | undefined): Promise<Opened> {
+    this.#refuseInBackoff();
+    this.#opening++;
+    this.#settleState();
+    let target = slot;
+    let opened: Opened | undefined;
+    let death: TollgateError | undefined;
+    try {
+      await this.#makeRoom();
+      opened = await this.#transport.open({
+        era,
+        scope: slot.scope,
+        capabilities: capabilitiesFor(slot.scope),
+        emit: (event) => this.#emit(event),
+        onClosed: (error) => {
+          if (opened === undefined) death = error;
+          else this.#died(target, opened, error);
+        },
+      });
+      if (death !== undefined) throw death;
+      const spoken = opened.connection.era;
+      if (era === undefined && spoken === 'modern') {
+        target = this.#modern.obtain(slot.scope ?? SHARED_SCOPE);
+      }
+      if (this.#closed || target.removed) throw new TollgateError('shutting_down', 'Stopped while it was starting');
+      this.#adopt(target, opened, era);
+      return opened;
+    } catch (error) {
+      void opened?.close(TollgateError.from(error));
+      throw this.#startFailed(era, error);
+    } finally {
+      this.#opening--;
+      this.#settleState();
+    }
+  }
+
+  #adopt(slot: Slot, opened: Opened, wished: Era | undefined): void {
+    const { connection } = opened;
+    slot.opened = opened;
+    slot.openedAt = this.#clock.monotonic();
+    slot.stamp = ++this.#stamp;
+    slot.reopenings = 0;
+    if (this.#options.protocol === 'auto') {
+      if (wished === undefined) this.#speaks = { modern: false, legacy: undefined };
+      if (connection.era === 'modern') this.#speaks.modern = true;
+      else this.#speaks.legacy = true;
+    }
+    this.#problem = undefined;
+    this.#startFailures = 0;
+    this.#retryAt = 0;
+    this.#version = connection.version;
+    this.#log.info({ era: connection.era, version: connection.version }, 'Connected to the server');
+    if (connection.era === 'modern') this.#listening.connected(connection);
+    this.#rewatch(slot, opened);
+  }
+
+  /** After a restart: subscribes again to what callers watch, and tells them that they may have missed changes. */
+  #rewatch(slot: Slot, opened: Opened): void {
+    for (const [uri, watched] of slot.watched) {
+      watched.ready = opened.subscriptions?.subscribe(uri) ?? Promise.resolve();
+      watched.ready.catch((error: unknown) => this.#log.warn({ err: error }, 'A resource cannot be watched again'));
+    }
+  }
+
+  #startFailed(era: Era | undefined, thrown: unknown): TollgateError {
+    const error = TollgateError.from(thrown);
+    if (error instanceof WrongEra) {
+      if (this.#options.protocol !== 'auto')
+        return this.#failed(new TollgateError('server_protocol_error', error.message));
+      this.#speaks[error.wished] = false;
+      if (this.#speaks.modern === false && this.#speaks.legacy === false) this.#forgetEras();
+      return error;
+    }
+    if (error.code === 'shutting_down' || error.code === 'server_busy') return error;
+    if (era !== undefined && !this.#live()) this.#forgetEras();
+    return this.#failed(error);
+  }
+
+  #failed(error: TollgateError): TollgateError {
+    this.#problem = error;
+    this.#retryAt = this.#clock.monotonic() + backoff(this.#startFailures++, this.#longestPause);
+    this.#log.warn({ reason: error.message, code: error.code }, 'The server cannot be used');
+    return error;
+  }
+
+  /** Era is a property of the server, until it fails: then it may have been replaced by another version. */
+  #forgetEras(): void {
+    this.#speaks = pinned(this.#options.protocol);
+  }
+
+  #died(slot: Slot, opened: Opened, error: TollgateError): void {
+    if (slot.opened !== opened) return;
+    slot.opened = undefined;
+    this.#problem = error;
+    this.#log.warn({ reason: error.message }, 'The connection to the server is gone');
+    const { connection } = opened;
+    if (connection.era === 'modern') this.#listening.disconnected(connection);
+    // Only what all callers share delays all callers; one of many instances concerns its own.
+    if (slot.scope === undefined) {
+      const now = this.#clock.monotonic();
+      if (now - slot.openedAt >= HEALTHY_MS) this.#crashes = 0;
+      // The first death is followed by a restart at once.
+      if (this.#crashes++ > 0) this.#retryAt = now + backoff(this.#crashes - 2, this.#longestPause);
+    }
+    if (slot.watched.size > 0) this.#reopenLater(slot, connection.era);
+    else this.#instancesOf(connection.era).remove(slot);
+    this.#settleState();
+  }
+
+  /** Somebody watches resources on this connection: it must come back by itself. */
+  #reopenLater(slot: Slot, era: Era): void {
+    setTimeout(
+      () => {
+        if (this.#closed || slot.removed || slot.opened !== undefined || slot.watched.size === 0) return;
+        slot.opening ??= this.#fill(slot, era).finally(() => {
+          slot.opening = undefined;
+        });
+        slot.opening.catch(() => this.#reopenLater(slot, era));
+      },
+      resumption(slot.reopenings++, this.#longestPause),
+    ).unref();
+  }
+
+  #refuseIfOver(scope: Scope): void {
+    if (this.#closed) throw new TollgateError('shutting_down', `Server "${this.name}" is being stopped`);
+    if (scope.session?.lifetime.over === true) throw new TollgateError('cancelled', 'The session has ended');
+  }
+
+  #refuseInBackoff(): void {
+    const wait = this.#retryAt - this.#clock.monotonic();
+    const problem = this.#problem;
+    if (problem === undefined || wait <= 0) return;
+    const seconds = Math.ceil(wait / 1000);
+    throw new TollgateError(problem.code, problem.message, { cause: problem, retryAfterSeconds: seconds });
+  }
+
+  /** At most `max` instances: the least recently used idle one goes, or the caller is refused. */
+  async #makeRoom(): Promise<void> {
+    const max = this.#options.target.kind === 'http' ? MAX_HTTP_SESSIONS : this.#options.instances.max;
+    let open = this.#opening;
+    let oldest: Slot | undefined;
+    for (const slot of this.#slots()) {
+      if (slot.opened === undefined) continue;
+      open++;
+      if (slot.disposable && (oldest === undefined || slot.stamp < oldest.stamp)) oldest = slot;
+    }
+    if (open <= max) return;
+    if (oldest === undefined) {
+      throw new TollgateError(
+        'server_busy',
+        `All ${max} instances of server "${this.name}" are in use. Raise servers.${this.name}.instances.max, or repeat later`,
+      );
+    }
+    await this.#drop(oldest, IDLE);
+  }
+
+  #sweep(): void {
+    const now = this.#clock.monotonic();
+    for (const slot of [...this.#slots()]) {
+      if (slot.used || !slot.disposable) {
+        slot.used = false;
+        slot.idleSince = now;
+      } else if (this.#stopsWhenIdle(slot) && now - slot.idleSince >= this.#options.instances.idle) {
+        this.#log.info({}, 'An idle connection is stopped');
+        void this.#drop(slot, IDLE);
+      }
+    }
+  }
+
+  #stopsWhenIdle(slot: Slot): boolean {
+    const { scope } = slot;
+    // The one shared process of a modern server is what `auto` means to keep; what is stateless costs nothing.
+    if (slot.opened?.connection.era === 'modern') {
+      return this.#options.target.kind === 'stdio' && this.#options.instances.mode !== 'auto';
+    }
+    // A session at an HTTP server ends with the client's session; the catalog's hears of list changes.
+    return this.#options.target.kind === 'stdio' || (scope?.purpose === 'call' && scope.session === undefined);
+  }
+
+  /** Takes the slot out and ends its connection. */
+  async #drop(slot: Slot, reason: TollgateError): Promise<void> {
+    const { opened } = slot;
+    slot.opened = undefined;
+    this.#modern.remove(slot);
+    this.#legacy.remove(slot);
+    if (opened !== undefined) {
+      if (opened.connection.era === 'modern') this.#listening.disconnected(opened.connection);
+      this.#settleState();
+      try {
+        await opened.close(reason);
+      } catch (error) {
+        this.#log.warn({ err: error }, 'A connection did not end cleanly');
+      }
+    }
+  }
+
+  /** A process costs its start, a POST to a server that is back costs nothing. */
+  get #longestPause(): number {
+    return this.#options.target.kind === 'stdio' ? 60_000 : 5_000;
+  }
+
+  #instancesOf(era: Era): Instances {
+    return era === 'modern' ? this.#modern : this.#legacy;
+  }
+
+  *#slots(): Generator<Slot> {
+    yield* this.#modern.all();
+    yield* this.#legacy.all();
+  }
+
+  #live(): boolean {
+    for (const slot of this.#slots()) if (slot.opened !== undefined) return true;
+    return false;
+  }
+
+  #settleState(): void {
+    let state: ServerState;
+    if (this.#closed) state = 'stopped';
+    else if (this.#live()) state = 'ready';
+    else if (this.#opening > 0) state = 'starting';
+    else if (this.#problem === undefined) state = 'idle';
+    else state = this.#problem.code === 'server_login_required' ? 'login_required' : 'failed';
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#emit({ type: 'state', state });
+  }
+
+  #emit(event: ServerEvent): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        this.#log.error({ err: error, event: event.type }, 'A listener of server events failed');
+      }
+    }
+  }
+}
+
+const SHARED_SCOPE: Scope = { era: 'modern', principal: undefined, session: undefined, purpose: 'call' };
+
+function pinned(protocol: ServerOptions['protocol']): { modern: boolean | undefined; legacy: boolean | undefined } {
+  if (protocol === 'auto') return { modern: undefined, legacy: undefined };
+  return { modern: protocol === 'modern', legacy: protocol !== 'modern' };
+}
+
+/** A legacy session on its own connection is the client, so the server sees exactly what that client can do. */
+function capabilitiesFor(scope: Scope | undefined): Readonly<Record<string, unknown>> {
+  const session = scope?.session;
+  return session?.era === 'legacy' ? session.capabilities : BRIDGED_CAPABILITIES;
+}
+
+function offersSubscriptions(connection: Connection): boolean {
+  const resources = connection.capabilities['resources'];
+  return (
+    typeof resources === 'object' && resources !== null && 'subscribe' in resources && resources.subscribe === true
+  );
+}

@@ -1,0 +1,158 @@
+/** Connections to a server over HTTP: stateless in the modern era, sessions in the legacy one, HTTP+SSE at last. */
+import { TollgateError } from '../core/errors.ts';
+import { discoverMessage, judgeDiscover, UNDISCOVERED, type Verdict } from './discover.ts';
+import { HttpClient, type HttpServerOptions, type TokenProvider } from './http-client.ts';
+import { needsSignIn, statusFailure, statusOf } from './http-failure.ts';
+import { createModernHttp, type ModernHttp, type ModernServerInfo } from './http-modern.ts';
+import { InitializeRefused, LegacyConnection } from './legacy-connection.ts';
+import type { OpenLink } from './link.ts';
+import { openHttpLink } from './link-http.ts';
+import { openSseLink } from './link-sse.ts';
+import { Multiplexer } from './multiplexer.ts';
+import { refusedAsModern, WrongEra } from './negotiate.ts';
+import type { Opened, OpenWish, Transport, TransportDeps } from './transport.ts';
+
+export interface HttpTransportDeps extends TransportDeps {
+  /** Required with `auth: oauth`. */
+  readonly tokens?: TokenProvider | undefined;
+}
+
+export class HttpTransport implements Transport {
+  readonly stderr: readonly string[] = [];
+  readonly #options: HttpServerOptions;
+  readonly #deps: HttpTransportDeps;
+  readonly #client: HttpClient;
+  readonly #modern: ModernHttp;
+  /** The legacy transport that was found to work. */
+  #kind: 'http' | 'sse';
+
+  /** Throws `config_invalid` for headers that cannot be sent. */
+  constructor(options: HttpServerOptions, deps: HttpTransportDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#client = new HttpClient(options, deps);
+    this.#modern = createModernHttp(this.#client);
+    this.#kind = options.protocol === 'sse' ? 'sse' : 'http';
+  }
+
+  get kind(): 'http' | 'sse' {
+    return this.#kind;
+  }
+
+  async open(wish: OpenWish): Promise<Opened> {
+    if (wish.era === 'legacy') return this.#openLegacy(wish);
+    const verdict = await this.#probe();
+    if (verdict.era === 'modern') return this.#openModern(verdict.info, wish);
+    if (verdict.era === 'neither') throw verdict.error;
+    if (this.#options.protocol === 'modern') return this.#openModern(UNDISCOVERED, wish);
+    if (wish.era === 'modern') {
+      throw new WrongEra('modern', `Server "${this.#options.name}" does not speak the modern protocol any more`);
+    }
+    return this.#fallBack(wish);
+  }
+
+  close(_reason: TollgateError): Promise<void> {
+    return this.#client.close();
+  }
+
+  /** The modern request first. Credentials, load and faults of the server are no evidence of an era. */
+  async #probe(): Promise<Verdict> {
+    const { name, timeout } = this.#options;
+    const answer = await this.#modern.post(
+      discoverMessage(this.#deps.clientInfo),
+      Math.min(timeout.firstByte, timeout.request),
+    );
+    const { status, headers } = answer;
+    if (
+      needsSignIn(status, headers) ||
+      status === 403 ||
+      status === 429 ||
+      status >= 500 ||
+      (status >= 300 && status < 400)
+    ) {
+      throw statusFailure(name, status, headers, this.#client.tokens !== undefined);
+    }
+    return answer.message === undefined ? { era: 'legacy' } : judgeDiscover(name, answer.message);
+  }
+
+  #openModern(info: ModernServerInfo, wish: OpenWish): Opened {
+    const connection = this.#modern.connection(info);
+    connection.onTrouble = (error) => {
+      if (!isTrouble(error)) return;
+      connection.onTrouble = undefined;
+      wish.onClosed(error);
+    };
+    // Stateless: there is nothing to end, and what is in flight ends by itself.
+    const close = async (): Promise<void> => {
+      connection.onTrouble = undefined;
+    };
+    return { connection, subscriptions: undefined, close };
+  }
+
+  /** `initialize`, and where POST itself is refused the event stream of 2024-11-05. */
+  async #fallBack(wish: OpenWish): Promise<Opened> {
+    let refused: unknown;
+    try {
+      return await this.#initialize(openHttpLink(this.#client), wish);
+    } catch (error) {
+      if (refusedAsModern(error)) return this.#openModern(UNDISCOVERED, wish);
+      if (!isRefusal(error)) throw error;
+      refused = error;
+    }
+    try {
+      const opened = await this.#initialize(openSseLink(this.#client), wish);
+      this.#kind = 'sse';
+      return opened;
+    } catch (error) {
+      if (TollgateError.is(error) && error.code === 'server_login_required') throw error;
+      throw this.#speaksNothing(refused);
+    }
+  }
+
+  async #openLegacy(wish: OpenWish): Promise<Opened> {
+    const sse = this.#kind === 'sse';
+    try {
+      return await this.#initialize(sse ? openSseLink(this.#client) : openHttpLink(this.#client), wish);
+    } catch (error) {
+      if (this.#options.protocol !== 'auto' || !isRefusal(error)) throw error;
+      this.#kind = 'http';
+      throw new WrongEra('legacy', TollgateError.from(error).message, error);
+    }
+  }
+
+  async #initialize(open: OpenLink, wish: OpenWish): Promise<Opened> {
+    const { name, timeout } = this.#options;
+    const { caps, log, clientInfo } = this.#deps;
+    const multiplexer = await Multiplexer.open(open, { server: name, caps, log });
+    try {
+      const connection = await LegacyConnection.open(multiplexer, { ...wish, clientInfo, timeout: timeout.request });
+      return { connection, subscriptions: connection, close: (reason) => multiplexer.close(reason) };
+    } catch (error) {
+      await multiplexer.close(TollgateError.from(error));
+      throw error;
+    }
+  }
+
+  #speaksNothing(cause: unknown): TollgateError {
+    const { name } = this.#options;
+    const { message } = TollgateError.from(cause);
+    return new TollgateError(
+      'server_protocol_error',
+      `Server "${name}" answers at its URL, but not as an MCP server: ${message}. Check the path in servers.${name}.url`,
+      { cause },
+    );
+  }
+}
+
+/** The server cannot be reached, or no longer knows this place or this way of speaking: it is probed again. */
+function isTrouble(error: TollgateError): boolean {
+  const status = statusOf(error);
+  if (status !== undefined) return status === 400 || status === 404 || status === 405 || status === 410;
+  return error.code === 'server_unavailable' || error.code === 'server_login_required';
+}
+
+/** The server is there and refuses this way of speaking: by JSON-RPC, or by 400, 404, 405 without it. */
+function isRefusal(error: unknown): boolean {
+  const status = statusOf(error);
+  return error instanceof InitializeRefused || status === 400 || status === 404 || status === 405;
+}

@@ -1,0 +1,122 @@
+/** Connections to a server that runs as a child process: each is a process of its own. */
+import { TollgateError } from '../core/errors.ts';
+import { LegacyConnection } from './legacy-connection.ts';
+import { openStdioLink, type StdioLink } from './link-stdio.ts';
+import { ModernMultiplex } from './modern-multiplex.ts';
+import { Multiplexer } from './multiplexer.ts';
+import { type Negotiated, negotiate } from './negotiate.ts';
+import type { ServerOptions, StdioTarget } from './options.ts';
+import type { Opened, OpenWish, Transport, TransportDeps } from './transport.ts';
+
+/** A legacy server may ignore what it does not know; so long it is waited for before `initialize` is sent too. */
+const PROBE_SILENCE_MS = 2000;
+
+export interface StdioTransportDeps extends TransportDeps {
+  /** The gateway's own environment. Default `process.env`. */
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Milliseconds between the steps of ending a child. Default 2000. */
+  readonly grace?: number | undefined;
+}
+
+export class StdioTransport implements Transport {
+  readonly kind = 'stdio';
+  readonly #options: ServerOptions & { readonly target: StdioTarget };
+  readonly #deps: StdioTransportDeps;
+  /** Processes that run, those that are being negotiated with too; the newest is last. */
+  readonly #links = new Map<StdioLink, Multiplexer>();
+  #lastStderr: readonly string[] = [];
+  #closed: TollgateError | undefined;
+
+  constructor(options: ServerOptions & { readonly target: StdioTarget }, deps: StdioTransportDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  get stderr(): readonly string[] {
+    return [...this.#links.keys()].at(-1)?.stderr ?? this.#lastStderr;
+  }
+
+  async open(wish: OpenWish): Promise<Opened> {
+    const first = await this.#start();
+    try {
+      return await this.#negotiated(first, wish);
+    } catch (error) {
+      await first.close(TollgateError.from(error));
+      // Some servers end when the first message is not `initialize`; that is an answer too: legacy.
+      if (wish.era !== undefined || !diedUnasked(error)) throw error;
+    }
+    const second = await this.#start();
+    try {
+      return await this.#negotiated(second, { ...wish, era: 'legacy' });
+    } catch (error) {
+      await second.close(TollgateError.from(error));
+      throw error;
+    }
+  }
+
+  async close(reason: TollgateError): Promise<void> {
+    this.#closed = reason;
+    await Promise.all([...this.#links.values()].map((multiplexer) => multiplexer.close(reason)));
+  }
+
+  async #start(): Promise<Multiplexer> {
+    if (this.#closed !== undefined) throw this.#closed;
+    const { name, target, maxResponse } = this.#options;
+    const { log, caps, environment, grace } = this.#deps;
+    const open = openStdioLink(
+      { name, target, maxMessage: maxResponse },
+      { log, ...(environment === undefined ? {} : { environment }), ...(grace === undefined ? {} : { grace }) },
+    );
+    let link: StdioLink | undefined;
+    let gone = false;
+    const multiplexer = await Multiplexer.open(
+      async (listener) => {
+        link = await open({
+          ...listener,
+          onClose: (error) => {
+            gone = true;
+            if (link !== undefined) this.#forget(link);
+            listener.onClose(error);
+          },
+        });
+        return link;
+      },
+      { server: name, caps, log },
+    );
+    if (link !== undefined && !gone) this.#links.set(link, multiplexer);
+    if (this.#closed !== undefined) await multiplexer.close(this.#closed);
+    return multiplexer;
+  }
+
+  #forget(link: StdioLink): void {
+    this.#lastStderr = link.stderr;
+    this.#links.delete(link);
+  }
+
+  async #negotiated(multiplexer: Multiplexer, wish: OpenWish): Promise<Opened> {
+    const { timeout, protocol } = this.#options;
+    const { clientInfo } = this.#deps;
+    const result: Negotiated = await negotiate(multiplexer, wish.era, {
+      capabilities: wish.capabilities,
+      clientInfo,
+      silence: Math.min(PROBE_SILENCE_MS, timeout.connect),
+      // A package runner may have to download the server first, which is not a matter of connecting.
+      timeout: Math.max(timeout.connect, timeout.request),
+      pinned: protocol === 'modern',
+    });
+    const close = (reason: TollgateError): Promise<void> => multiplexer.close(reason);
+    if (result.era === 'modern') {
+      return { connection: new ModernMultiplex(multiplexer, result.info, wish), subscriptions: undefined, close };
+    }
+    const connection = new LegacyConnection(
+      multiplexer,
+      { ...wish, clientInfo, timeout: timeout.request },
+      result.initialized,
+    ).ready();
+    return { connection, subscriptions: connection, close };
+  }
+}
+
+function diedUnasked(error: unknown): boolean {
+  return TollgateError.is(error) && (error.code === 'server_unavailable' || error.code === 'server_disconnected');
+}
