@@ -5,7 +5,14 @@ import { modernParams } from '../protocol/bridge/meta.ts';
 import { encode } from '../protocol/json/splice.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import { isLegacyVersion, isModernVersion, LATEST_MODERN, MODERN_VERSIONS } from '../protocol/versions.ts';
-import type { ModernServerInfo } from './http-modern.ts';
+
+/** What `server/discover` said, as a Connection shows it. */
+export interface ModernServerInfo {
+  readonly version: string;
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly serverInfo: unknown;
+  readonly instructions: string | undefined;
+}
 
 /** What one answer to `server/discover` says about the era. */
 export type Verdict =

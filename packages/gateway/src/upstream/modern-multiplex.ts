@@ -6,7 +6,7 @@ import { TollgateError } from '../core/errors.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import { methodInfo } from '../protocol/methods.ts';
 import type { Connection, OutboundRequest, ReplyHandler, ServerEvent } from '../protocol/peer.ts';
-import type { ModernServerInfo } from './http-modern.ts';
+import type { ModernServerInfo } from './discover.ts';
 import type { Multiplexer, MultiplexerEvents } from './multiplexer.ts';
 
 export interface ModernMultiplexOptions {

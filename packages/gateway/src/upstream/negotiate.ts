@@ -8,6 +8,7 @@ import { isModernVersion } from '../protocol/versions.ts';
 import {
   type ClientIdentity,
   judgeDiscover,
+  type ModernServerInfo,
   ownParams,
   supportedVersions,
   UNDISCOVERED,

@@ -1,9 +1,9 @@
 /** Connections to a server over HTTP: stateless in the modern era, sessions in the legacy one, HTTP+SSE at last. */
 import { TollgateError } from '../core/errors.ts';
-import { discoverMessage, judgeDiscover, UNDISCOVERED, type Verdict } from './discover.ts';
+import { discoverMessage, judgeDiscover, type ModernServerInfo, UNDISCOVERED, type Verdict } from './discover.ts';
 import { HttpClient, type HttpServerOptions, type TokenProvider } from './http-client.ts';
 import { needsSignIn, statusFailure, statusOf } from './http-failure.ts';
-import { createModernHttp, type ModernHttp, type ModernServerInfo } from './http-modern.ts';
+import { createModernHttp, type ModernHttp } from './http-modern.ts';
 import { InitializeRefused, LegacyConnection } from './legacy-connection.ts';
 import type { OpenLink } from './link.ts';
 import { openHttpLink } from './link-http.ts';
@@ -77,11 +77,7 @@ export class HttpTransport implements Transport {
 
   #openModern(info: ModernServerInfo, wish: OpenWish): Opened {
     const connection = this.#modern.connection(info);
-    connection.onTrouble = (error) => {
-      if (!isTrouble(error)) return;
-      connection.onTrouble = undefined;
-      wish.onClosed(error);
-    };
+    connection.onTrouble = wish.onClosed;
     // Stateless: there is nothing to end, and what is in flight ends by itself.
     const close = async (): Promise<void> => {
       connection.onTrouble = undefined;
@@ -142,13 +138,6 @@ export class HttpTransport implements Transport {
       { cause },
     );
   }
-}
-
-/** The server cannot be reached, or no longer knows this place or this way of speaking: it is probed again. */
-function isTrouble(error: TollgateError): boolean {
-  const status = statusOf(error);
-  if (status !== undefined) return status === 400 || status === 404 || status === 405 || status === 410;
-  return error.code === 'server_unavailable' || error.code === 'server_login_required';
 }
 
 /** The server is there and refuses this way of speaking: by JSON-RPC, or by 400, 404, 405 without it. */
