@@ -1,6 +1,7 @@
 import { verifies } from '@tollgate/testkit/verifies';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import type { Era } from '../protocol/versions.ts';
 import { type Catalog, type CatalogDeps, createCatalog, type ListResult } from './catalog.ts';
@@ -326,6 +327,69 @@ describe('dead and slow servers', () => {
     dead.emit({ type: 'state', state: 'ready' });
     await vi.advanceTimersByTimeAsync(100);
     expect(catalog.tool('x')?.server).toBe('dead');
+  });
+
+  it('ends a start that never ends, and tries again', async () => {
+    const stuck = new FakeServer('stuck', [tool('x')]);
+    stuck.gate = new Promise(() => {});
+    const catalog = catalogOf([stuck]);
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(catalog.view().servers[0]).toMatchObject({ state: 'failed', problem: 'The lists took too long to read' });
+    stuck.gate = undefined;
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(catalog.tool('x')?.server).toBe('stuck');
+  });
+
+  it('reads everything again when a server that was gone is back', async () => {
+    const server = new FakeServer('a', [tool('x')]);
+    const catalog = catalogOf([server]);
+    await catalog.settled();
+    await vi.advanceTimersByTimeAsync(1_000);
+    server.emit({ type: 'state', state: 'ready' });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(server.connects).toBe(1);
+    server.lists['tools/list'] = [tool('y')];
+    server.emit({ type: 'state', state: 'failed' });
+    server.emit({ type: 'state', state: 'starting' });
+    server.emit({ type: 'state', state: 'ready' });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect([catalog.tool('x'), catalog.tool('y')?.server]).toEqual([undefined, 'a']);
+  });
+
+  it('leaves a server that waits for a sign-in alone, and says why once', async () => {
+    const server = new FakeServer('a', [tool('x')]);
+    server.down = new TollgateError('server_login_required', 'Run `tollgate login a`.');
+    const warn = vi.fn();
+    const log = { ...silentLog, warn };
+    const catalog = catalogOf([server], {}, { listings: listings({ log }) });
+    await vi.advanceTimersByTimeAsync(20 * 60_000);
+    expect(server.connects).toBeLessThan(6);
+    expect(warn.mock.calls.map(([, message]) => message)).toEqual([
+      'a: its lists cannot be read: Run `tollgate login a`.',
+    ]);
+    expect((await read(catalog)).list.partial).toEqual([{ server: 'a', reason: 'server_login_required' }]);
+  });
+
+  it('tries a dead server again when somebody asks, without waiting long for it', async () => {
+    const dead = new FakeServer('dead', [tool('x')]);
+    dead.down = DOWN;
+    const catalog = catalogOf([dead]);
+    await vi.advanceTimersByTimeAsync(5 * 60_000 + 20_000);
+    dead.down = undefined;
+    const before = dead.connects;
+    expect(await names(catalog)).toEqual(['x']);
+    expect(dead.connects).toBe(before + 1);
+  });
+
+  it('lets go of everything when closed while a server hangs', async () => {
+    const server = new FakeServer('a', [tool('x')]);
+    server.mute = true;
+    const catalog = catalogOf([server]);
+    const list = catalog.list('tools', undefined, 'modern');
+    await vi.advanceTimersByTimeAsync(10);
+    catalog.close();
+    expect(JSON.parse((await list).body)['tools']).toEqual([]);
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it('lists prompts although tools fail', async () => {

@@ -210,7 +210,9 @@ export class Listing {
       changed = done.includes(true) || changed;
     } catch (error) {
       const problem = TollgateError.from(error);
-      for (const kind of kinds) changed = this.#fail(kind, problem) || changed;
+      const news = kinds.filter((kind) => this.#fail(kind, problem));
+      if (news.length > 0) this.#logFailure('its lists cannot be read', problem);
+      changed = news.length > 0 || changed;
     } finally {
       unlink();
       lifetime.release();
@@ -273,21 +275,28 @@ export class Listing {
       own.problem = undefined;
       return changed;
     } catch (error) {
-      return this.#fail(kind, TollgateError.from(error));
+      const problem = TollgateError.from(error);
+      if (!this.#fail(kind, problem)) return false;
+      this.#logFailure(`${LISTS[kind].method} failed`, problem);
+      return true;
     }
   }
 
+  /** True when it fails in another way than before. */
   #fail(kind: Kind, problem: TollgateError): boolean {
     const own = this.#slots[kind];
     const changed = own.problem?.code !== problem.code;
-    if (changed && !this.#lifetime.over) {
-      this.#deps.log.warn(
-        { server: this.server.name, list: LISTS[kind].method, code: problem.code, cause: problem.cause },
-        `${this.server.name}: ${LISTS[kind].method} failed: ${problem.message}`,
-      );
-    }
     own.problem = problem;
     return changed;
+  }
+
+  #logFailure(what: string, problem: TollgateError): void {
+    if (this.#lifetime.over) return;
+    const { name } = this.server;
+    this.#deps.log.warn(
+      { server: name, code: problem.code, err: problem.cause },
+      `${name}: ${what}: ${problem.message}`,
+    );
   }
 
   /** Arms the retry of what failed, or the reading of what changed meanwhile. */
