@@ -39,17 +39,26 @@ export interface TreeContext {
   readonly env: Environment;
   readonly name: string;
   readonly cwd: string;
+  /** Takes the place of the written `listen`. */
+  readonly listen?: string | undefined;
   readonly problems: readonly Finding[];
+  /** Listen address of the command line, in place of the written one and checked like it. */
+  readonly listen?: string | undefined;
   /** Set when the importer has expanded already, by the rules of its own format. */
   readonly expanded?: Omit<Expanded, 'value'>;
 }
 
 /** A tree of plain values to a complete configuration. Throws `config_invalid` with every mistake. */
 export function processTree(tree: SourceTree, context: TreeContext): LoadedConfig {
-  const expanded: Expanded =
+  const given: Expanded =
     context.expanded === undefined
       ? expand(tree.value, { env: context.env, baseDir: context.baseDir })
       : { ...context.expanded, value: tree.value };
+  const value =
+    context.listen === undefined
+      ? given.value
+      : { ...(isRecord(given.value) ? given.value : {}), listen: context.listen };
+  const expanded: Expanded = { ...given, value };
   const source: ConfigSource = {
     kind: context.kind,
     file: context.file,

@@ -1,5 +1,5 @@
 import type { Checks, ParsedConfig } from './check.ts';
-import { canonicalPattern, isExact, matches, overlap, reachesServer, specificity } from './globs.ts';
+import { canonicalPattern, covers, isPlainName, overlap, reachesServer, specificity } from './globs.ts';
 import { type KeyPath, mistake, suggest } from './problems.ts';
 
 /** The server part of a pattern reaches none of these servers. */
@@ -64,14 +64,6 @@ export function checkEndpoints(checks: Checks): void {
   }
 }
 
-/** True when the first pattern certainly matches all that the second does. */
-function covers(wide: string, narrow: string): boolean {
-  if (wide === narrow) return true;
-  if (isExact(narrow)) return matches(wide, narrow);
-  // A character that no name has stands for the wildcards of the narrow one: only a `*` can take it.
-  return !/[?[]/.test(wide) && matches(wide, narrow.replaceAll(/[*?]|\[[^\]]*\]/g, '\ue000'));
-}
-
 export function checkTools(checks: Checks): void {
   const { config, findings } = checks;
   const patterns = Object.entries(config.tools);
@@ -83,7 +75,7 @@ export function checkTools(checks: Checks): void {
       findings.push(mistake(at, 'This entry sets nothing.', 'Write `as`, `timeout` or `validate`, or remove it.'));
     }
     if (tool.as === undefined) continue;
-    if (!isExact(pattern) || !pattern.includes('/')) {
+    if (!isPlainName(pattern) || !pattern.includes('/')) {
       findings.push(
         mistake([...at, 'as'], 'A name is for one tool.', 'Write the key as server/tool without wildcards.'),
       );
@@ -95,22 +87,31 @@ export function checkTools(checks: Checks): void {
     }
     names.set(tool.as, pattern);
   }
-  patterns.forEach(([pattern, tool], i) => {
-    for (const [earlier, other] of patterns.slice(0, i)) {
-      for (const key of ['timeout', 'validate'] as const) {
-        if (tool[key] === undefined || other[key] === undefined || tool[key] === other[key]) continue;
-        const [a, b] = [canonicalPattern(pattern), canonicalPattern(earlier)];
-        if (specificity(a) !== specificity(b) || !overlap(a, b)) continue;
-        findings.push(
-          mistake(
-            ['tools', pattern, key],
-            `A tool that matches "${pattern}" and "${earlier}" has two values of \`${key}\`, and neither pattern is more specific.`,
-            'Make one pattern more exact.',
-          ),
-        );
+  checkTies(checks);
+}
+
+/** Two patterns of one rank that can meet on a tool must not give it two values. */
+function checkTies(checks: Checks): void {
+  const byRank = Map.groupBy(
+    Object.entries(checks.config.tools).map(([written, tool]) => ({
+      written,
+      tool,
+      pattern: canonicalPattern(written),
+    })),
+    ({ pattern }) => specificity(pattern),
+  );
+  for (const equals of byRank.values()) {
+    equals.forEach((later, i) => {
+      for (const earlier of equals.slice(0, i)) {
+        for (const key of ['timeout', 'validate'] as const) {
+          const [a, b] = [later.tool[key], earlier.tool[key]];
+          if (a === undefined || b === undefined || a === b || !overlap(later.pattern, earlier.pattern)) continue;
+          const what = `A tool that matches "${later.written}" and "${earlier.written}" has two values of \`${key}\`, and neither pattern is more specific.`;
+          checks.findings.push(mistake(['tools', later.written, key], what, 'Make one pattern more exact.'));
+        }
       }
-    }
-  });
+    });
+  }
 }
 
 type Route = ParsedConfig['routes'][number];
@@ -137,7 +138,22 @@ export function checkRoutes(checks: Checks): void {
     }
     for (const kind of ['tool', 'prompt'] as const) {
       const pattern = route[kind];
-      if (pattern !== undefined) checkReach(checks, pattern, [...at, kind], checks.servers);
+      if (pattern === undefined) continue;
+      checkReach(checks, pattern, [...at, kind], checks.servers);
+      const known = to.filter((name) => checks.servers.includes(name));
+      if (
+        known.length > 0 &&
+        checks.servers.some((name) => reachesServer(pattern, name)) &&
+        !known.some((name) => reachesServer(pattern, name))
+      ) {
+        findings.push(
+          mistake(
+            [...at, kind],
+            `The pattern "${pattern}" names nothing of ${known.join(', ')}, so this route takes nothing.`,
+            'Change `to` or the pattern.',
+          ),
+        );
+      }
     }
     if (routes.slice(0, i).some((earlier) => hides(earlier, route))) {
       const what =

@@ -13,7 +13,7 @@ import type { Environment } from './expand.ts';
 import { canonicalPattern } from './globs.ts';
 import type { AuthConfig, Config, LimitConfig, RouteConfig, ServerConfig } from './schema.ts';
 import { compileToolRules, type ToolRules } from './tool-rules.ts';
-import { formatListen, isLoopback, isWildcard, type ListenAddress } from './units.ts';
+import { isLoopback, isWildcard, type ListenAddress } from './units.ts';
 import { deepFreeze } from './values.ts';
 
 /** What an endpoint is, beyond what it lists. */
@@ -159,9 +159,9 @@ function compileEndpoints(config: Config, names: ReadonlyMap<string, string>): E
 
 function compileRoute(route: RouteConfig): RouteOptions {
   return {
-    tool: route.tool === undefined ? undefined : canonicalPattern(route.tool),
+    tool: route.tool,
     resource: route.resource,
-    prompt: route.prompt === undefined ? undefined : canonicalPattern(route.prompt),
+    prompt: route.prompt,
     to: asList(route.to)!,
     scope: route.scope,
     timeout: route.timeout,
@@ -233,9 +233,4 @@ function attachSocket(dataDir: string, env: Environment): string {
   const folder =
     runtime !== undefined && path.isAbsolute(runtime) ? runtime : path.join(env['HOME'] || homedir(), '.cache');
   return path.join(folder, 'tollgate', `${id}.sock`);
-}
-
-/** Address in the form `host:port`, for messages. */
-export function addressText(address: ListenAddress): string {
-  return formatListen(address);
 }

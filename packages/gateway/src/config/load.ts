@@ -17,8 +17,14 @@ export interface LoadOptions {
   /** Default: the process's own. */
   readonly cwd?: string;
   readonly env?: Environment;
+  /** `host:port` in place of the configured address (`--listen`); checked as if it stood in the file. */
+  readonly listen?: string;
   /** Approves an implicitly found file without asking, and remembers it (`--trust`). */
   readonly trust?: boolean;
+  /** Listen address in place of the written one (`--listen`). */
+  readonly listen?: string;
+  /** Loads an implicitly found file without consent: only for commands that start nothing. Default false. */
+  readonly unapproved?: boolean;
   /** Asks the person at the terminal; absent: there is none. */
   readonly ask?: (review: ConsentReview) => Promise<boolean>;
 }
@@ -34,7 +40,14 @@ export async function loadConfig(file: string | undefined, options: LoadOptions 
   const found = file === undefined ? await findConfig(cwd) : { file: path.resolve(cwd, file), implicit: false };
   const bytes = await readConfigFile(found.file, cwd);
   const kind = kindOfFile(found.file);
-  const result = processText(bytes, { file: found.file, kind, env, name: shortPath(found.file, cwd), cwd });
+  const result = processText(bytes, {
+    file: found.file,
+    kind,
+    env,
+    name: shortPath(found.file, cwd),
+    cwd,
+    listen: options.listen,
+  });
   if (found.implicit)
     await ensureConsent(reviewConfig(result), { env, trust: options.trust === true, ask: options.ask });
   return result;
@@ -96,10 +109,12 @@ async function readConfigFile(file: string, cwd: string): Promise<Buffer> {
 
 interface TextContext {
   readonly file: string;
+  readonly listen?: string | undefined;
   readonly kind: ConfigKind;
   readonly env: Environment;
   readonly name: string;
   readonly cwd: string;
+  readonly listen?: string | undefined;
 }
 
 /** A file's bytes to a complete configuration; the part of loading that needs no file system but for `${file:}`. */

@@ -1,4 +1,5 @@
-import { canonicalPattern, isExact, matches, specificity } from './globs.ts';
+import { compileCanonicalGlob, type Glob } from '../core/glob.ts';
+import { specificity } from './globs.ts';
 import type { Config } from './schema.ts';
 
 /** Settings of one tool; undefined where nothing was written. */
@@ -25,22 +26,22 @@ export function compileToolRules(tools: Config['tools']): {
 } {
   const names = new Map<string, string>();
   const exact = new Map<string, ToolSettings>();
-  const patterns: { readonly pattern: string; readonly settings: ToolSettings }[] = [];
+  const patterns: { readonly glob: Glob; readonly settings: ToolSettings }[] = [];
   for (const [written, tool] of Object.entries(tools)) {
-    const pattern = canonicalPattern(written);
-    if (tool.as !== undefined) names.set(pattern, tool.as);
+    const glob = compileCanonicalGlob(written);
+    if (tool.as !== undefined) names.set(glob.source, tool.as);
     if (tool.timeout === undefined && tool.validate === undefined) continue;
     const settings = { timeout: tool.timeout, validate: tool.validate };
-    if (isExact(pattern)) exact.set(pattern, settings);
-    else patterns.push({ pattern, settings });
+    if (glob.exact !== undefined) exact.set(glob.exact, settings);
+    else patterns.push({ glob, settings });
   }
-  patterns.sort((a, b) => specificity(b.pattern) - specificity(a.pattern));
+  patterns.sort((a, b) => specificity(b.glob.source) - specificity(a.glob.source));
   const rules: ToolRules = {
     any: exact.size + patterns.length > 0,
     of(canonicalId) {
       const own = exact.get(canonicalId);
       if (own === undefined && patterns.length === 0) return NONE;
-      const found = patterns.filter((item) => matches(item.pattern, canonicalId)).map((item) => item.settings);
+      const found = patterns.filter((item) => item.glob.matches(canonicalId)).map((item) => item.settings);
       const all = own === undefined ? found : [own, ...found];
       return {
         timeout: all.find((item) => item.timeout !== undefined)?.timeout,
