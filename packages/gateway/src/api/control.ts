@@ -2,10 +2,11 @@
  * The control API: what the command line (and later the console) reads and triggers. Lives on the `admin` address;
  * every route names the roles it takes, and a route without roles cannot be registered.
  */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';

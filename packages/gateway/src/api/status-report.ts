@@ -1,4 +1,9 @@
+import type { LimitOptions } from '../admission/options.ts';
+import { limitWords } from '../admission/words.ts';
+import { VERSION } from '../core/version.ts';
+import type { Gateway } from '../pipeline/gateway.ts';
 import type { ServerView } from '../protocol/peer.ts';
+import type { CallCounts } from '../telemetry/calls.ts';
 
 /** What `tollgate status` and the start-up print show. No secrets. */
 export interface StatusReport {
@@ -12,6 +17,7 @@ export interface StatusReport {
   /** Why the last reload was refused, or undefined. */
   readonly reloadProblem: string | undefined;
   readonly ready: boolean;
+  /** Base URL of the endpoints. */
   readonly url: string;
   readonly endpoints: readonly EndpointReport[];
   readonly servers: readonly ServerReport[];
@@ -19,13 +25,10 @@ export interface StatusReport {
   readonly limits: readonly string[];
   readonly sessions: number;
   readonly streams: number;
+  readonly stdioClients: number;
+  /** Calls that wait for input of their clients. */
   readonly parked: number;
-  readonly calls: {
-    readonly total: number;
-    readonly successful: number;
-    readonly failed: number;
-    readonly refused: number;
-  };
+  readonly calls: CallCounts;
 }
 
 export interface EndpointReport {
@@ -37,6 +40,8 @@ export interface EndpointReport {
   readonly resources: number;
   /** Size of the tool definitions in tokens (bytes / 4). */
   readonly tokens: number;
+  /** Names that two servers wanted, and what became of them. */
+  readonly conflicts: readonly string[];
 }
 
 export interface ServerReport extends ServerView {
@@ -44,4 +49,82 @@ export interface ServerReport extends ServerView {
   readonly prompts: number;
   readonly resources: number;
   readonly tokens: number;
+  /** What a server offers that cannot be shown as it is. */
+  readonly warnings: readonly string[];
+}
+
+export interface StatusContext {
+  readonly configuration: string;
+  readonly reloadProblem: string | undefined;
+}
+
+/** The gateway as it is now. */
+export function statusReport(gateway: Gateway, context: StatusContext): StatusReport {
+  const { generation, view } = gateway;
+  const url = gateway.generation.config.publicUrl ?? gateway.listening?.url ?? '';
+  const { servers: _servers, tools: _tools, ...calls } = gateway.calls.statistics();
+  const offers = new Map<string, Omit<ServerReport, keyof ServerView>>();
+  const endpoints = [...generation.endpoints.values()].map(({ options, catalog }): EndpointReport => {
+    const offered = catalog.view();
+    // `/s/<server>` shows all that a server offers, whatever other endpoints leave out.
+    for (const one of offered.servers) if (options.path === `/s/${one.server}`) offers.set(one.server, one);
+    const sum = (pick: (one: (typeof offered.servers)[number]) => number): number =>
+      offered.servers.reduce((total, one) => total + pick(one), 0);
+    return {
+      path: options.path,
+      url: url + options.path,
+      servers: options.catalog.servers,
+      tools: offered.tools,
+      prompts: sum((one) => one.prompts),
+      resources: sum((one) => one.resources + one.templates),
+      tokens: offered.tokens,
+      conflicts: catalog.conflicts.map(({ newcomer, owner, renamed }) =>
+        renamed === undefined
+          ? `${newcomer} is left out: ${owner ?? 'the gateway'} has the name`
+          : `${newcomer} is advertised as ${renamed}: ${owner ?? 'the gateway'} has the name`,
+      ),
+    };
+  });
+  const servers = [...generation.servers.values()].map((server): ServerReport => {
+    const offer = offers.get(server.name);
+    return {
+      ...server.view,
+      tools: offer?.tools ?? 0,
+      prompts: offer?.prompts ?? 0,
+      resources: offer?.resources ?? 0,
+      tokens: offer?.tokens ?? 0,
+      warnings: offer?.warnings ?? [],
+    };
+  });
+  return {
+    version: VERSION,
+    pid: process.pid,
+    startedAt: gateway.startedAt.toISOString(),
+    configuration: context.configuration,
+    generation: generation.number,
+    reloadProblem: context.reloadProblem,
+    ready: gateway.ready,
+    url,
+    endpoints,
+    servers,
+    limits: generation.config.limits.map(limitSentence),
+    sessions: view.sessions,
+    streams: view.streams,
+    stdioClients: view.stdioClients,
+    parked: gateway.parked.size,
+    calls,
+  };
+}
+
+/** `calls: 30 calls a minute, by principal, on tools/call`. */
+export function limitSentence(limit: LimitOptions): string {
+  const by = limit.by.filter((key) => key !== 'everyone');
+  const scope = [
+    by.length === 0 ? 'all callers together' : `by ${by.join(' and ')}`,
+    ...(limit.on === undefined ? [] : [`on ${limit.on.join(', ')}`]),
+    ...(['tool', 'resource', 'prompt', 'server', 'endpoint'] as const).flatMap((kind) =>
+      limit[kind] === undefined ? [] : [`${kind} ${limit[kind].join(', ')}`],
+    ),
+  ];
+  return `${limit.name}: ${limitWords(limit)}, ${scope.join(', ')}`;
 }

@@ -39,7 +39,10 @@ export async function addEntry(
   } else {
     const rest = withoutBlock(before ?? '');
     if (new RegExp(`^\\s*\\[${target.member}\\.${ENTRY}\\]`, 'm').test(rest)) {
-      throw new TollgateError('usage', `${target.file} already has [${target.member}.${ENTRY}]. Remove it, or edit it to:\n${toml(target, entry)}`);
+      throw new TollgateError(
+        'usage',
+        `${target.file} already has [${target.member}.${ENTRY}]. Remove it, or edit it to:\n${toml(target, entry)}`,
+      );
     }
     block = `${BEGIN}\n${toml(target, entry)}\n${END}\n`;
     after = rest === '' || rest.endsWith('\n') ? rest + block : `${rest}\n${block}`;
@@ -67,7 +70,8 @@ export async function removeEntry(target: ClientTarget, undoFolder: string): Pro
       const after: Record<string, unknown> = { ...root, [target.member]: servers };
       const empty = Object.keys(servers).length === 0;
       if (empty && Object.keys(root).length === 1 && !undo.existed) await rm(target.file);
-      else await replace(target.file, `${JSON.stringify(after, undefined, indentOf(now))}\n`, await modeOf(target.file));
+      else
+        await replace(target.file, `${JSON.stringify(after, undefined, indentOf(now))}\n`, await modeOf(target.file));
     } else {
       const rest = withoutBlock(now);
       if (rest === '' && !undo.existed) await rm(target.file);
@@ -90,7 +94,10 @@ function parseObject(
   } catch {
     // Comments and the like: rewriting would lose them, so the person edits the file.
   }
-  throw new TollgateError('usage', `${target.file} is not plain JSON, so it is left as it is. Add this to "${target.member}" by hand:\n${JSON.stringify({ [ENTRY]: entry }, undefined, 2)}`);
+  throw new TollgateError(
+    'usage',
+    `${target.file} is not plain JSON, so it is left as it is. Add this to "${target.member}" by hand:\n${JSON.stringify({ [ENTRY]: entry }, undefined, 2)}`,
+  );
 }
 
 function toml(target: ClientTarget, entry: Record<string, unknown>): string {

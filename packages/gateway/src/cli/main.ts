@@ -7,7 +7,7 @@ interface Options {
   readonly [name: string]: string | boolean | undefined;
 }
 
-type Run = (positional: readonly (string | undefined)[], options: Options) => Promise<number | undefined>;
+type Run = (positional: readonly (string | undefined)[], options: Options) => Promise<number | void>;
 
 /** Runs the command line; sets the exit code and leaves the process to end by itself. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -30,10 +30,15 @@ function build(): Command {
 
   program
     .command('serve', { isDefault: true })
-    .description('Start the gateway. Without CONFIG it looks for tollgate.yaml, then .mcp.json, in this folder; a file found that way is shown and must be approved once.')
+    .description(
+      'Start the gateway. Without CONFIG it looks for tollgate.yaml, then .mcp.json, in this folder; a file found that way is shown and must be approved once.',
+    )
     .argument('[config]', 'tollgate.yaml or an .mcp.json')
     .option('--listen <address>', 'address and port in place of the configured one, for example 127.0.0.1:0')
-    .option('--stdio', 'speak MCP on standard input and output: attaches to the running gateway of this configuration, or starts it')
+    .option(
+      '--stdio',
+      'speak MCP on standard input and output: attaches to the running gateway of this configuration, or starts it',
+    )
     .option('--watch', 'apply changes of the configuration file as they are saved')
     .option('--trust', 'approve a configuration that was found, without asking')
     .option('--json', 'print the start-up report as one line of JSON')
@@ -41,7 +46,9 @@ function build(): Command {
     .action(run(async () => (await import('./serve.ts')).serve));
   program
     .command('validate')
-    .description('Check a configuration and print every mistake with file, line, key and fix. Starts nothing unless --probe is given.')
+    .description(
+      'Check a configuration and print every mistake with file, line, key and fix. Starts nothing unless --probe is given.',
+    )
     .argument('[config]')
     .option('--probe', 'also start every server once and list what it offers')
     .option('--json')
@@ -69,7 +76,9 @@ function build(): Command {
     .action(run(async () => (await import('./tail.ts')).tail));
   program
     .command('connect')
-    .description('Add this gateway to the user configuration of an MCP client (claude, cursor, vscode, codex), keeping a copy to undo it.')
+    .description(
+      'Add this gateway to the user configuration of an MCP client (claude, cursor, vscode, codex), keeping a copy to undo it.',
+    )
     .argument('<client>')
     .argument('[config]')
     .option('--json')
@@ -82,14 +91,18 @@ function build(): Command {
     .action(run(async () => (await import('./connect.ts')).disconnect));
   program
     .command('login')
-    .description('Sign in at a server with `auth: oauth` in the browser; the tokens stay in a file that only you can read.')
+    .description(
+      'Sign in at a server with `auth: oauth` in the browser; the tokens stay in a file that only you can read.',
+    )
     .argument('<server>')
     .argument('[config]')
     .option('--no-browser', 'print the address in place of opening a browser')
     .action(run(async () => (await import('./login.ts')).loginCommand));
   program
     .command('doctor')
-    .description('Check this machine, the configuration and the running gateway, and say what to do about each finding.')
+    .description(
+      'Check this machine, the configuration and the running gateway, and say what to do about each finding.',
+    )
     .argument('[config]')
     .option('--json')
     .action(run(async () => (await import('./doctor.ts')).doctor));

@@ -91,12 +91,20 @@ export class Call {
   readonly reply: Reply;
   readonly paramHeaders: readonly (readonly [string, string])[] | undefined;
   readonly startedAt: number;
+  /** What goes to the server where the gateway changed the request; undefined: the message as it came. */
+  outbound: Message | undefined = undefined;
+  /** A call is its own `Scope` towards servers, so that none is built on the hot path. */
+  readonly purpose = 'call';
   /** catalog: canonical id `server/tool` (or `server/uri`), set when the name is known. */
   canonicalId: string | undefined = undefined;
   /** routing: the server that runs it. */
   server: string | undefined = undefined;
   /** admission: id of the decision, made when somebody needs to see it. */
   decisionId: string | undefined = undefined;
+
+  get method(): string {
+    return this.message.method;
+  }
 
   constructor(init: CallInit) {
     this.message = init.message;

@@ -1,0 +1,63 @@
+/** The configuration as commands need it: loaded, approved, compiled. */
+import { createInterface } from 'node:readline/promises';
+import { stateFolder as folderOf, type LoadedConfig } from '../config/assemble.ts';
+import { type CompiledConfig, compile } from '../config/compile.ts';
+import { type ConsentReview, formatReview } from '../config/consent.ts';
+import { loadConfig } from '../config/load.ts';
+import { printable } from './output.ts';
+
+export interface CommandConfig {
+  readonly loaded: LoadedConfig;
+  readonly compiled: CompiledConfig;
+  /** Absolute path of the file. */
+  readonly file: string;
+  readonly dataDir: string;
+  /** URL at which a gateway of this configuration listens, when it runs. */
+  readonly url: string;
+  /** Path of the endpoint that clients are connected to: `/mcp`, or the first. */
+  readonly mainPath: string;
+}
+
+export interface LoadFlags {
+  readonly trust?: boolean;
+  /** The command starts nothing, so a configuration that was found needs no approval. */
+  readonly unapproved?: boolean;
+  /** `host:port` in place of the configured address. */
+  readonly listen?: string;
+}
+
+/** Loads CONFIG, or what is found in this folder after asking. Throws as `loadConfig` does. */
+export async function loadForCommand(file: string | undefined, flags: LoadFlags = {}): Promise<CommandConfig> {
+  const loaded = await loadConfig(file, {
+    trust: flags.trust === true,
+    unapproved: flags.unapproved === true,
+    ...(flags.listen === undefined ? {} : { listen: flags.listen }),
+    ...(process.stdin.isTTY && process.stderr.isTTY ? { ask } : {}),
+  });
+  const compiled = compile(loaded.config);
+  const { host, port } = compiled.listen;
+  const endpoints = compiled.endpoints.map((endpoint) => endpoint.path);
+  return {
+    loaded,
+    compiled,
+    file: loaded.source.file ?? '',
+    dataDir: compiled.dataDir,
+    url: compiled.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    mainPath: endpoints.includes('/mcp') ? '/mcp' : (endpoints[0] ?? '/mcp'),
+  };
+}
+
+export function stateFolder(): string {
+  return folderOf(process.env);
+}
+
+/** Shows what an unnamed configuration would run, and asks. The default is no. */
+async function ask(review: ConsentReview): Promise<boolean> {
+  process.stderr.write(`${printable(formatReview(review))}\n`);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await terminal.question('Run it? [y/N] ')).trim());
+  } finally {
+    terminal.close();
+  }
+}

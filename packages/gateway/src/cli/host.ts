@@ -1,0 +1,136 @@
+/** A gateway in this process with everything around it: control API, run-time record, reload, orderly end. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ControlHandler, createControlApi } from '../api/control.ts';
+import { type StatusReport, statusReport } from '../api/status-report.ts';
+import { compile } from '../config/compile.ts';
+import { describeChanges } from '../config/diff.ts';
+import { loadConfig } from '../config/load.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import { Gateway, type Listening } from '../pipeline/gateway.ts';
+import { tokenProvider } from '../upstream/oauth.ts';
+import { withAdminToken } from './admin-token.ts';
+import type { CommandConfig } from './configuration.ts';
+import { adminToken, findRunning, removeRecord, writeRecord } from './running.ts';
+
+/** Milliseconds that open calls get at the end before they are cut. */
+const DRAIN_MS = 25_000;
+
+export interface HostOptions {
+  readonly log: Log;
+  /** Address in place of the configured one, kept over reloads. */
+  readonly listen: string | undefined;
+  readonly onClients?: (count: number) => void;
+}
+
+export class Host {
+  readonly gateway: Gateway;
+  readonly #command: CommandConfig;
+  readonly #options: HostOptions;
+  #loaded: CommandConfig['loaded'];
+  #reloadProblem: string | undefined;
+  #reloading: Promise<{ readonly changes: readonly string[] }> | undefined;
+
+  private constructor(command: CommandConfig, options: HostOptions, token: string) {
+    this.#command = command;
+    this.#options = options;
+    this.#loaded = command.loaded;
+    const control = this.#control(token);
+    this.gateway = new Gateway(command.compiled, {
+      log: options.log,
+      tokens: (server) => this.#tokens(server),
+      mount: (request, response, path) => {
+        if (path !== '/api/v1' && !path.startsWith('/api/v1/')) return false;
+        control(request, response);
+        return true;
+      },
+      ...(options.onClients === undefined ? {} : { onClients: options.onClients }),
+    });
+  }
+
+  /** Builds and listens. Rejects with `listen_failed` when the address or the data folder is taken. */
+  static async start(command: CommandConfig, options: HostOptions): Promise<Host> {
+    const { dataDir } = command;
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const other = await findRunning(dataDir);
+    if (other !== undefined && other.pid !== process.pid) {
+      throw new TollgateError(
+        'listen_failed',
+        `A gateway of this configuration runs already (process ${other.pid}, ${other.url}). Use it, or stop it first.`,
+      );
+    }
+    const host = new Host(command, options, await adminToken(dataDir));
+    const listening = await host.gateway.listen();
+    await host.#record(listening);
+    return host;
+  }
+
+  status(): StatusReport {
+    return statusReport(this.gateway, { configuration: this.#command.file, reloadProblem: this.#reloadProblem });
+  }
+
+  /** Applies the file as it is now. Rejects with every mistake and keeps the old configuration. */
+  reload(): Promise<{ readonly changes: readonly string[] }> {
+    this.#reloading ??= this.#reload().finally(() => {
+      this.#reloading = undefined;
+    });
+    return this.#reloading;
+  }
+
+  /** Ends in order; true when every open call finished by itself. */
+  async stop(): Promise<boolean> {
+    const clean = await this.gateway.drain(DRAIN_MS);
+    await removeRecord(this.#command.dataDir, process.pid);
+    return clean;
+  }
+
+  async #reload(): Promise<{ readonly changes: readonly string[] }> {
+    const { log, listen } = this.#options;
+    try {
+      const loaded = await loadConfig(this.#command.file, listen === undefined ? {} : { listen });
+      const changes = describeChanges(this.#loaded.config, loaded.config);
+      await this.gateway.apply(compile(loaded.config));
+      this.#loaded = loaded;
+      this.#reloadProblem = undefined;
+      log.info({ generation: this.gateway.generation.number, changes }, 'the configuration was applied');
+      return { changes };
+    } catch (thrown) {
+      const error = TollgateError.from(thrown);
+      this.#reloadProblem = error.message;
+      log.error(
+        { code: error.code, err: error.cause },
+        `the configuration was not applied, the old one serves: ${error.message}`,
+      );
+      throw error;
+    }
+  }
+
+  #control(token: string): ControlHandler {
+    return createControlApi({
+      log: this.#options.log,
+      identify: withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
+      port: {
+        status: () => this.status(),
+        watchCalls: (listener) => this.gateway.calls.watch(listener),
+        reload: () => this.reload(),
+      },
+    });
+  }
+
+  #tokens(server: string): ReturnType<typeof tokenProvider> | undefined {
+    const options = this.#command.compiled.servers.find((candidate) => candidate.name === server);
+    if (options?.auth !== 'oauth') return undefined;
+    return tokenProvider(options, join(this.#command.dataDir, 'oauth.json'));
+  }
+
+  async #record({ url, control }: Listening): Promise<void> {
+    await writeRecord(this.#command.dataDir, {
+      pid: process.pid,
+      url,
+      control,
+      configuration: this.#command.file,
+      startedAt: this.gateway.startedAt.toISOString(),
+    });
+  }
+}

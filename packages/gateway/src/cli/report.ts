@@ -1,0 +1,84 @@
+/** The status report as text, for `tollgate status` and the start-up print. */
+import type { EndpointReport, ServerReport, StatusReport } from '../api/status-report.ts';
+
+export function renderStatus(report: StatusReport): string {
+  const lines = [
+    `tollgate ${report.version}, process ${report.pid}, since ${report.startedAt}, configuration ${report.configuration} (${ordinal(report.generation)})`,
+  ];
+  if (!report.ready) lines.push('Not ready yet: some servers have not been tried.');
+  if (report.reloadProblem !== undefined) lines.push(`The last reload was refused: ${report.reloadProblem}`);
+  lines.push('', ...renderServers(report.servers), '', ...renderEndpoints(report.endpoints), '');
+  lines.push(...renderLimits(report.limits));
+  const { calls } = report;
+  lines.push(
+    `Calls: ${calls.total}, ${calls.successful} answered, ${calls.failed} failed, ${calls.refused} refused. Sessions: ${report.sessions}. Streams: ${report.streams}.`,
+  );
+  return lines.join('\n');
+}
+
+/** What the person who started the gateway needs: servers, endpoint, what is enforced, what to do next. */
+export function renderStart(report: StatusReport, mainPath: string): string {
+  const lines = [`tollgate ${report.version}`, '', ...renderServers(report.servers), ''];
+  for (const endpoint of report.endpoints) for (const conflict of endpoint.conflicts) lines.push(`  ${conflict}`);
+  lines.push(...renderEndpoints(report.endpoints), '', ...renderLimits(report.limits), '', 'Next:');
+  lines.push(
+    '  tollgate connect cursor   let an MCP client use it (also: claude, claude-desktop, vscode, codex)',
+    '  tollgate status           see what is running',
+    '  tollgate tail             see calls as they finish',
+  );
+  const main = report.endpoints.find((endpoint) => endpoint.path === mainPath);
+  if (main !== undefined) lines.push('', `Ready at ${main.url}`);
+  return lines.join('\n');
+}
+
+/** One block per server: state, tools, size of their definitions, and what is wrong with the exact fix. */
+export function renderServers(servers: readonly ServerReport[]): string[] {
+  if (servers.length === 0) return ['No servers are configured.'];
+  const width = Math.max(...servers.map((server) => server.name.length));
+  return servers.flatMap((server) => {
+    const offer =
+      server.state === 'ready' || server.tools > 0
+        ? `${count(server.tools, 'tool')}, ${count(server.tokens, 'token')}`
+        : '';
+    const head = `  ${server.name.padEnd(width)}  ${STATES[server.state].padEnd(14)}${offer}`;
+    const lines = [head.trimEnd()];
+    if (server.problem !== undefined) lines.push(`  ${' '.repeat(width)}  ${server.problem}`);
+    for (const warning of server.warnings.slice(0, 5)) lines.push(`  ${' '.repeat(width)}  ${warning}`);
+    for (const line of server.state === 'failed' ? server.stderr.slice(-5) : []) {
+      lines.push(`  ${' '.repeat(width)}  | ${line}`);
+    }
+    return lines;
+  });
+}
+
+export function renderEndpoints(endpoints: readonly EndpointReport[]): string[] {
+  return endpoints
+    .filter((endpoint) => !endpoint.path.startsWith('/s/'))
+    .map(
+      (endpoint) =>
+        `  ${endpoint.url}  ${count(endpoint.tools, 'tool')}, ${count(endpoint.prompts, 'prompt')}, ${count(endpoint.resources, 'resource')}, ${count(endpoint.tokens, 'token')} of definitions`,
+    );
+}
+
+export function renderLimits(limits: readonly string[]): string[] {
+  return limits.length === 0
+    ? ['Nothing is enforced: no limits are configured.']
+    : ['Enforced:', ...limits.map((limit) => `  ${limit}`)];
+}
+
+const STATES: Readonly<Record<ServerReport['state'], string>> = {
+  idle: 'idle',
+  starting: 'starting',
+  ready: 'ready',
+  failed: 'failed',
+  login_required: 'needs sign-in',
+  stopped: 'stopped',
+};
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}
+
+function ordinal(generation: number): string {
+  return generation === 1 ? 'as started' : `reloaded ${generation - 1}×`;
+}

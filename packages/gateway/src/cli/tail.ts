@@ -1,0 +1,62 @@
+import type { FinishedCall } from '../telemetry/calls.ts';
+import { loadForCommand } from './configuration.ts';
+import { Exit, err, out } from './output.ts';
+import { control } from './running.ts';
+
+/** `tollgate tail [--refused]`: calls as they finish, one line each, until interrupted or the gateway stops. */
+export async function tail(
+  [config]: readonly (string | undefined)[],
+  options: { readonly refused?: boolean; readonly json?: boolean },
+): Promise<number> {
+  const { dataDir } = await loadForCommand(config, { unapproved: true });
+  const interrupted = new AbortController();
+  process.once('SIGINT', () => interrupted.abort());
+  const response = await control(dataDir, `/calls${options.refused === true ? '?refused=true' : ''}`, {
+    signal: interrupted.signal,
+  });
+  try {
+    for await (const { event, data } of events(response)) {
+      if (event === 'call') out(options.json === true ? data : line(JSON.parse(data) as FinishedCall));
+      else if (event === 'dropped') err(`${data} calls were not shown: they came faster than this terminal reads.`);
+    }
+  } catch (error) {
+    if (interrupted.signal.aborted) return Exit.ok;
+    throw error;
+  }
+  err('The gateway has stopped.');
+  return Exit.unreachable;
+}
+
+async function* events(response: Response): AsyncGenerator<{ event: string; data: string }> {
+  let waiting = '';
+  const decoder = new TextDecoder();
+  for await (const chunk of response.body ?? []) {
+    waiting += decoder.decode(chunk as Uint8Array, { stream: true });
+    for (let end = waiting.indexOf('\n\n'); end >= 0; end = waiting.indexOf('\n\n')) {
+      const fields = new Map(
+        waiting
+          .slice(0, end)
+          .split('\n')
+          .map((field) => [field.slice(0, field.indexOf(':')), field.slice(field.indexOf(':') + 1).trimStart()]),
+      );
+      waiting = waiting.slice(end + 2);
+      const data = fields.get('data');
+      if (data !== undefined) yield { event: fields.get('event') ?? 'message', data };
+    }
+  }
+}
+
+function line(call: FinishedCall): string {
+  return [
+    new Date(call.at).toISOString(),
+    call.principal,
+    call.method,
+    call.target ?? '-',
+    call.outcome,
+    `${call.durationMs.toFixed(1)} ms`,
+    call.reason ?? '',
+    call.decisionId ?? '',
+  ]
+    .join('  ')
+    .trimEnd();
+}

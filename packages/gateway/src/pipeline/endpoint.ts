@@ -1,0 +1,271 @@
+/**
+ * The whole way of a request. Transport checks, identity and the strict parse are behind us when a Call arrives:
+ *
+ *   classify → route and access → admit → dispatch → settle → respond
+ *
+ * Everything that can refuse comes before anything that has an effect, and every path ends in `complete` or `fail`.
+ */
+
+import { scopeChallenge } from '../access/scopes.ts';
+import type { Admission } from '../admission/admission.ts';
+import type { Decision, Verdict } from '../admission/decision.ts';
+import type { Target as LimitTarget } from '../admission/limits.ts';
+import type { RefusalStyle } from '../admission/options.ts';
+import { refuseCall } from '../admission/refusal.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
+import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
+import type { Destination } from '../protocol/bridge/outcome.ts';
+import type { Call, ClientSession, Endpoint, ResponseHead } from '../protocol/call.ts';
+import { resultBytes } from '../protocol/json/splice.ts';
+import { Field, type Message } from '../protocol/message.ts';
+import type { ListKind, Server } from '../protocol/peer.ts';
+import type { CallLog } from '../telemetry/calls.ts';
+import { checkArguments } from './argument-check.ts';
+import { completionTarget } from './completions.ts';
+import { Flight, type FlightControl } from './flight.ts';
+import { type LocalParts, localMethod } from './local-methods.ts';
+import type { Subscribable, SubscriptionHub } from './subscriptions.ts';
+import { destinationOf, type Target, type TargetResolver } from './targets.ts';
+import type { TaskOwners } from './task-owners.ts';
+
+export interface EndpointParts {
+  readonly path: string;
+  readonly catalog: Catalog;
+  readonly servers: ReadonlyMap<string, Server>;
+  readonly targets: TargetResolver;
+  readonly admission: Admission;
+  readonly refusals: RefusalStyle;
+  readonly parked: ParkedCalls;
+  readonly hub: SubscriptionHub;
+  readonly tasks: TaskOwners;
+  readonly calls: CallLog;
+  readonly log: Log;
+}
+
+export class EndpointChain implements Endpoint, FlightControl, Subscribable {
+  readonly path: string;
+  readonly parked: ParkedCalls;
+  readonly #parts: EndpointParts;
+  readonly #local: LocalParts;
+  /** The one server of an endpoint, to which methods of extensions may go. */
+  readonly #only: Server | undefined;
+  /** What limits see of methods without an object. */
+  readonly #untargeted: LimitTarget;
+
+  constructor(parts: EndpointParts) {
+    this.path = parts.path;
+    this.parked = parts.parked;
+    this.#parts = parts;
+    this.#only = parts.servers.size === 1 ? parts.servers.values().next().value : undefined;
+    this.#untargeted = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: parts.path };
+    this.#local = {
+      catalog: parts.catalog,
+      targets: parts.targets,
+      hub: parts.hub,
+      setLogLevel: (call, level) => this.#setLogLevel(call, level),
+    };
+  }
+
+  handle(call: Call): void {
+    try {
+      if (this.#parts.catalog.ready || localMethod(call) !== undefined) this.#classify(call);
+      else this.#afterStart(call);
+    } catch (error) {
+      this.fail(call, TollgateError.from(error));
+    }
+  }
+
+  notified(message: Message, session: ClientSession | undefined, _principal: Principal): void {
+    if (message.method !== 'notifications/roots/list_changed' || session === undefined) return;
+    for (const server of this.#parts.servers.values()) {
+      for (const connection of server.connectionsOf(session)) connection.notify(message.method, undefined);
+    }
+  }
+
+  // Subscribable
+  get lists(): readonly ListKind[] {
+    const capabilities = this.#parts.catalog.capabilities('modern');
+    return (['tools', 'prompts', 'resources'] as const).filter((kind) => capabilities[kind] !== undefined);
+  }
+
+  ownerOf(uri: string): Server | undefined {
+    return this.#parts.targets.ownerOf(uri);
+  }
+
+  // FlightControl
+  fail(call: Call, error: TollgateError): void {
+    const wire = refuseCall(error, call, this.#parts.refusals);
+    if (error.code === 'internal') {
+      this.#parts.log.error(
+        { err: error.cause, method: call.method, id: call.decisionId },
+        'a call failed unexpectedly',
+      );
+    }
+    if (error.code === 'insufficient_scope') wire.headers.push(['www-authenticate', scopeChallenge(error, undefined)]);
+    this.#parts.calls.failed(call, error);
+    call.lifetime.release();
+    call.reply.respond(wire.body, wire);
+  }
+
+  complete(call: Call, response: Message, head: ResponseHead | undefined): void {
+    call.lifetime.release();
+    if (response.has(Field.resultType)) this.#parts.tasks.remember(call, response);
+    this.#parts.calls.answered(call, response);
+    call.reply.respond(response, head);
+  }
+
+  async reheader(call: Call): Promise<Destination | undefined> {
+    if (call.method !== 'tools/call' || call.server === undefined) return undefined;
+    const name = call.message.string(Field.name) ?? '';
+    const before = this.#parts.catalog.tool(name);
+    await this.#parts.catalog.refresh(call.server);
+    const after = this.#parts.catalog.tool(name);
+    if (after === undefined || after === before) return undefined;
+    return destinationOf(call, this.#parts.targets.tool(name, call.principal));
+  }
+
+  /** A call that comes before every server was tried once waits for that, bounded by the list timeout. */
+  #afterStart(call: Call): void {
+    this.#parts.catalog.settled().then(() => {
+      if (call.lifetime.over) this.fail(call, call.lifetime.reason ?? new TollgateError('cancelled', 'Cancelled'));
+      else this.handle(call);
+    }, noop);
+  }
+
+  #classify(call: Call): void {
+    const { targets } = this.#parts;
+    const { message, principal } = call;
+    switch (message.method) {
+      case 'tools/call': {
+        const name = required(message, Field.name);
+        this.#admit(call, targets.tool(name, principal));
+        return;
+      }
+      case 'prompts/get':
+        this.#admit(call, targets.prompt(required(message, Field.name), principal));
+        return;
+      case 'resources/read':
+        this.#admit(call, targets.resource(required(message, Field.uri), principal));
+        return;
+      case 'completion/complete':
+        this.#admit(call, completionTarget(call, this.#parts.catalog, targets), PASS_THROUGH);
+        return;
+      default:
+        this.#other(call);
+    }
+  }
+
+  #other(call: Call): void {
+    const local = localMethod(call);
+    if (local !== undefined) {
+      this.#whenAdmitted(call, undefined, () => this.#answer(call, local));
+      return;
+    }
+    const server = this.#parts.tasks.serverOf(call) ?? this.#extensionServer(call);
+    if (server === undefined) {
+      this.fail(call, new TollgateError('method_not_found', `Method not found: ${call.method}`));
+      return;
+    }
+    call.server = server.name;
+    this.#whenAdmitted(call, undefined, () => {
+      this.#startClock(call, server.requestTimeout);
+      new Flight(call, PASS_THROUGH, this).start(server);
+    });
+  }
+
+  /**
+   * Methods that the gateway does not know pass only where nothing needs to be merged: an endpoint with one server
+   * that declared an extension, both sides modern (MCP 2026-07-28: unknown methods only when both ends declared them).
+   */
+  #extensionServer(call: Call): Server | undefined {
+    if (this.#only === undefined || call.era !== 'modern') return undefined;
+    return this.#parts.catalog.capabilities('modern')['extensions'] === undefined ? undefined : this.#only;
+  }
+
+  #answer(call: Call, local: NonNullable<ReturnType<typeof localMethod>>): void {
+    const answer = (result: string | undefined): void => {
+      if (result === undefined) return;
+      call.lifetime.release();
+      this.#parts.calls.answered(call, undefined);
+      call.reply.respond(resultBytes(call.message.raw(Field.id) ?? 'null', result));
+    };
+    const result = local(call, this.#local);
+    if (typeof result === 'string') answer(result);
+    else result?.then(answer, (error: unknown) => this.fail(call, TollgateError.from(error)));
+  }
+
+  #admit(call: Call, target: Target, destination: Destination = destinationOf(call, target)): void {
+    call.canonicalId = target.canonicalId;
+    call.server = target.server;
+    if (target.validate) checkArguments(target.entry, call.message.json(Field.arguments));
+    this.#whenAdmitted(call, target, () => {
+      this.#startClock(call, target.timeout);
+      new Flight(call, destination, this).start(target.upstream);
+    });
+  }
+
+  #whenAdmitted(call: Call, target: Target | undefined, proceed: () => void): void {
+    const verdict = this.#parts.admission.admit(call, target ?? this.#untargeted, call.startedAt);
+    if (verdict instanceof Promise) {
+      verdict.then(
+        (decided) => this.#decided(call, decided, proceed),
+        (error: unknown) => this.fail(call, TollgateError.from(error)),
+      );
+    } else {
+      this.#decided(call, verdict, proceed);
+    }
+  }
+
+  /** Anything but an explicit yes is a no. */
+  #decided(call: Call, verdict: Verdict | undefined, proceed: () => void): void {
+    if (verdict?.allowed === true) {
+      proceed();
+    } else if (verdict === undefined) {
+      this.fail(call, new TollgateError('internal', 'Internal error', { cause: new Error('no verdict') }));
+    } else {
+      this.#refuse(call, verdict.decision);
+    }
+  }
+
+  #refuse(call: Call, decision: Decision): void {
+    const wire = refuseCall(decision, call, this.#parts.refusals);
+    this.#parts.calls.refused(call, decision);
+    call.lifetime.release();
+    call.reply.respond(wire.body, wire);
+  }
+
+  #startClock(call: Call, ms: number): void {
+    call.lifetime.deadline(
+      ms,
+      () =>
+        new TollgateError('deadline_exceeded', `${call.server ?? 'The server'} did not answer in ${ms / 1000} s`, {
+          executed: 'unknown',
+        }),
+    );
+  }
+
+  #setLogLevel(call: Call, level: string): void {
+    const session = call.session;
+    if (session === undefined) return;
+    session.logLevel = level;
+    for (const server of this.#parts.servers.values()) {
+      for (const connection of server.connectionsOf(session)) connection.setLogLevel?.(level);
+    }
+  }
+}
+
+const PASS_THROUGH: Destination = { target: undefined, headerName: undefined, paramHeaders: undefined };
+
+function required(message: Message, field: typeof Field.name | typeof Field.uri): string {
+  const value = message.string(field);
+  if (value !== undefined) return value;
+  throw new TollgateError(
+    'invalid_params',
+    `${message.method} needs params.${field === Field.name ? 'name' : 'uri'}, a string`,
+  );
+}
+
+function noop(): void {}

@@ -1,0 +1,291 @@
+/**
+ * The running gateway: the current generation behind its edges, reload by swap, and an orderly end. The command line
+ * and the library are two ways to hold one of these.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { userInfo } from 'node:os';
+import { Listings } from '../catalog/listing.ts';
+import type { CompiledConfig } from '../config/compile.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
+import { IMPLEMENTATION } from '../core/version.ts';
+import { localPrincipal, PrincipalKeys } from '../identity/principals.ts';
+import { createHttpEdge, type HttpEdge, type HttpEdgeView } from '../inbound/http.ts';
+import { createStdioEdge, type StdioEdge } from '../inbound/stdio.ts';
+import { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
+import type { Endpoint, Face } from '../protocol/call.ts';
+import type { Server } from '../protocol/peer.ts';
+import { CallLog } from '../telemetry/calls.ts';
+import type { TokenProvider } from '../upstream/http-client.ts';
+import { createServer } from '../upstream/servers.ts';
+import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
+import { SubscriptionHub } from './subscriptions.ts';
+import { TaskOwners } from './task-owners.ts';
+
+export type Mount = (request: IncomingMessage, response: ServerResponse, path: string) => boolean;
+
+export interface GatewayDeps {
+  readonly log: Log;
+  /** Default: the system's. */
+  readonly clock?: Clock;
+  /** Tokens of servers with `auth: oauth`, by server name. */
+  readonly tokens?: (server: string) => TokenProvider | undefined;
+  /** Paths beside the endpoints: the control API. */
+  readonly mount?: Mount;
+  /** Number of attached stdio clients, whenever it changes. */
+  readonly onClients?: (count: number) => void;
+}
+
+export interface Listening {
+  /** Base URL of the endpoints. */
+  readonly url: string;
+  /** Base URL of the control API. */
+  readonly control: string;
+}
+
+/** Declared when lists are read: some servers show tools only to clients that can serve what they ask for. */
+const BRIDGED_CAPABILITIES = { roots: {}, sampling: {}, elicitation: { form: {}, url: {} } };
+/** Milliseconds that servers taken out by a reload keep for the calls they still have. */
+const RETIRE_MS = 30_000;
+
+export class Gateway implements Face {
+  readonly calls: CallLog;
+  readonly hub: SubscriptionHub;
+  readonly parked: ParkedCalls;
+  readonly startedAt = new Date();
+  #current: Generation;
+  readonly #lasting: Lasting;
+  readonly #deps: GatewayDeps;
+  readonly #http: HttpEdge;
+  readonly #admin: HttpEdge | undefined;
+  readonly #stdio: StdioEdge | undefined;
+  readonly #follow = new Map<Server, () => void>();
+  #listening: Listening | undefined;
+  #draining = false;
+  #ready = false;
+  #applying: Promise<unknown> = Promise.resolve();
+
+  /** Builds everything and starts reading the servers' lists; nothing listens yet. Throws `config_invalid`. */
+  constructor(config: CompiledConfig, deps: GatewayDeps) {
+    const { log } = deps;
+    const clock = deps.clock ?? systemClock;
+    this.#deps = deps;
+    this.calls = new CallLog({ clock });
+    this.hub = new SubscriptionHub(log);
+    this.parked = new ParkedCalls(clock);
+    const keys = new PrincipalKeys();
+    this.#lasting = {
+      clock,
+      log,
+      keys,
+      calls: this.calls,
+      hub: this.hub,
+      parked: this.parked,
+      listings: new Listings({ client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES }, clock, log }),
+      tasks: new TaskOwners(() => this.#current.servers),
+      createServer: (options) =>
+        createServer(options, { log, clock, ...(deps.tokens === undefined ? {} : { tokens: deps.tokens }) }),
+    };
+    this.#current = buildGeneration(config, this.#lasting, undefined);
+    this.#adopt(this.#current);
+    const face = (): Face => this;
+    const shared = sameAddress(config.listen, config.admin);
+    const edge = { log, clock, ready: () => this.ready };
+    const mount = deps.mount === undefined ? {} : { mount: deps.mount };
+    this.#http = createHttpEdge(config.inbound, face, shared ? { ...edge, ...mount } : edge);
+    this.#admin = shared
+      ? undefined
+      : createHttpEdge({ ...config.inbound, ...config.admin, attachSocket: undefined }, () => NO_ENDPOINTS, {
+          ...edge,
+          ...mount,
+        });
+    this.#stdio =
+      config.inbound.attachSocket === undefined
+        ? undefined
+        : createStdioEdge(config.inbound, face, {
+            log,
+            clock,
+            principal: localPrincipal(keys, userName()),
+            onClients: deps.onClients,
+          });
+  }
+
+  get generation(): Generation {
+    return this.#current;
+  }
+
+  /** Where it listens; undefined before `listen`. */
+  get listening(): Listening | undefined {
+    return this.#listening;
+  }
+
+  get view(): HttpEdgeView & { readonly stdioClients: number } {
+    return { ...this.#http.view, stdioClients: this.#stdio?.clientCount ?? 0 };
+  }
+
+  /** True when every server was tried once: listed, failed, or out of time. */
+  get ready(): boolean {
+    this.#ready ||= [...this.#current.endpoints.values()].every(({ catalog }) => catalog.ready);
+    return this.#ready && !this.#draining;
+  }
+
+  // Face: what the edges ask.
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  endpoint(path: string): Endpoint | undefined {
+    return this.#current.endpoints.get(path)?.chain;
+  }
+
+  identify(
+    authorization: string | undefined,
+    endpoint: string,
+    address: string | undefined,
+  ): Principal | TollgateError {
+    return this.#current.identity.identify(authorization, endpoint, address);
+  }
+
+  /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */
+  async listen(): Promise<Listening> {
+    try {
+      await this.#stdio?.listen();
+      const { url } = await this.#http.listen();
+      const control = this.#admin === undefined ? url : (await this.#admin.listen()).url;
+      this.#listening = { url, control };
+      return this.#listening;
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Resolves when every server was tried once, bounded by the list timeouts. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#current.endpoints.values()].map(({ catalog }) => catalog.settled()));
+  }
+
+  /**
+   * Swaps in another configuration: built and read before the swap, so that no call meets a half-made one; calls that
+   * run keep what they started with. Rejects with `config_invalid` and keeps the old one.
+   */
+  apply(config: CompiledConfig): Promise<void> {
+    const run = this.#applying.then(() => this.#apply(config));
+    this.#applying = run.catch(() => undefined);
+    return run;
+  }
+
+  /**
+   * Ends in order: not ready, no new calls, listen streams get their result, running calls finish within the
+   * deadline, servers stop. True when every call finished by itself.
+   */
+  async drain(deadlineMs: number): Promise<boolean> {
+    this.#draining = true;
+    const started = performance.now();
+    await Promise.all([this.#http.drain(deadlineMs), this.#stdio?.drain(deadlineMs)]);
+    const inTime = performance.now() - started < deadlineMs;
+    await this.close();
+    return inTime;
+  }
+
+  /** Ends at once. Open calls get `shutting_down`. */
+  async close(): Promise<void> {
+    this.#draining = true;
+    this.parked.close(new TollgateError('shutting_down', 'The gateway is shutting down'));
+    await Promise.all([this.#http.close(), this.#admin?.close(), this.#stdio?.close()]);
+    for (const stop of this.#follow.values()) stop();
+    for (const { catalog } of this.#current.endpoints.values()) catalog.close();
+    await Promise.all([...this.#current.servers.values()].map((server) => server.close()));
+  }
+
+  async #apply(config: CompiledConfig): Promise<void> {
+    const before = this.#current;
+    refuseRestartOnly(before.config, config);
+    const next = buildGeneration(config, this.#lasting, before);
+    // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
+    await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
+    this.#current = next;
+    this.#adopt(next);
+    for (const [path, { catalog }] of before.endpoints) {
+      announceDifference(path, catalog, next.endpoints.get(path), this.hub);
+      catalog.close();
+    }
+    for (const server of retired(before, next)) this.#retire(server);
+    await this.hub.rebind();
+  }
+
+  #adopt(generation: Generation): void {
+    for (const server of generation.servers.values()) {
+      if (this.#follow.has(server)) continue;
+      this.#follow.set(
+        server,
+        server.onEvent((event) => this.hub.serverEvent(server, event)),
+      );
+    }
+    this.hub.bindAll([...generation.endpoints].map(([path, { chain }]) => [path, chain]));
+  }
+
+  /** Stops a server when its calls are done, at the latest after a while. */
+  #retire(server: Server): void {
+    this.#follow.get(server)?.();
+    this.#follow.delete(server);
+    const until = performance.now() + RETIRE_MS;
+    const poll = setInterval(() => {
+      if (server.view.pending > 0 && performance.now() < until) return;
+      clearInterval(poll);
+      server.close().catch((error: unknown) => {
+        this.#deps.log.warn({ err: error, server: server.name }, 'a removed server did not stop cleanly');
+      });
+    }, 100);
+    poll.unref();
+  }
+}
+
+/** Lists that differ after a reload are announced, as if a server had changed them. */
+function announceDifference(
+  path: string,
+  before: EndpointInUse['catalog'],
+  after: EndpointInUse | undefined,
+  hub: SubscriptionHub,
+): void {
+  if (after === undefined) return;
+  for (const kind of after.catalog.differs(before)) hub.listChanged(path, kind);
+}
+
+const NO_ENDPOINTS: Face = {
+  endpoint: () => undefined,
+  identify: () => new TollgateError('unauthorized', 'No endpoint is served here'),
+  draining: false,
+};
+
+function sameAddress(a: { host: string; port: number }, b: { host: string; port: number }): boolean {
+  return a.host === b.host && a.port === b.port;
+}
+
+/** What cannot change under open connections. */
+function refuseRestartOnly(before: CompiledConfig, after: CompiledConfig): void {
+  const changed: string[] = [];
+  if (!sameAddress(before.listen, after.listen)) changed.push('listen');
+  if (!sameAddress(before.admin, after.admin)) changed.push('admin');
+  if (before.dataDir !== after.dataDir) changed.push('dataDir');
+  if (JSON.stringify(before.inbound.caps) !== JSON.stringify(after.inbound.caps)) changed.push('caps');
+  if (String(before.inbound.allowedHosts) !== String(after.inbound.allowedHosts)) changed.push('allowedHosts');
+  if (String(before.inbound.allowedOrigins) !== String(after.inbound.allowedOrigins)) changed.push('allowedOrigins');
+  if (changed.length === 0) return;
+  throw new TollgateError(
+    'config_invalid',
+    `${changed.join(', ')} cannot change while the gateway runs. Restart it, or put the old value back.`,
+  );
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A container may run under a number without a name.
+    return String(process.getuid?.() ?? 'user');
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * One applied configuration: servers, catalogs, endpoints, identity and limits, built whole before anything is
+ * swapped. What did not change is taken over from the one before, so that a reload restarts no server and forgets no
+ * counter.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { type Admission, createAdmission } from '../admission/admission.ts';
+import { type Catalog, createCatalog } from '../catalog/catalog.ts';
+import type { Listings } from '../catalog/listing.ts';
+import type { Entry } from '../catalog/merge.ts';
+import type { CompiledConfig, EndpointOptions } from '../config/compile.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Log } from '../core/log.ts';
+import { IMPLEMENTATION } from '../core/version.ts';
+import { createIdentity, type Identity } from '../identity/identity.ts';
+import type { PrincipalKeys } from '../identity/principals.ts';
+import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
+import type { Server } from '../protocol/peer.ts';
+import { compileRoutes, type Router } from '../routing/router.ts';
+import type { CallLog } from '../telemetry/calls.ts';
+import type { ServerOptions } from '../upstream/options.ts';
+import { EndpointChain } from './endpoint.ts';
+import type { SubscriptionHub } from './subscriptions.ts';
+import { KIND_OF, TargetResolver } from './targets.ts';
+import type { TaskOwners } from './task-owners.ts';
+
+/** What outlives a reload. */
+export interface Lasting {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly listings: Listings;
+  readonly keys: PrincipalKeys;
+  readonly parked: ParkedCalls;
+  readonly hub: SubscriptionHub;
+  readonly tasks: TaskOwners;
+  readonly calls: CallLog;
+  readonly createServer: (options: ServerOptions) => Server;
+}
+
+export interface EndpointInUse {
+  readonly options: EndpointOptions;
+  readonly catalog: Catalog;
+  readonly chain: EndpointChain;
+}
+
+export interface Generation {
+  readonly number: number;
+  readonly config: CompiledConfig;
+  readonly servers: ReadonlyMap<string, Server>;
+  readonly endpoints: ReadonlyMap<string, EndpointInUse>;
+  readonly identity: Identity;
+  readonly admission: Admission;
+}
+
+/** Builds; starts reading the lists of new servers. Throws `config_invalid` and leaves `previous` as it was. */
+export function buildGeneration(
+  config: CompiledConfig,
+  lasting: Lasting,
+  previous: Generation | undefined,
+): Generation {
+  const router = compileRoutes(config.routes);
+  const admission = createAdmission(config.limits, { clock: lasting.clock, previous: previous?.admission });
+  const identity = createIdentity(config.identity, lasting.keys);
+  const made: Server[] = [];
+  try {
+    const servers = new Map<string, Server>();
+    for (const options of config.servers) {
+      const known = unchanged(options, previous);
+      const server = known ?? lasting.createServer(options);
+      if (known === undefined) made.push(server);
+      servers.set(options.name, server);
+    }
+    const endpoints = new Map<string, EndpointInUse>();
+    const parts = { config, lasting, previous, router, admission, servers };
+    for (const options of config.endpoints) endpoints.set(options.path, buildEndpoint(options, parts));
+    return { number: (previous?.number ?? 0) + 1, config, servers, endpoints, identity, admission };
+  } catch (error) {
+    for (const server of made) void server.close();
+    throw error;
+  }
+}
+
+/** Servers of `before` that `after` does not use any more. */
+export function retired(before: Generation, after: Generation): readonly Server[] {
+  return [...before.servers.values()].filter((server) => after.servers.get(server.name) !== server);
+}
+
+function unchanged(options: ServerOptions, previous: Generation | undefined): Server | undefined {
+  const before = previous?.config.servers.find((candidate) => candidate.name === options.name);
+  return before !== undefined && isDeepStrictEqual(before, options) ? previous?.servers.get(options.name) : undefined;
+}
+
+interface Parts {
+  readonly config: CompiledConfig;
+  readonly lasting: Lasting;
+  readonly previous: Generation | undefined;
+  readonly router: Router;
+  readonly admission: Admission;
+  readonly servers: ReadonlyMap<string, Server>;
+}
+
+function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
+  const { config, lasting, previous, router, admission } = parts;
+  const { path } = options;
+  const servers = new Map(options.catalog.servers.map((name) => [name, parts.servers.get(name)!]));
+  const before = previous?.endpoints.get(path)?.catalog;
+  const catalog = createCatalog(options.catalog, servers, {
+    listings: lasting.listings,
+    clock: lasting.clock,
+    log: lasting.log,
+    serverInfo: IMPLEMENTATION,
+    ...(router.configured ? { advertise: (entry: Entry) => router.takes(KIND_OF[entry.kind], entry) } : {}),
+    ...(before === undefined ? {} : { previous: before }),
+  });
+  catalog.onChange((kind) => lasting.hub.listChanged(path, kind));
+  const targets = new TargetResolver({
+    endpoint: path,
+    catalog,
+    servers,
+    router,
+    scope: options.scope,
+    tools: config.tools,
+  });
+  const chain = new EndpointChain({
+    path,
+    catalog,
+    servers,
+    targets,
+    admission,
+    refusals: options.refusals,
+    parked: lasting.parked,
+    hub: lasting.hub,
+    tasks: lasting.tasks,
+    calls: lasting.calls,
+    log: lasting.log,
+  });
+  return { options, catalog, chain };
+}
