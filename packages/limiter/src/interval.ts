@@ -6,7 +6,7 @@
  */
 
 /** Ticks per microsecond that a slot can name (5 bits). */
-export const MAX_RESOLUTION = 32;
+const MAX_RESOLUTION = 32;
 /** Latest engine time in microseconds (4.4 years): with the finest ticks and the longest burst still below 2^53. */
 export const MAX_TIME: number = 2 ** 47;
 /** Longest time, in ticks, in which a rule may refill from empty. */

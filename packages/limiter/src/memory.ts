@@ -34,6 +34,8 @@ class MemoryRule implements Rule {
   readonly low: number;
   /** Tick at which the keys without a slot of their own are full again. */
   shared = 0;
+  /** Number of the last decision that met this rule, to see a second mention at once. */
+  seenIn = 0;
   /** The rule this one replaced, while its state can still matter: until that microsecond. */
   previous: MemoryRule | undefined;
   previousUntil = 0;
@@ -73,6 +75,9 @@ export class MemoryLimiter implements Limiter {
   #cursor = 0;
   #recheck = 0;
   #overflows = 0;
+  #decision = 0;
+  /** True when the ask at hand names a rule twice. */
+  #repeats = false;
   // Scratch of the decision at hand, by position in the ask.
   readonly #high = new Uint32Array(MAX_RULES);
   readonly #low = new Uint32Array(MAX_RULES);
@@ -139,9 +144,13 @@ export class MemoryLimiter implements Limiter {
   /** First pass: where every rule would stand after the charge. Reads only. True: all have room. */
   #weigh(ask: Ask, time: number): boolean {
     const slots = this.#slots;
+    const decision = ++this.#decision;
     let room = true;
+    this.#repeats = false;
     for (let i = 0; i < ask.size; i++) {
       const rule = own(ask.rules[i]!);
+      if (rule.seenIn === decision) this.#repeats = true;
+      rule.seenIn = decision;
       // 0 marks an empty slot; the low bits of the other lane say how the value counts.
       const high = mixHigh(rule.high, ask.high[i]!) >>> 0 || 1;
       const low = ((mixLow(rule.low, ask.low[i]!) & ~TAG_MASK) | (rule.resolution - 1)) >>> 0;
@@ -151,9 +160,8 @@ export class MemoryLimiter implements Limiter {
       const place = slots.find(high, low);
       let full = place >= 0 ? slots.value(place) : this.#elsewhere(rule, ask, i, time);
       if (full < start) full = start;
-      let cost = ask.costs[i]!;
       // The same key twice is charged once with the sum: the last mention carries it, the earlier ones cannot fail first.
-      for (let j = 0; j < i; j++) if (this.#low[j] === low && this.#high[j] === high) cost += ask.costs[j]!;
+      const cost = this.#repeats ? this.#costSoFar(ask, i) : ask.costs[i]!;
       const next = full + cost * rule.interval;
       this.#place[i] = place;
       this.#next[i] = next;
@@ -275,10 +283,7 @@ export class MemoryLimiter implements Limiter {
     for (let i = 0; i < ask.size; i++) {
       if (this.#repeated(ask, i)) continue;
       const rule = own(ask.rules[i]!);
-      let cost = ask.costs[i]!;
-      for (let j = 0; j < i; j++) {
-        if (this.#low[j] === this.#low[i] && this.#high[j] === this.#high[i]) cost += ask.costs[j]!;
-      }
+      const cost = this.#costSoFar(ask, i);
       const start = time * rule.resolution;
       const place = this.#place[i]!;
       const state = place >= 0 ? this.#slots.value(place) : this.#elsewhere(rule, ask, i, time);
@@ -296,6 +301,15 @@ export class MemoryLimiter implements Limiter {
       });
     }
     return standings;
+  }
+
+  /** Cost of a mention and of the earlier ones of the same rule and key. */
+  #costSoFar(ask: Ask, i: number): number {
+    let cost = ask.costs[i]!;
+    for (let j = 0; j < i; j++) {
+      if (this.#low[j] === this.#low[i] && this.#high[j] === this.#high[i]) cost += ask.costs[j]!;
+    }
+    return cost;
   }
 
   /** True when a later mention of the same rule and key stands for this one. */

@@ -2,7 +2,7 @@
 export type LimitKey = 'everyone' | 'principal' | 'session' | 'tool' | 'server' | 'endpoint';
 
 /** What a refusal may tell; see product semantics in `docs/refusals.md`. */
-export type Disclosure = 'full' | 'mine' | 'none';
+type Disclosure = 'full' | 'mine' | 'none';
 
 /** One limit: complete and checked, made by `config/compile`. */
 export interface LimitOptions {

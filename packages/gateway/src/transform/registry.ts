@@ -29,7 +29,7 @@ export type TransformVerdict =
   | { readonly kind: 'refused'; readonly error: TollgateError };
 
 /** One chain, composed. Never throws. The given object may be changed by it: give it one of its own. */
-export type TransformChain = (call: Call, value: JsonObject) => TransformVerdict;
+type TransformChain = (call: Call, value: JsonObject) => TransformVerdict;
 
 /** `undefined` where nothing is registered, so that nobody parses for nothing. */
 export interface TransformChains {
