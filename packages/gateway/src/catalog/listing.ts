@@ -395,7 +395,7 @@ export class Listings {
   }
 }
 
-export function capabilityOf(kind: Kind): string {
+function capabilityOf(kind: Kind): string {
   return kind === 'templates' ? 'resources' : kind;
 }
 

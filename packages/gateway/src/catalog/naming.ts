@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import type { CatalogOptions } from './options.ts';
 
-export const MAX_NAME = 64;
-export const RESERVED_PREFIX = 'tollgate_';
+const MAX_NAME = 64;
+const RESERVED_PREFIX = 'tollgate_';
 /** Assignments kept in one book; beyond it those of entries that are no longer listed are forgotten, oldest first. */
 const MAX_KEPT = 50_000;
 

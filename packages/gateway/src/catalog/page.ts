@@ -31,7 +31,7 @@ export interface Shortfall {
  * Cursors name a place, not an index: entries that come or go while a client pages move nobody else's place.
  * `epoch` changes when the places do; a cursor of another one is refused and the client starts over.
  */
-export function encodeCursor(epoch: string, kind: Kind, position: Position): string {
+function encodeCursor(epoch: string, kind: Kind, position: Position): string {
   return [epoch, KINDS.indexOf(kind), position.rank.toString(36), position.seq.toString(36)].join('.');
 }
 
