@@ -2,15 +2,24 @@
 import { Field } from '../message.ts';
 import { NameTable } from './names.ts';
 
-export interface Place {
+/** A known member. */
+export interface Member {
+  /** The key with its closing quote. */
+  readonly quoted: Uint8Array;
   /** Index into the spans, or -1: reserved, but nobody needs its place. */
   readonly field: number;
+  /** One bit, unique in the level. */
+  readonly bit: number;
   /** Level of the object below, when the value is one. */
   readonly below: Level | undefined;
+  /** The member that came after this one in an earlier message: peers write their keys in the same order each time. */
+  follower: Member | undefined;
 }
 
 export interface Level {
-  readonly names: NameTable<Place>;
+  readonly names: NameTable<Member>;
+  /** Stands before the first member. */
+  readonly before: Member;
   /** Case variants of the names are refused: some parsers (Go's) read them as the name itself. */
   readonly strict: boolean;
 }
@@ -20,15 +29,19 @@ export const JSONRPC = 25;
 export const ERROR_MESSAGE = 26;
 export const SPAN_COUNT = 27;
 
+function member(key: string, field: number, bit: number, below: Level | undefined): Member {
+  return { quoted: Buffer.from(`${key}"`), field, bit, below, follower: undefined };
+}
+
 function level(
   strict: boolean,
   fields: Readonly<Record<string, number>>,
   below: Readonly<Record<string, Level>> = {},
 ): Level {
-  return {
-    strict,
-    names: new NameTable(Object.entries(fields).map(([name, field]) => [name, { field, below: below[name] }] as const)),
-  };
+  const names = Object.entries(fields).map(
+    ([name, field], i) => [name, member(name, field, 1 << i, below[name])] as const,
+  );
+  return { strict, before: member('', -1, 0, undefined), names: new NameTable(names) };
 }
 
 const MCP = 'io.modelcontextprotocol/';

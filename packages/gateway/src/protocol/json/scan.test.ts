@@ -217,6 +217,22 @@ describe('number differentials', () => {
     expect(read(call(`{"arguments":{"n":${number}}}`)).exactNumbers).toBe(false);
   });
 
+  it('marks exactly the numbers that JSON.parse would write differently', () => {
+    const digits = (max: number) =>
+      fc.string({ unit: fc.constantFrom(...'00123456789'), minLength: 1, maxLength: max });
+    const number = fc
+      .tuple(fc.constantFrom('', '-'), digits(17), fc.option(digits(17)), fc.constantFrom('', '', '', 'e5', 'E-7'))
+      .map(([sign, int, fraction, exponent]) => {
+        return `${sign}${int.replace(/^0+(?=\d)/, '')}${fraction === null ? '' : `.${fraction}`}${exponent}`;
+      });
+    fc.assert(
+      fc.property(number, (text) => {
+        expect(read(call(`{"arguments":[${text}]}`)).exactNumbers).toBe(String(Number(text)) !== text);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   it.each(['9223372036854775807', '"1"', '1', '-0', '-5', '""'])('keeps the id %s as written', (id) => {
     expect(read(`{"jsonrpc":"2.0","id":${id},"method":"ping"}`).raw(Field.id)).toBe(id);
   });

@@ -10,18 +10,17 @@ import type { TollgateError } from '../../core/errors.ts';
 import { Field, Message } from '../message.ts';
 import { MAX_DEPTH, type ScanCaps } from './caps.ts';
 import { envelopeKind, isId, methodText } from './envelope.ts';
-import { ENVELOPE, type Level, type Place, SPAN_COUNT } from './levels.ts';
-import { compareName, type Name, signature } from './names.ts';
+import { ENVELOPE, type Level, type Member, SPAN_COUNT } from './levels.ts';
+import { compareName, type Name, signature, startsWith } from './names.ts';
 import { type ScanRule, scanError } from './rules.ts';
 import {
   decodeKey,
   escapeEnd,
   firstInvalidUtf8,
-  NON_ASCII,
   numberEnd,
   numberLosesForm,
   plainEnd,
-  WITH_ESCAPE,
+  plainNumberEnd,
 } from './text.ts';
 
 export { DEFAULT_SCAN_CAPS, type ScanCaps } from './caps.ts';
@@ -29,6 +28,7 @@ export { failedId } from './rules.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const PROTO = Buffer.from('__proto__');
 
 /** From this many keys of one object on, duplicates are looked up in a set instead of pair by pair. */
 const PAIRWISE_KEYS = 24;
@@ -40,20 +40,20 @@ const NO_SPANS: readonly number[] = new Array<number>(2 * SPAN_COUNT).fill(-1);
 
 let bytes: Buffer = Buffer.alloc(0);
 let spans: number[] = [];
-let depth = 0;
 let keys = 0;
-let flags = 0;
+/** Counts the strings that are more than short plain ASCII: escapes, other characters, long. */
+let marks = 0;
+/** Some string may have bytes outside of ASCII. */
+let wide = false;
 let exactNumbers = false;
 let maxDepth = 0;
 let maxKeys = 0;
 let maxString = 0;
 let loose = false;
 
-// Keys of the objects that are open now: place and signature, innermost object last.
-let open = 0;
+/** Where the keys of the objects that are open now start, innermost object last; only keys compared pair by pair. */
 let keyStart = new Int32Array(256);
-let keyEnd = new Int32Array(256);
-let keySign = new Int32Array(256);
+let open = 0;
 
 /**
  * Validates one JSON-RPC message and locates its fields. Throws a TollgateError `parse_error` (not strict JSON) or
@@ -63,10 +63,10 @@ let keySign = new Int32Array(256);
 export function scan(body: Buffer, caps: ScanCaps): Message {
   bytes = body;
   spans = NO_SPANS.slice();
-  depth = 0;
   keys = 0;
   open = 0;
-  flags = 0;
+  marks = 0;
+  wide = false;
   exactNumbers = false;
   maxDepth = Math.min(caps.depth, MAX_DEPTH);
   maxKeys = caps.keys;
@@ -74,9 +74,9 @@ export function scan(body: Buffer, caps: ScanCaps): Message {
   loose = caps.looseText === true;
   const start = skipSpace(body, 0);
   if (peek(body, start) !== 0x7b) throw notAnObject(body, start);
-  const end = skipSpace(body, scanObject(body, start + 1, ENVELOPE));
+  const end = skipSpace(body, scanLevel(body, start + 1, 1, ENVELOPE));
   if (end !== body.length) throw refuse('trailing', end);
-  if ((flags & NON_ASCII) !== 0 && !isUtf8(bytes)) throw refuse('utf8', firstInvalidUtf8(bytes));
+  if (wide && !isUtf8(body)) throw refuse('utf8', firstInvalidUtf8(body));
   const kind = envelopeKind(bytes, spans, start, refuse);
   const method = kind === 'request' || kind === 'notification' ? methodText(bytes, spans) : '';
   return new Message(body, kind, method, spans, exactNumbers);
@@ -96,7 +96,7 @@ function refuse(rule: ScanRule, at: number): TollgateError {
 function notAnObject(b: Buffer, start: number): TollgateError {
   if (b[0] === 0xef && b[1] === 0xbb && b[2] === 0xbf) return refuse('bom', 0);
   if (b[start] === 0x5b) return refuse('batch', start);
-  const end = skipSpace(b, scanValue(b, start));
+  const end = skipSpace(b, scanValue(b, start, 0));
   return end === b.length ? refuse('object', start) : refuse('trailing', end);
 }
 
@@ -115,11 +115,12 @@ function skipSpace(b: Buffer, at: number): number {
   return at;
 }
 
-function scanValue(b: Buffer, at: number): number {
+/** One value inside of `depth` objects and arrays: from its first byte to the one behind its last. */
+function scanValue(b: Buffer, at: number, depth: number): number {
   const c = peek(b, at);
   if (c === QUOTE) return scanString(b, at + 1, false) + 1;
-  if (c === 0x7b) return scanObject(b, at + 1, undefined);
-  if (c === 0x5b) return scanArray(b, at + 1);
+  if (c === 0x7b) return scanObject(b, at + 1, depth + 1);
+  if (c === 0x5b) return scanArray(b, at + 1, depth + 1);
   if (c === 0x74) return literalEnd(b, at, 0x72, 0x75, 0x65);
   if (c === 0x6e) return literalEnd(b, at, 0x75, 0x6c, 0x6c);
   if (c === 0x66) {
@@ -138,17 +139,11 @@ function literalEnd(b: Buffer, at: number, first: number, second: number, third:
 }
 
 function scanNumber(b: Buffer, at: number, c: number): number {
-  // Up to 15 digits and nothing else: exact in a double, and written the same way.
-  if (c >= 0x31 && c <= 0x39) {
-    let end = at;
-    do {
-      end++;
-      c = peek(b, end);
-    } while (c >= 0x30 && c <= 0x39);
-    if (end - at <= 15 && c !== 0x2e && c !== 0x45 && c !== 0x65) return end;
-  } else if (c !== 0x2d && c !== 0x30) {
-    throw refuse('syntax', at);
-  }
+  if (c !== 0x2d && (c < 0x30 || c > 0x39)) throw refuse('syntax', at);
+  // Not -0, whose sign would be lost.
+  const digits = c === 0x2d ? at + 1 : at;
+  const plain = digits > at && peek(b, digits) === 0x30 ? 0 : plainNumberEnd(b, digits);
+  if (plain > 0) return plain;
   const end = numberEnd(b, at);
   if (end < 0) throw refuse('number', -end);
   const loses = numberLosesForm(b.toString('latin1', at, end));
@@ -161,144 +156,81 @@ function scanNumber(b: Buffer, at: number, c: number): number {
 function scanString(b: Buffer, start: number, isKey: boolean): number {
   const near = Math.min(b.length, start + SHORT_STRING);
   let all = 0;
-  for (let at = start; at < near; at++) {
+  let at = start;
+  for (; at < near; at++) {
     const c = b[at]!;
-    if (c === QUOTE) {
-      flags |= all & NON_ASCII;
-      if (at - start > maxString) throw refuse('string', start);
-      return at;
+    if (c < 0x23) {
+      if (c === QUOTE) {
+        if (all >= 0x80) {
+          marks++;
+          wide = true;
+        }
+        if (at - start > maxString) throw refuse('string', start);
+        return at;
+      }
+      if (c < 0x20) break;
+    } else if (c === BACKSLASH) {
+      break;
     }
-    if (c === BACKSLASH || c < 0x20) return scanRest(b, start, at, all & NON_ASCII, isKey);
     all |= c;
   }
-  return scanRest(b, start, near, all & NON_ASCII, isKey);
+  marks++;
+  if (all >= 0x80) wide = true;
+  return scanRest(b, start, at, isKey);
 }
 
-/** The rest of a string that is long or has escapes. `found`: what it holds up to here. */
-function scanRest(b: Buffer, start: number, at: number, found: number, isKey: boolean): number {
+/** The rest of a string that is long or has escapes. */
+function scanRest(b: Buffer, start: number, at: number, isKey: boolean): number {
   const length = b.length;
   const allowAll = loose && !isKey;
-  let all = found;
-  let near = at;
   for (;;) {
     if (at >= length) throw refuse('end', length);
     const c = b[at]!;
+    if (c === QUOTE) {
+      if (at - start > maxString) throw refuse('string', start);
+      return at;
+    }
     if (c === BACKSLASH) {
       const next = escapeEnd(b, at, allowAll);
       if (typeof next !== 'number') throw refuse(next, at);
-      all |= WITH_ESCAPE;
       at = next;
-      near = at + SHORT_STRING < length ? at + SHORT_STRING : length;
-    } else if (c === QUOTE) {
-      if (at - start > maxString) throw refuse('string', start);
-      flags |= all & (NON_ASCII | WITH_ESCAPE);
-      return at;
     } else if (c < 0x20) {
       throw refuse('control', at);
-    } else if (at < near) {
-      all |= c;
+    }
+    // Escapes come in swarms: a few bytes one by one, then eight at a time.
+    const near = Math.min(length, at + SHORT_STRING);
+    let all = 0;
+    while (at < near) {
+      const d = b[at]!;
+      if (d === QUOTE || d === BACKSLASH || d < 0x20) break;
+      all |= d;
       at++;
-    } else {
-      // Cheaper than a look at each byte; whether all of it is UTF-8 is found at the end.
+    }
+    if (all >= 0x80) wide = true;
+    if (at === near) {
       if (at - start > maxString) throw refuse('string', start);
+      // Whether all of it is UTF-8 is found at the end.
+      wide = true;
       at = plainEnd(b, at);
-      all |= NON_ASCII;
     }
   }
 }
 
-function scanArray(b: Buffer, at: number): number {
-  if (++depth > maxDepth) throw refuse('depth', at - 1);
+function scanArray(b: Buffer, at: number, depth: number): number {
+  if (depth > maxDepth) throw refuse('depth', at - 1);
   at = skipSpace(b, at);
-  if (peek(b, at) === 0x5d) {
-    depth--;
-    return at + 1;
-  }
+  if (peek(b, at) === 0x5d) return at + 1;
   for (;;) {
-    at = skipSpace(b, scanValue(b, at));
-    const c = peek(b, at);
-    if (c === 0x2c) {
-      at = skipSpace(b, at + 1);
-    } else if (c === 0x5d) {
-      depth--;
-      return at + 1;
-    } else {
-      throw refuse('syntax', at);
-    }
-  }
-}
-
-function scanObject(b: Buffer, at: number, level: Level | undefined): number {
-  if (++depth > maxDepth) throw refuse('depth', at - 1);
-  const base = open;
-  let set: Set<string> | undefined;
-  let c = peek(b, at);
-  if (c !== QUOTE) {
-    at = skipSpace(b, at);
-    if (peek(b, at) === 0x7d) {
-      depth--;
-      return at + 1;
-    }
-  }
-  for (;;) {
-    if (peek(b, at) !== QUOTE) throw refuse('syntax', at);
-    const start = at + 1;
-    const before = flags;
-    flags = 0;
-    const stop = scanString(b, start, true);
-    const own = flags;
-    flags = before | own;
-    if (++keys > maxKeys) throw refuse('keys', start);
-
-    const sign = signature(b, start, stop);
-    let isProto: boolean;
-    if (set === undefined && (own & WITH_ESCAPE) === 0 && open - base < PAIRWISE_KEYS) {
-      noteKey(b, base, start, stop, sign, level);
-      isProto = sign === PROTO_SIGN && compareName(b, start, stop, PROTO) === 2;
-    } else {
-      const text = decodeKey(b, start, stop, own);
-      set ??= keysSince(b, base);
-      if (set.has(text)) throw refuseDuplicate(level, text, start);
-      set.add(text);
-      isProto = text === '__proto__';
-    }
-    if (isProto) throw refuse('proto', start);
-    const place = level === undefined ? undefined : placeOf(b, level, start, stop, sign, own);
-
-    at = stop + 1;
-    c = peek(b, at);
-    if (c !== 0x3a) {
-      at = skipSpace(b, at);
-      if (peek(b, at) !== 0x3a) throw refuse('syntax', at);
-    }
-    at++;
-    c = peek(b, at);
+    at = scanValue(b, at, depth);
+    let c = peek(b, at);
     if (c <= 0x20) {
-      at = skipSpace(b, at);
-      c = peek(b, at);
-    }
-    if (place === undefined) {
-      at = c === QUOTE ? scanString(b, at + 1, false) + 1 : scanValue(b, at);
-    } else {
-      const value = at;
-      at = place.below !== undefined && c === 0x7b ? scanObject(b, at + 1, place.below) : scanValue(b, at);
-      if (place.field >= 0) {
-        spans[2 * place.field] = value;
-        spans[2 * place.field + 1] = at;
-      }
-    }
-
-    c = peek(b, at);
-    if (c !== 0x2c && c !== 0x7d) {
       at = skipSpace(b, at);
       c = peek(b, at);
     }
     at++;
     if (c === 0x2c) {
       if (peek(b, at) <= 0x20) at = skipSpace(b, at);
-    } else if (c === 0x7d) {
-      open = base;
-      depth--;
+    } else if (c === 0x5d) {
       return at;
     } else {
       throw refuse('syntax', at - 1);
@@ -306,60 +238,163 @@ function scanObject(b: Buffer, at: number, level: Level | undefined): number {
   }
 }
 
-const PROTO = Buffer.from('__proto__');
-const PROTO_SIGN = signature(PROTO, 0, PROTO.length);
+/** Any object but the ones of the envelope. */
+function scanObject(b: Buffer, at: number, depth: number): number {
+  if (depth > maxDepth) throw refuse('depth', at - 1);
+  at = skipSpace(b, at);
+  if (peek(b, at) === 0x7d) return at + 1;
+  const base = open;
+  let set: Set<string> | undefined;
+  let mask = 0;
+  for (;;) {
+    if (peek(b, at) !== QUOTE) throw refuse('syntax', at);
+    const start = at + 1;
+    const before = marks;
+    const stop = scanString(b, start, true);
+    if (++keys > maxKeys) throw refuse('keys', start);
+    if (marks !== before || set !== undefined || open - base >= PAIRWISE_KEYS) {
+      set = noteInSet(b, base, set, start, stop);
+    } else {
+      // A filter: most keys differ in one of these, and then no other key has to be looked at.
+      const bit = 1 << ((b[start]! + 3 * b[stop - 1]! + 5 * (stop - start)) & 31);
+      if ((mask & bit) !== 0 && isRepeated(b, base, start)) throw refuse('duplicate', start);
+      mask |= bit;
+      noteKey(b, start, stop);
+    }
+    at = valueStart(b, stop + 1);
+    at = memberEnd(b, scanValue(b, at, depth));
+    if (b[at - 1] === 0x7d) {
+      open = base;
+      return at;
+    }
+    if (peek(b, at) <= 0x20) at = skipSpace(b, at);
+  }
+}
 
-/** Remembers a key without escapes; refuses it when the object, whose keys begin at `base`, has it already. */
-function noteKey(b: Buffer, base: number, start: number, stop: number, sign: number, level: Level | undefined): void {
+/** An object of the envelope: finds its known members and refuses keys that could be taken for them. */
+function scanLevel(b: Buffer, at: number, depth: number, level: Level): number {
+  if (depth > maxDepth) throw refuse('depth', at - 1);
+  at = skipSpace(b, at);
+  if (peek(b, at) === 0x7d) return at + 1;
+  const base = open;
+  let set: Set<string> | undefined;
+  let seen = 0;
+  let previous = level.before;
+  for (;;) {
+    if (peek(b, at) !== QUOTE) throw refuse('syntax', at);
+    const start = at + 1;
+    let name = previous.follower;
+    if (name !== undefined && startsWith(b, start, name.quoted)) {
+      at = start + name.quoted.length;
+    } else {
+      const before = marks;
+      const stop = scanString(b, start, true);
+      name = nameOf(b, level, start, stop, marks !== before);
+      if (name !== undefined) previous.follower = name;
+      else if (marks !== before || set !== undefined || open - base >= PAIRWISE_KEYS) {
+        set = noteInSet(b, base, set, start, stop);
+      } else {
+        if (isRepeated(b, base, start)) throw refuse('duplicate', start);
+        noteKey(b, start, stop);
+      }
+      at = stop + 1;
+    }
+    if (++keys > maxKeys) throw refuse('keys', start);
+    at = valueStart(b, at);
+    const value = at;
+    if (name === undefined) {
+      at = scanValue(b, at, depth);
+    } else {
+      if ((seen & name.bit) !== 0) throw refuseRepeated(name.field, start);
+      seen |= name.bit;
+      previous = name;
+      at =
+        name.below !== undefined && b[at] === 0x7b
+          ? scanLevel(b, at + 1, depth + 1, name.below)
+          : scanValue(b, at, depth);
+      if (name.field >= 0) {
+        spans[2 * name.field] = value;
+        spans[2 * name.field + 1] = at;
+      }
+    }
+    at = memberEnd(b, at);
+    if (b[at - 1] === 0x7d) {
+      open = base;
+      return at;
+    }
+    if (peek(b, at) <= 0x20) at = skipSpace(b, at);
+  }
+}
+
+/** From behind a key to the first byte of its value. */
+function valueStart(b: Buffer, at: number): number {
+  if (peek(b, at) !== 0x3a) {
+    at = skipSpace(b, at);
+    if (peek(b, at) !== 0x3a) throw refuse('syntax', at);
+  }
+  at++;
+  return peek(b, at) <= 0x20 ? skipSpace(b, at) : at;
+}
+
+/** From behind a value to behind the comma or the brace that must follow. */
+function memberEnd(b: Buffer, at: number): number {
+  let c = peek(b, at);
+  if (c <= 0x20) {
+    at = skipSpace(b, at);
+    c = peek(b, at);
+  }
+  if (c !== 0x2c && c !== 0x7d) throw refuse('syntax', at);
+  return at + 1;
+}
+
+/** Whether the object whose keys begin at `base` has this key already. None of them has escapes: bytes decide. */
+function isRepeated(b: Buffer, base: number, start: number): boolean {
   for (let k = base; k < open; k++) {
-    if (keySign[k] === sign && sameBytes(b, keyStart[k]!, keyEnd[k]!, start, stop)) {
-      throw refuseDuplicate(level, b.toString('utf8', start, stop), start);
+    let one = keyStart[k]!;
+    let other = start;
+    while (b[one] === b[other]) {
+      if (b[one] === QUOTE) return true;
+      one++;
+      other++;
     }
   }
-  if (open === keySign.length) {
+  return false;
+}
+
+function noteKey(b: Buffer, start: number, stop: number): void {
+  if (b[start] === 0x5f && stop - start === 9 && startsWith(b, start, PROTO)) throw refuse('proto', start);
+  if (open === keyStart.length) {
     // Bounded by the cap on depth: at most PAIRWISE_KEYS for each open object.
-    keyStart = grown(keyStart);
-    keyEnd = grown(keyEnd);
-    keySign = grown(keySign);
+    const larger = new Int32Array(2 * open);
+    larger.set(keyStart);
+    keyStart = larger;
   }
-  keyStart[open] = start;
-  keyEnd[open] = stop;
-  keySign[open] = sign;
-  open++;
+  keyStart[open++] = start;
 }
 
-function sameBytes(b: Buffer, start: number, end: number, otherStart: number, otherEnd: number): boolean {
-  if (end - start !== otherEnd - otherStart) return false;
-  while (start < end && b[start] === b[otherStart]) {
-    start++;
-    otherStart++;
+/** For objects of many or unusual keys. V8 seeds its string hashes, so no caller can make the keys collide. */
+function noteInSet(b: Buffer, base: number, set: Set<string> | undefined, start: number, stop: number): Set<string> {
+  if (set === undefined) {
+    set = new Set();
+    for (let k = base; k < open; k++) set.add(decodeKey(b, keyStart[k]!, b.indexOf(QUOTE, keyStart[k]!)));
   }
-  return start === end;
-}
-
-function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(2 * array.length);
-  larger.set(array);
-  return larger;
-}
-
-/** The noted keys of the innermost object as a set: V8 seeds its string hashes, so no caller can make them collide. */
-function keysSince(b: Buffer, base: number): Set<string> {
-  const set = new Set<string>();
-  for (let k = base; k < open; k++) set.add(b.toString('utf8', keyStart[k]!, keyEnd[k]!));
+  const text = decodeKey(b, start, stop);
+  if (text === '__proto__') throw refuse('proto', start);
+  if (set.has(text)) throw refuse('duplicate', start);
+  set.add(text);
   return set;
 }
 
-function refuseDuplicate(level: Level | undefined, key: string, start: number): TollgateError {
+function refuseRepeated(field: number, start: number): TollgateError {
   // With two ids neither may be echoed.
-  if (level === ENVELOPE && key === 'id') spans[2 * Field.id] = -1;
+  if (field === Field.id) spans[2 * Field.id] = -1;
   return refuse('duplicate', start);
 }
 
-/** What the key means at this level; refuses spellings that a case-insensitive parser would take for a name. */
-function placeOf(b: Buffer, level: Level, start: number, stop: number, sign: number, own: number): Place | undefined {
-  if (own === 0) {
-    let name: Name<Place> | undefined = level.names.candidates(sign);
+/** The known member that a key names; refuses spellings that a case-insensitive parser would take for one. */
+function nameOf(b: Buffer, level: Level, start: number, stop: number, unusual: boolean): Member | undefined {
+  if (!unusual) {
+    let name: Name<Member> | undefined = level.names.candidates(signature(b, start, stop));
     for (; name !== undefined; name = name.next) {
       const same = compareName(b, start, stop, name.bytes);
       if (same === 2) return name.value;
@@ -367,7 +402,7 @@ function placeOf(b: Buffer, level: Level, start: number, stop: number, sign: num
     }
     return undefined;
   }
-  const text = decodeKey(b, start, stop, own);
+  const text = decodeKey(b, start, stop);
   if (level.strict && level.names.isVariant(text)) throw refuse('variant', start);
   return level.names.byText(text)?.value;
 }

@@ -2,16 +2,12 @@
 import { isUtf8 } from 'node:buffer';
 import type { ScanRule } from './rules.ts';
 
-/** What a string holds, as bits. */
-export const NON_ASCII = 0x80;
-export const WITH_ESCAPE = 0x100;
-
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 /**
- * First byte from `at` on that is a quote, a backslash or below 0x20, or the end. Looks at eight bytes at a time
- * (a byte of `w ^ pattern` is zero, or a byte of `w` is below 0x20, exactly when the high bit of a term is set).
+ * First byte from `at` on that is a quote, a backslash or below 0x20, or the end. Looks at eight bytes at a time: in
+ * ASCII, `x - 1` has its high bit set exactly when x is 0 (below a set byte a borrow may set more, which is no harm).
  */
 export function plainEnd(bytes: Buffer, at: number): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -19,18 +15,16 @@ export function plainEnd(bytes: Buffer, at: number): number {
   while (at <= last) {
     const a = view.getInt32(at, true);
     const b = view.getInt32(at + 4, true);
-    const aq = a ^ 0x22222222;
-    const bq = b ^ 0x22222222;
-    const as = a ^ 0x5c5c5c5c;
-    const bs = b ^ 0x5c5c5c5c;
-    const hit =
-      ((aq - 0x01010101) & ~aq) |
-      ((as - 0x01010101) & ~as) |
-      ((a - 0x20202020) & ~a) |
-      ((bq - 0x01010101) & ~bq) |
-      ((bs - 0x01010101) & ~bs) |
-      ((b - 0x20202020) & ~b);
-    if ((hit & 0x80808080) !== 0) break;
+    const quick =
+      ((a ^ 0x22222222) - 0x01010101) |
+      ((a ^ 0x5c5c5c5c) - 0x01010101) |
+      (a - 0x20202020) |
+      ((b ^ 0x22222222) - 0x01010101) |
+      ((b ^ 0x5c5c5c5c) - 0x01010101) |
+      (b - 0x20202020) |
+      a |
+      b;
+    if ((quick & 0x80808080) !== 0 && hasStop(a, b)) break;
     at += 8;
   }
   while (at < bytes.length) {
@@ -39,6 +33,22 @@ export function plainEnd(bytes: Buffer, at: number): number {
     at++;
   }
   return at;
+}
+
+/** The same for bytes that may be outside of ASCII: `& ~x` takes those out. */
+function hasStop(a: number, b: number): boolean {
+  const aq = a ^ 0x22222222;
+  const bq = b ^ 0x22222222;
+  const as = a ^ 0x5c5c5c5c;
+  const bs = b ^ 0x5c5c5c5c;
+  const hit =
+    ((aq - 0x01010101) & ~aq) |
+    ((as - 0x01010101) & ~as) |
+    ((a - 0x20202020) & ~a) |
+    ((bq - 0x01010101) & ~bq) |
+    ((bs - 0x01010101) & ~bs) |
+    ((b - 0x20202020) & ~b);
+  return (hit & 0x80808080) !== 0;
 }
 
 function hexDigit(c: number | undefined): number {
@@ -105,6 +115,36 @@ export function numberEnd(bytes: Buffer, at: number): number {
   return end;
 }
 
+/**
+ * End of the digits at `at` when it is plain from them alone that a double holds the number and is written the same
+ * way: at most 15 digits, no exponent, no zero that could be left out. Else 0: ask `numberEnd` and `numberLosesForm`.
+ */
+export function plainNumberEnd(bytes: Buffer, at: number): number {
+  const length = bytes.length;
+  let end = at;
+  let c = bytes[end]!;
+  if (c === 0x30) {
+    // 0.00… may be written with an exponent.
+    if (end + 4 >= length || (bytes[end + 1] === 0x2e && bytes[end + 2] === 0x30)) return 0;
+    c = bytes[++end]!;
+    if (c >= 0x30 && c <= 0x39) return 0;
+  } else {
+    while (c >= 0x30 && c <= 0x39) {
+      if (++end === length) return 0;
+      c = bytes[end]!;
+    }
+  }
+  if (c === 0x2e) {
+    do {
+      if (++end === length) return 0;
+      c = bytes[end]!;
+    } while (c >= 0x30 && c <= 0x39);
+    const last = bytes[end - 1]!;
+    if (last === 0x30 || last === 0x2e) return 0;
+  }
+  return end - at <= 15 && end > at && c !== 0x2e && c !== 0x45 && c !== 0x65 ? end : 0;
+}
+
 /** Whether `JSON.parse` would write the number back differently; undefined when it would become infinite. */
 export function numberLosesForm(text: string): boolean | undefined {
   const value = Number(text);
@@ -112,9 +152,9 @@ export function numberLosesForm(text: string): boolean | undefined {
 }
 
 /** A key as the string it stands for. Escapes must have been checked. */
-export function decodeKey(bytes: Buffer, start: number, end: number, flags: number): string {
-  if ((flags & WITH_ESCAPE) !== 0) return JSON.parse(`"${bytes.toString('utf8', start, end)}"`) as string;
-  return (flags & NON_ASCII) === 0 ? bytes.toString('latin1', start, end) : bytes.toString('utf8', start, end);
+export function decodeKey(bytes: Buffer, start: number, end: number): string {
+  const text = bytes.toString('utf8', start, end);
+  return text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text;
 }
 
 /** Place of the first sequence that is not UTF-8, in a body that has one. */
