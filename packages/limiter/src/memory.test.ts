@@ -377,6 +377,40 @@ describe('state', () => {
     expect(left(more, 3_600 * SECOND)).toBe(200);
   });
 
+  it('decides like a plain map of buckets while the table grows, shrinks and reuses slots', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 2 ** 31 - 1 }), (seed) => {
+        let state = seed;
+        const random = (below: number) => {
+          state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
+          return Math.floor((state / 0x80000000) * below);
+        };
+        const limiter = new MemoryLimiter();
+        const made = [bucket(limiter, 3, 50, 0, 'fast'), bucket(limiter, 7, 1000, 2, 'odd')];
+        const models = [new Map<number, ReferenceBucket>(), new Map<number, ReferenceBucket>()];
+        const ask = new Ask();
+        let now = 0;
+        for (let i = 0; i < 30_000; i++) {
+          // Phases with many and with few keys, so that the table goes both ways.
+          const key = random(Math.floor(i / 6000) % 2 === 0 ? 9000 : 50);
+          now += random(40);
+          const mine = models.map((model, r) => {
+            const known = model.get(key) ?? new ReferenceBucket([3, 7][r]!, [50, 1000][r]! * 1000, [0, 2][r]!);
+            model.set(key, known);
+            return known;
+          });
+          const fits = mine.every((model) => model.fits(now, 1));
+          ask.clear();
+          for (const rule of made) ask.rule(rule).key(key);
+          if (limiter.decide(ask, now).allowed !== fits) throw new Error(`call ${i} of key ${key} decided otherwise`);
+          if (fits) for (const model of mine) model.take(now, 1);
+        }
+        expect(limiter.stats().overflows).toBe(0);
+      }),
+      { numRuns: 8 },
+    );
+  });
+
   it('writes nothing on a refusal or a check', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 20 }), (costs) => {

@@ -51,7 +51,8 @@ function limitText(decision: Decision): string {
 function retryText(decision: Decision): string {
   const seconds = decision.retryAfterSeconds;
   if (seconds === undefined) return 'Do not repeat it: this one call takes more than the limit holds.';
-  return `Repeat this same call in ${durationWords(seconds)}${seconds > SHORT_WAIT ? '; not before, it would be refused again' : ''}.`;
+  if (seconds <= SHORT_WAIT) return `Repeat this same call in ${seconds} s.`;
+  return `Repeat this same call in ${durationWords(seconds)}; not before, it would be refused again.`;
 }
 
 /** `Unknown outcome: no answer from github in 30 s; it may have run. Check before repeating. [tg-…]` */

@@ -105,6 +105,13 @@ describe('the text of a limit', () => {
   });
 });
 
+it('tells a short wait in seconds', () => {
+  expect(decisionText(decide({}, { retryAfterSeconds: 60 }))).toContain('Repeat this same call in 60 s. [');
+  expect(decisionText(decide({}, { retryAfterSeconds: 61 }))).toContain(
+    'Repeat this same call in 1 min 1 s; not before',
+  );
+});
+
 describe('the text of an error', () => {
   it.each<[string, TollgateError]>([
     [
