@@ -30,6 +30,8 @@ export class Slot {
   readonly watched = new Map<string, WatchedResource>();
   /** Taken out: its session ended, it was idle, or the server closed. */
   removed = false;
+  /** Stops listening to the end of its session. */
+  untie: () => void = () => {};
   /** Attempts to reopen it for the sake of its subscriptions. */
   reopenings = 0;
 
@@ -99,6 +101,7 @@ export class Instances {
 
   remove(slot: Slot): void {
     slot.removed = true;
+    slot.untie();
     if (this.#shared === slot) this.#shared = undefined;
     if (this.#catalog === slot) this.#catalog = undefined;
     const { session, principal } = slot.scope ?? {};

@@ -1,3 +1,5 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processTable } from '@tollgate/testkit/process-table';
 import { verifies } from '@tollgate/testkit/verifies';
@@ -220,5 +222,33 @@ describe('stdio link', () => {
     await sleep(0);
     expect(heard.closed).toHaveLength(1);
     await expect(opened.send(Buffer.from('{}'))).rejects.toMatchObject({ code: 'server_unavailable' });
+  });
+
+  /** Starts a gateway-like process; gives the pids of its child and grandchild. */
+  async function parent(
+    mode: 'stubborn' | 'polite',
+  ): Promise<{ child: number; grandchild: number; process: ChildProcess }> {
+    const started = spawn(process.execPath, [fixture('leaving-parent.ts'), mode], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const [line] = (await once(started.stdout, 'data')) as [Buffer];
+    const [child = 0, grandchild = 0] = line.toString().split(' ').map(Number);
+    expect([running(child), running(grandchild)]).toEqual([true, true]);
+    return { child, grandchild, process: started };
+  }
+
+  it('leaves no process behind when the gateway exits, however stubborn they are', async () => {
+    const { child, grandchild, process: gateway } = await parent('stubborn');
+    gateway.stdin!.write('exit\n');
+    await once(gateway, 'exit');
+    await waitUntil('their end', () => !running(child) && !running(grandchild));
+  });
+
+  it('lets the child see the end of its input when the gateway is killed', async () => {
+    const { child, grandchild, process: gateway } = await parent('polite');
+    gateway.kill('SIGKILL');
+    await waitUntil('its end', () => !running(child));
+    // Nobody is left who could end what an ended child forked; this test cleans up after itself.
+    process.kill(grandchild, 'SIGKILL');
   });
 });

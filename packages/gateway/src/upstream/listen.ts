@@ -314,7 +314,10 @@ export class Listening {
       return;
     }
     this.#options.connect().then(
-      (connection) => this.connected(connection),
+      (connection) => {
+        if (connection.era === 'modern') this.connected(connection);
+        else this.#rejectWaiting(new TollgateError('server_unavailable', 'The server changed its protocol era'));
+      },
       () => this.#broken(),
     );
   }

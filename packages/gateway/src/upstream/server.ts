@@ -29,6 +29,8 @@ const BRIDGED_CAPABILITIES = { roots: { listChanged: true }, sampling: {}, elici
 const MAX_HTTP_SESSIONS = 10_000;
 /** A connection that lived so long was healthy: its death starts a new count. */
 const HEALTHY_MS = 60_000;
+/** A server's own Retry-After is obeyed up to this. */
+const MAX_SERVER_WISH_MS = 60_000;
 /** Resources watched on one connection. */
 const MAX_WATCHED = 10_000;
 
@@ -194,7 +196,7 @@ export class UpstreamServer implements Server {
     this.#listening.close();
     const reason = new TollgateError('shutting_down', `Server "${this.name}" is being stopped`);
     // The transport ends what is still being opened.
-    await Promise.all([this.#transport.close(reason), ...[...this.#slots()].map((slot) => this.#drop(slot, reason))]);
+    await Promise.all([...[...this.#slots()].map((slot) => this.#drop(slot, reason)), this.#transport.close(reason)]);
     this.#settleState();
     this.#listeners.clear();
   }
@@ -237,8 +239,9 @@ export class UpstreamServer implements Server {
   #tieToSession(slot: Slot): void {
     const lifetime = slot.scope?.session?.lifetime;
     if (lifetime === undefined) return;
+    slot.untie();
     if (lifetime.over) void this.#drop(slot, lifetime.reason ?? IDLE);
-    else lifetime.onEnd((reason) => void this.#drop(slot, reason));
+    else slot.untie = lifetime.onEnd((reason) => void this.#drop(slot, reason));
   }
 
   /** The first contact: the connection that finds out the era is then the one of its caller. */
@@ -258,11 +261,20 @@ export class UpstreamServer implements Server {
     this.#refuseInBackoff();
     this.#opening++;
     this.#settleState();
+    try {
+      await this.#makeRoom();
+      return await this.#openInRoom(slot, era);
+    } finally {
+      this.#opening--;
+      this.#settleState();
+    }
+  }
+
+  async #openInRoom(slot: Slot, era: Era | undefined): Promise<Opened> {
     let target = slot;
     let opened: Opened | undefined;
     let death: TollgateError | undefined;
     try {
-      await this.#makeRoom();
       opened = await this.#transport.open({
         era,
         scope: slot.scope,
@@ -284,9 +296,6 @@ export class UpstreamServer implements Server {
     } catch (error) {
       void opened?.close(TollgateError.from(error));
       throw this.#startFailed(era, error);
-    } finally {
-      this.#opening--;
-      this.#settleState();
     }
   }
 
@@ -327,14 +336,15 @@ export class UpstreamServer implements Server {
       if (this.#speaks.modern === false && this.#speaks.legacy === false) this.#forgetEras();
       return error;
     }
-    if (error.code === 'shutting_down' || error.code === 'server_busy') return error;
+    if (error.code === 'shutting_down') return error;
     if (era !== undefined && !this.#live()) this.#forgetEras();
     return this.#failed(error);
   }
 
   #failed(error: TollgateError): TollgateError {
     this.#problem = error;
-    this.#retryAt = this.#clock.monotonic() + backoff(this.#startFailures++, this.#longestPause);
+    const wish = Math.min((error.retryAfterSeconds ?? 0) * 1000, MAX_SERVER_WISH_MS);
+    this.#retryAt = this.#clock.monotonic() + Math.max(wish, backoff(this.#startFailures++, this.#longestPause));
     this.#log.warn({ reason: error.message, code: error.code }, 'The server cannot be used');
     return error;
   }

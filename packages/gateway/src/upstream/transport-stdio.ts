@@ -41,7 +41,8 @@ export class StdioTransport implements Transport {
     try {
       return await this.#negotiated(first, wish);
     } catch (error) {
-      await first.close(TollgateError.from(error));
+      // Ending it takes seconds when it does not want to; the caller need not wait for that.
+      void first.close(TollgateError.from(error));
       // Some servers end when the first message is not `initialize`; that is an answer too: legacy.
       if (wish.era !== undefined || !diedUnasked(error)) throw error;
     }
@@ -49,7 +50,7 @@ export class StdioTransport implements Transport {
     try {
       return await this.#negotiated(second, { ...wish, era: 'legacy' });
     } catch (error) {
-      await second.close(TollgateError.from(error));
+      void second.close(TollgateError.from(error));
       throw error;
     }
   }
