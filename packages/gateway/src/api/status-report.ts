@@ -1,5 +1,4 @@
-import type { LimitOptions } from '../admission/options.ts';
-import { limitWords } from '../admission/words.ts';
+import { describeLimits } from '../config/explain-call.ts';
 import { VERSION } from '../core/version.ts';
 import type { Gateway } from '../pipeline/gateway.ts';
 import type { ServerView } from '../protocol/peer.ts';
@@ -107,24 +106,11 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
     url,
     endpoints,
     servers,
-    limits: generation.config.limits.map(limitSentence),
+    limits: describeLimits(generation.config),
     sessions: view.sessions,
     streams: view.streams,
     stdioClients: view.stdioClients,
     parked: gateway.parked.size,
     calls,
   };
-}
-
-/** `calls: 30 calls a minute, by principal, on tools/call`. */
-export function limitSentence(limit: LimitOptions): string {
-  const by = limit.by.filter((key) => key !== 'everyone');
-  const scope = [
-    by.length === 0 ? 'all callers together' : `by ${by.join(' and ')}`,
-    ...(limit.on === undefined ? [] : [`on ${limit.on.join(', ')}`]),
-    ...(['tool', 'resource', 'prompt', 'server', 'endpoint'] as const).flatMap((kind) =>
-      limit[kind] === undefined ? [] : [`${kind} ${limit[kind].join(', ')}`],
-    ),
-  ];
-  return `${limit.name}: ${limitWords(limit)}, ${scope.join(', ')}`;
 }

@@ -1,18 +1,17 @@
 /** A gateway in this process with everything around it: control API, run-time record, reload, orderly end. */
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type ControlHandler, createControlApi } from '../api/control.ts';
 import { type StatusReport, statusReport } from '../api/status-report.ts';
 import { compile } from '../config/compile.ts';
-import { describeChanges } from '../config/diff.ts';
+import { diffConfigs } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { Gateway, type Listening } from '../pipeline/gateway.ts';
-import { tokenProvider } from '../upstream/oauth.ts';
 import { withAdminToken } from './admin-token.ts';
 import type { CommandConfig } from './configuration.ts';
 import { adminToken, findRunning, removeRecord, writeRecord } from './running.ts';
+import { tokensOf } from './sign-in.ts';
 
 /** Milliseconds that open calls get at the end before they are cut. */
 const DRAIN_MS = 25_000;
@@ -39,7 +38,7 @@ export class Host {
     const control = this.#control(token);
     this.gateway = new Gateway(command.compiled, {
       log: options.log,
-      tokens: (server) => this.#tokens(server),
+      tokens: (server) => tokensOf(this.gateway?.generation.config ?? command.compiled, server),
       mount: (request, response, path) => {
         if (path !== '/api/v1' && !path.startsWith('/api/v1/')) return false;
         control(request, response);
@@ -89,7 +88,7 @@ export class Host {
     const { log, listen } = this.#options;
     try {
       const loaded = await loadConfig(this.#command.file, listen === undefined ? {} : { listen });
-      const changes = describeChanges(this.#loaded.config, loaded.config);
+      const changes = diffConfigs(this.#loaded, loaded).map(({ text }) => text);
       await this.gateway.apply(compile(loaded.config));
       this.#loaded = loaded;
       this.#reloadProblem = undefined;
@@ -116,12 +115,6 @@ export class Host {
         reload: () => this.reload(),
       },
     });
-  }
-
-  #tokens(server: string): ReturnType<typeof tokenProvider> | undefined {
-    const options = this.#command.compiled.servers.find((candidate) => candidate.name === server);
-    if (options?.auth !== 'oauth') return undefined;
-    return tokenProvider(options, join(this.#command.dataDir, 'oauth.json'));
   }
 
   async #record({ url, control }: Listening): Promise<void> {

@@ -7,7 +7,7 @@ interface Options {
   readonly [name: string]: string | boolean | undefined;
 }
 
-type Run = (positional: readonly (string | undefined)[], options: Options) => Promise<number | void>;
+type Run = (positional: readonly (string | undefined)[], options: Options) => Promise<unknown>;
 
 /** Runs the command line; sets the exit code and leaves the process to end by itself. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -120,7 +120,8 @@ function run(load: () => Promise<Run>): (...args: unknown[]) => Promise<void> {
   return async (...args) => {
     const command = args.at(-1) as Command;
     const positional = args.slice(0, -2) as (string | undefined)[];
-    process.exitCode = (await (await load())(positional, command.opts<Options>())) ?? Exit.ok;
+    const code = await (await load())(positional, command.opts<Options>());
+    process.exitCode = typeof code === 'number' ? code : Exit.ok;
   };
 }
 

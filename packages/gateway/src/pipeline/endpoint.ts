@@ -26,7 +26,7 @@ import type { CallLog } from '../telemetry/calls.ts';
 import { checkArguments } from './argument-check.ts';
 import { completionTarget } from './completions.ts';
 import { Flight, type FlightControl } from './flight.ts';
-import { type LocalParts, localMethod } from './local-methods.ts';
+import { isList, type LocalParts, localMethod } from './local-methods.ts';
 import type { Subscribable, SubscriptionHub } from './subscriptions.ts';
 import { destinationOf, type Target, type TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
@@ -161,7 +161,9 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   #other(call: Call): void {
     const local = localMethod(call);
     if (local !== undefined) {
-      this.#whenAdmitted(call, undefined, () => this.#answer(call, local));
+      // Lists that the gateway answers itself are never refused: an agent without its tools cannot even wait.
+      if (isList(call.method)) this.#answer(call, local);
+      else this.#whenAdmitted(call, undefined, () => this.#answer(call, local));
       return;
     }
     const server = this.#parts.tasks.serverOf(call) ?? this.#extensionServer(call);

@@ -62,6 +62,7 @@ export function buildGeneration(
   const admission = createAdmission(config.limits, { clock: lasting.clock, previous: previous?.admission });
   const identity = createIdentity(config.identity, lasting.keys);
   const made: Server[] = [];
+  const endpoints = new Map<string, EndpointInUse>();
   try {
     const servers = new Map<string, Server>();
     for (const options of config.servers) {
@@ -70,11 +71,11 @@ export function buildGeneration(
       if (known === undefined) made.push(server);
       servers.set(options.name, server);
     }
-    const endpoints = new Map<string, EndpointInUse>();
     const parts = { config, lasting, previous, router, admission, servers };
     for (const options of config.endpoints) endpoints.set(options.path, buildEndpoint(options, parts));
     return { number: (previous?.number ?? 0) + 1, config, servers, endpoints, identity, admission };
   } catch (error) {
+    for (const { catalog } of endpoints.values()) catalog.close();
     for (const server of made) void server.close();
     throw error;
   }

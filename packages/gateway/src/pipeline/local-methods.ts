@@ -68,6 +68,10 @@ export function localMethod(call: Call): LocalMethod | undefined {
   return METHODS[call.era].get(call.method);
 }
 
+export function isList(method: string): boolean {
+  return Object.hasOwn(LISTS, method);
+}
+
 async function initialize(call: Call, { catalog, hub }: LocalParts): Promise<string> {
   await catalog.settled();
   if (call.session !== undefined) hub.opened(call.session);

@@ -165,7 +165,8 @@ export class SubscriptionHub {
     } else if (event.type === 'log') {
       event.scope?.session?.notify(event.message);
     } else if (event.type === 'request') {
-      this.#askSession(event);
+      // The catalog declines what is asked on its own connection.
+      if (event.scope.purpose === 'call') this.#askSession(event);
     } else if (event.type === 'request_withdrawn') {
       this.#withdraw.get(event.message)?.('The server withdrew its request');
     }

@@ -29,7 +29,8 @@ export class TaskOwners {
   remember(call: Call, response: Message): void {
     if (call.server === undefined || response.string(Field.resultType) !== 'task') return;
     const result = response.json(Field.result) as { taskId?: unknown };
-    if (typeof result.taskId !== 'string') return;
+    // A hostile server that repeats another's id must not take its task over.
+    if (typeof result.taskId !== 'string' || this.#owners.has(result.taskId)) return;
     if (this.#owners.size >= MAX_TASKS) this.#owners.delete(this.#owners.keys().next().value ?? '');
     this.#owners.set(result.taskId, { server: call.server, principal: call.principal.key, endpoint: call.endpoint });
   }

@@ -1,0 +1,23 @@
+import { login } from '../upstream/oauth.ts';
+import { openBrowser } from '../upstream/oauth-browser.ts';
+import { loadForCommand } from './configuration.ts';
+import { err, out } from './output.ts';
+import { signInServer, tokenFile } from './sign-in.ts';
+
+/** `tollgate login SERVER`: signs in with the browser; a running gateway uses the tokens from its next call on. */
+export async function loginCommand(
+  [name, config]: readonly (string | undefined)[],
+  options: { readonly browser?: boolean },
+): Promise<void> {
+  const { compiled } = await loadForCommand(config);
+  const server = signInServer(compiled, name);
+  const interrupted = new AbortController();
+  process.once('SIGINT', () => interrupted.abort());
+  await login(server, {
+    storeFile: tokenFile(compiled.dataDir),
+    openBrowser: options.browser === false ? () => Promise.resolve(false) : openBrowser,
+    print: err,
+    signal: interrupted.signal,
+  });
+  out(`Signed in at ${server.name}. The tokens are in ${tokenFile(compiled.dataDir)}; only you can read it.`);
+}

@@ -1,0 +1,55 @@
+import { type StatusReport, statusReport } from '../api/status-report.ts';
+import { describeLimits } from '../config/explain-call.ts';
+import { formatProblems } from '../config/problems.ts';
+import { silentLog } from '../core/log.ts';
+import { Gateway } from '../pipeline/gateway.ts';
+import { type CommandConfig, loadForCommand } from './configuration.ts';
+import { Exit, json, out } from './output.ts';
+import { renderEndpoints, renderServers } from './report.ts';
+import { tokensOf } from './sign-in.ts';
+
+/**
+ * `tollgate validate`: every mistake at once (exit 2), else what the configuration says. With `--probe` every server
+ * is started once, without listening anywhere; exit 1 when one cannot be used.
+ */
+export async function validate(
+  [config]: readonly (string | undefined)[],
+  options: { readonly probe?: boolean; readonly json?: boolean },
+): Promise<number> {
+  const command = await loadForCommand(config, { unapproved: options.probe !== true });
+  const { compiled, loaded } = command;
+  const probed = options.probe === true ? await probe(command) : undefined;
+  const usable = probed?.servers.every((server) => server.problem === undefined) ?? true;
+  const warnings = formatProblems(loaded.warnings);
+  if (options.json === true) {
+    json({
+      valid: true,
+      file: command.file,
+      warnings: loaded.warnings.map(({ what, fix, path }) => ({ path: path.join('.'), what, fix })),
+      servers: compiled.servers.map((server) => server.name),
+      endpoints: compiled.endpoints.filter((endpoint) => !endpoint.implicit).map((endpoint) => endpoint.path),
+      limits: describeLimits(compiled),
+      ...(probed === undefined ? {} : { probe: { servers: probed.servers, endpoints: probed.endpoints } }),
+    });
+    return usable ? Exit.ok : Exit.failure;
+  }
+  if (warnings !== '') out(warnings);
+  out(`${command.file} is valid: ${compiled.servers.length} servers, ${compiled.limits.length} limits.`);
+  for (const limit of describeLimits(compiled)) out(`  ${limit}`);
+  if (probed !== undefined)
+    out(['', ...renderServers(probed.servers), '', ...renderEndpoints(probed.endpoints)].join('\n'));
+  return usable ? Exit.ok : Exit.failure;
+}
+
+async function probe(command: CommandConfig): Promise<StatusReport> {
+  const gateway = new Gateway(command.compiled, {
+    log: silentLog,
+    tokens: (server) => tokensOf(command.compiled, server),
+  });
+  try {
+    await gateway.settled();
+    return statusReport(gateway, { configuration: command.file, reloadProblem: undefined });
+  } finally {
+    await gateway.close();
+  }
+}
