@@ -23,6 +23,8 @@ export interface ConfigSource {
   readonly expansions: readonly Expansion[];
   /** Texts as written (with `${…}`), by place. */
   readonly originals: ReadonlyMap<string, string>;
+  /** Top-level keys that an option of the command line replaced. */
+  readonly overridden: readonly string[];
 }
 
 export interface LoadedConfig {
@@ -42,8 +44,6 @@ export interface TreeContext {
   /** Takes the place of the written `listen`. */
   readonly listen?: string | undefined;
   readonly problems: readonly Finding[];
-  /** Listen address of the command line, in place of the written one and checked like it. */
-  readonly listen?: string | undefined;
   /** Set when the importer has expanded already, by the rules of its own format. */
   readonly expanded?: Omit<Expanded, 'value'>;
 }
@@ -67,6 +67,7 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
     tree,
     expansions: expanded.expansions,
     originals: expanded.originals,
+    overridden: context.listen === undefined ? [] : ['listen'],
   };
   const findings: Finding[] = [...context.problems, ...expanded.problems];
   const broken = expanded.problems.map((problem) => problem.path);

@@ -21,8 +21,6 @@ export interface LoadOptions {
   readonly listen?: string;
   /** Approves an implicitly found file without asking, and remembers it (`--trust`). */
   readonly trust?: boolean;
-  /** Listen address in place of the written one (`--listen`). */
-  readonly listen?: string;
   /** Loads an implicitly found file without consent: only for commands that start nothing. Default false. */
   readonly unapproved?: boolean;
   /** Asks the person at the terminal; absent: there is none. */
@@ -48,8 +46,9 @@ export async function loadConfig(file: string | undefined, options: LoadOptions 
     cwd,
     listen: options.listen,
   });
-  if (found.implicit)
+  if (found.implicit && options.unapproved !== true) {
     await ensureConsent(reviewConfig(result), { env, trust: options.trust === true, ask: options.ask });
+  }
   return result;
 }
 
@@ -109,7 +108,6 @@ async function readConfigFile(file: string, cwd: string): Promise<Buffer> {
 
 interface TextContext {
   readonly file: string;
-  readonly listen?: string | undefined;
   readonly kind: ConfigKind;
   readonly env: Environment;
   readonly name: string;

@@ -36,7 +36,7 @@ const LATER = [
   'telemetry',
 ] as const;
 
-const listen = () => parsed('a listen address', '127.0.0.1:7117', parseListen);
+const listen = () => parsed('a listen address', '127.0.0.1:7117', parseListen, { unit: 'listen' });
 
 const caps = section({
   body: size().prefault('4MiB').describe('One request body.'),

@@ -12,6 +12,11 @@ export const secrets = z.registry<{ readonly secret: true }>();
 /** JSON Schema text format of leaves that a transform hides from zod's own generator. */
 export const formats = z.registry<{ readonly pattern?: string; readonly examples?: readonly string[] }>();
 
+export type Unit = 'duration' | 'size' | 'rate' | 'listen';
+
+/** The unit in which a value was written, so that it can be shown as it was. */
+export const units = z.registry<{ readonly unit: Unit }>();
+
 const FIX_MARK = '\u001f';
 const KEY_MARK = '\u001e';
 
@@ -108,10 +113,15 @@ export function oneOrList<Item extends z.core.$ZodType>(item: Item, what: string
 }
 
 /** Text that is not empty, checked by `parse`, which throws a UnitError to refuse it. */
-export function parsed<Out>(what: string, example: string, parse: (text: string) => Out, pattern?: string) {
+export function parsed<Out>(
+  what: string,
+  example: string,
+  parse: (text: string) => Out,
+  options: { readonly pattern?: string; readonly unit?: Unit } = {},
+) {
   const input = z.string({ error: wrongKind(what, `For example ${example}.`) });
-  formats.add(input, { examples: [example], ...(pattern === undefined ? {} : { pattern }) });
-  return input.transform((value, context): Out => {
+  formats.add(input, { examples: [example], ...(options.pattern === undefined ? {} : { pattern: options.pattern }) });
+  const schema = input.transform((value, context): Out => {
     try {
       if (value.trim() === '') throw new UnitError(`Must be ${what}, not empty.`, `For example ${example}.`);
       return parse(value);
@@ -121,16 +131,18 @@ export function parsed<Out>(what: string, example: string, parse: (text: string)
       return z.NEVER;
     }
   });
+  if (options.unit !== undefined) units.add(schema, { unit: options.unit });
+  return schema;
 }
 
 /** Milliseconds, written `30s`. */
 export function duration() {
-  return parsed('a duration', '30s', parseDuration, DURATION_PATTERN);
+  return parsed('a duration', '30s', parseDuration, { pattern: DURATION_PATTERN, unit: 'duration' });
 }
 
 /** Bytes, written `4MiB`. */
 export function size() {
-  return parsed('a size', '4MiB', parseSize, SIZE_PATTERN);
+  return parsed('a size', '4MiB', parseSize, { pattern: SIZE_PATTERN, unit: 'size' });
 }
 
 export function text(what: string, example: string) {

@@ -30,7 +30,9 @@ const limit = section(
     by: oneOrList(by, 'what the limit counts by', 'principal').describe(
       'One counter for `everyone`, or one for each `principal`, `session`, `tool`, `server`, `endpoint`, or a list of them.',
     ),
-    limit: parsed('a rate', '30/min', parseRate, RATE_PATTERN).describe('How many in which period.'),
+    limit: parsed('a rate', '30/min', parseRate, { pattern: RATE_PATTERN, unit: 'rate' }).describe(
+      'How many in which period.',
+    ),
     burst: whole(0, 1_000_000_000)
       .prefault(0)
       .describe('So many more at once: `30/min` with `burst: 10` holds 40, refilled 30 a minute.'),

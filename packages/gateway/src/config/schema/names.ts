@@ -44,7 +44,7 @@ export function patternKeyProblem(pattern: string): string | undefined {
 export function pattern(example: string) {
   return parsed('a pattern', example, (value) => {
     const problem = patternProblem(value);
-    if (problem !== undefined) throw new UnitError(problem, `For example ${example}.`);
+    if (problem !== undefined) throw new UnitError(problem, '');
     return value;
   });
 }
