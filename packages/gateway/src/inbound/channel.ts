@@ -17,11 +17,11 @@ import {
 } from '../protocol/call.ts';
 import { errorBytes, requestBytes, responseBytes } from '../protocol/json/splice.ts';
 import { Field, Message } from '../protocol/message.ts';
+import { checkModernRequest } from '../protocol/modern/request.ts';
 import { type Era, LATEST_LEGACY, LATEST_MODERN } from '../protocol/versions.ts';
 import { cannotAsk, type OpenCall, type OpenCalls, shuttingDown } from './edge.ts';
 import { type Handshake, negotiatedVersion, readHandshake } from './handshake.ts';
 import { cancelled } from './legacy-http.ts';
-import { checkMeta, checkVersion } from './modern-check.ts';
 import { PendingAsks } from './pending-asks.ts';
 import { nextSessionKey } from './sessions.ts';
 import { cancelBytes, idKey } from './wire.ts';
@@ -121,7 +121,7 @@ export class ChannelClient {
     if (this.#calls.size >= this.#init.maxCalls) {
       return new TollgateError('too_many_streams', `${this.#calls.size} requests are running on this channel already.`);
     }
-    if (era === 'modern') return checkMeta(message) ?? checkVersion(message) ?? this.#modern;
+    if (era === 'modern') return checkModernRequest(message) ?? this.#modern;
     if (message.method === 'initialize') {
       if (this.#legacy !== undefined)
         return new TollgateError('invalid_request', 'The session is initialized already.');

@@ -12,7 +12,8 @@ import type { RequestHead } from './request-head.ts';
 import type { Streams } from './stream.ts';
 
 export interface Edge {
-  readonly options: InboundOptions;
+  /** Replaced by a reload. */
+  options: InboundOptions;
   readonly face: () => Face;
   readonly clock: Clock;
   readonly log: Log;

@@ -73,6 +73,15 @@ describe('EventStore', () => {
     expect(store.bytes).toBe(0);
   });
 
+  it('keeps nothing of a stream that was dropped with its session', () => {
+    const budget = new EventBudget();
+    const store = new EventStore(budget);
+    const stream = store.open();
+    store.clear();
+    store.append(stream, Buffer.alloc(100));
+    expect([store.bytes, budget.used, stream.events.length]).toEqual([0, 0, 0]);
+  });
+
   it('is bounded by streams: the oldest that ended gives way', () => {
     const store = new EventStore(new EventBudget());
     const running = store.open();

@@ -79,6 +79,8 @@ export class EventStore {
 
   /** Keeps an event and gives its sequence number. Old events give way first, so the final response stays longest. */
   append(stream: StoredStream, event: Buffer): number {
+    // A stream that was dropped belongs to a session that has ended: nobody can come back for it.
+    if (this.#streams.get(stream.number) !== stream) return stream.last + 1;
     stream.events.push(event);
     this.#count(stream, event.length);
     const sequence = stream.last;

@@ -43,14 +43,14 @@ export class Exchange {
     const list = ['content-length', '0'];
     this.#addTo(list, headers);
     // RFC 9110 section 8.6: no Content-Length with 204.
-    this.response.writeHead(status, status === 204 ? list.slice(2) : list).end();
+    this.#head(status, status === 204 ? list.slice(2) : list)?.end();
   }
 
   json(body: Buffer, head?: ResponseHead): void {
     if (this.started) return;
     const list = ['content-type', 'application/json', 'content-length', String(body.length)];
     this.#addTo(list, head?.headers);
-    this.response.writeHead(head?.status ?? 200, list).end(body);
+    this.#head(head?.status ?? 200, list)?.end(body);
     // A reader that stalls in the middle of a large answer may not hold its memory for ever.
     if (this.response.writableLength > 0) this.response.setTimeout(STALL, () => this.response.destroy());
   }
@@ -73,8 +73,7 @@ export class Exchange {
   stream(streams: Streams, principalKey: number, headers?: HeaderList): EventStream {
     const list = ['content-type', 'text/event-stream', 'cache-control', 'no-store', 'x-accel-buffering', 'no'];
     this.#addTo(list, headers);
-    this.response.writeHead(200, list);
-    this.response.flushHeaders();
+    this.#head(200, list)?.flushHeaders();
     this.#stream = new EventStream(this.response, streams, principalKey);
     return this.#stream;
   }
@@ -82,6 +81,16 @@ export class Exchange {
   /** The connection closes after this answer: what follows on it cannot be trusted or is not wanted. */
   closeAfter(): void {
     this.response.shouldKeepAlive = false;
+  }
+
+  /** Node refuses characters that would split a header; then the answer is given up rather than the process. */
+  #head(status: number, list: string[]): ServerResponse | undefined {
+    try {
+      return this.response.writeHead(status, list);
+    } catch {
+      this.response.destroy();
+      return undefined;
+    }
   }
 
   #addTo(list: string[], headers: HeaderList | undefined): void {

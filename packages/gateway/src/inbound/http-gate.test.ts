@@ -1,7 +1,18 @@
 /** What every request must pass, whatever its path: table 1.2 and the rebinding row of the threat table. */
 import { verifies } from '@tollgate/testkit/verifies';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { FakeEndpoint, head, modernBody, modernPost, optionsOf, post, type Rig, startEdge } from './fakes.ts';
+import {
+  answer,
+  FakeEndpoint,
+  head,
+  modernBody,
+  modernPost,
+  notification,
+  optionsOf,
+  post,
+  type Rig,
+  startEdge,
+} from './fakes.ts';
 
 let rig: Rig;
 
@@ -25,6 +36,11 @@ const ROUTES: readonly (readonly [string, (headers: Record<string, string | unde
   ['healthz', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/healthz'), 200],
   ['readyz', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/readyz'), 200],
   ['mounted', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/api/v1/status'), 200],
+  [
+    'legacy SSE stream',
+    (headers) => head('POST', { Host: '127.0.0.1', 'Content-Length': '0', ...headers }, '/sse'),
+    405,
+  ],
   ['legacy SSE messages', (headers) => post('{}', headers, '/messages/?session_id=x'), 404],
   ['unknown', (headers) => head('GET', { Host: '127.0.0.1', ...headers }, '/nothing'), 404],
 ];
@@ -221,6 +237,81 @@ describe('request smuggling', () => {
     expect((await client.response()).status).toBe(200);
     expect((await client.response()).status).toBe(200);
     expect((await client.response()).status).toBe(403);
+  });
+});
+
+describe('what Node would do by itself', () => {
+  it.each([
+    ['Connection: Upgrade', 'Upgrade: websocket'],
+    ['Connection: Upgrade', 'Upgrade: h2c'],
+  ])('%s, %s is an ordinary request, behind the same gate', async (...lines) => {
+    const fine = head('GET', { Host: '127.0.0.1' }).replace('\r\n\r\n', `\r\n${lines.join('\r\n')}\r\n\r\n`);
+    expect((await rig.send(fine)).status).toBe(405);
+    expect((await rig.send(fine.replace('127.0.0.1', 'evil.example'))).status).toBe(403);
+  });
+
+  it('an unknown Expect is refused', async () => {
+    expect((await rig.send(modernPost('tools/list', {}, { Expect: 'tea' }))).status).toBe(417);
+  });
+
+  it('a connection that went bad after good requests is told so, and closed', async () => {
+    const client = await rig.open();
+    client.write(modernPost('tools/list'));
+    expect((await client.response()).status).toBe(200);
+    client.write('garbage\r\n\r\n');
+    expect((await client.response()).status).toBe(400);
+    await client.close();
+  });
+
+  it('a bad request behind an answer that is under way only closes', async () => {
+    rig.mcp.hold('tools/call');
+    const next = rig.mcp.next('tools/call');
+    const client = await rig.open();
+    client.write(modernPost('tools/call', { name: 'x' }));
+    (await next).reply.notify(notification('notifications/x'));
+    await client.until((text) => text.includes('notifications/x'));
+    client.write('garbage\r\n\r\n');
+    expect((await client.close()).match(/HTTP\/1.1/g)).toHaveLength(1);
+    rig.mcp.handlers.clear();
+  });
+
+  it('a flood of pipelined requests is cut off', async () => {
+    rig.mcp.hold('tools/call');
+    const before = rig.mcp.calls.length;
+    const client = await rig.open();
+    client.write(modernPost('tools/call', { name: 'x' }).repeat(500));
+    await expect.poll(() => rig.mcp.calls.length - before).toBe(64);
+    for (const call of rig.mcp.calls.slice(before)) answer(call, {});
+    const text = await client.close();
+    expect(text.match(/HTTP\/1.1 200/g)).toHaveLength(64);
+    expect(text.match(/HTTP\/1.1 503/g)).toHaveLength(1);
+    expect(rig.mcp.calls.length - before).toBe(64);
+    rig.mcp.handlers.clear();
+  });
+
+  it('a header value of an answer that would split it ends the answer, not the process', async () => {
+    rig.mcp.handlers.set('tools/call', (call) =>
+      call.reply.respond(Buffer.from('{}'), { status: 200, headers: [['x-a', 'b\r\nset-cookie: c']] }),
+    );
+    const client = await rig.open();
+    client.write(modernPost('tools/call', { name: 'x' }));
+    expect(await client.close()).toBe('');
+    rig.mcp.handlers.clear();
+  });
+});
+
+describe('reconfigure', () => {
+  it('takes new allow-lists and caps for the next request', async () => {
+    const other = await startEdge();
+    const request = modernPost('tools/list', { a: 'x'.repeat(2000) }, { Host: 'new.example' });
+    expect((await other.send(request)).status).toBe(403);
+    other.edge.reconfigure(optionsOf({}, { allowedHosts: ['new.example'] }));
+    expect((await other.send(request)).status).toBe(200);
+    other.edge.reconfigure(optionsOf({ body: 1000 }, { allowedHosts: ['new.example'] }));
+    expect((await other.send(request)).status).toBe(413);
+    other.edge.reconfigure(optionsOf());
+    expect((await other.send(request)).status).toBe(403);
+    await other.stop();
   });
 });
 

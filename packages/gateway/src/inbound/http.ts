@@ -8,6 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Face } from '../protocol/call.ts';
+import { Connections } from './connections.ts';
 import { type Edge, OpenCalls } from './edge.ts';
 import { Exchange } from './exchange.ts';
 import { HostOriginGuard } from './host-origin.ts';
@@ -23,6 +24,9 @@ import { Streams } from './stream.ts';
 const KEEP_ALIVE = 65_000;
 /** Connections beside those that hold a stream. */
 const SPARE_CONNECTIONS = 1024;
+/** Milliseconds at the very end: for endpoints to answer ended calls, and for answers to reach their sockets. */
+const ANSWER_GRACE = 100;
+const FLUSH_GRACE = 200;
 
 export interface HttpEdgeDeps {
   readonly log: Log;
@@ -51,6 +55,11 @@ export interface HttpEdge {
    * at most `deadlineMs`, then ends them too; then closes.
    */
   drain(deadlineMs: number): Promise<void>;
+  /**
+   * Takes new allow-lists and caps without closing anything; host and port stay (they need a new edge), and so do the
+   * caps on header bytes and connections.
+   */
+  reconfigure(options: InboundOptions): void;
   /** Closes at once: open calls end with `shutting_down`, sockets are destroyed. */
   close(): Promise<void>;
   readonly view: HttpEdgeView;
@@ -68,23 +77,26 @@ class NodeHttpEdge implements HttpEdge {
   readonly #legacy: LegacyHttp;
   readonly #sse: LegacySse;
   readonly #router: McpRouter;
-  readonly #sockets = new Set<Socket>();
+  readonly #connections = new Connections();
   #guard: HostOriginGuard;
+  #port: number;
   #closing = false;
 
   constructor(options: InboundOptions, face: () => Face, deps: HttpEdgeDeps) {
     this.#deps = deps;
-    this.#edge = {
+    const edge: Edge = {
       options,
       face,
       clock: deps.clock,
       log: deps.log,
-      streams: new Streams(options.caps),
+      streams: new Streams(() => edge.options.caps),
       calls: new OpenCalls(),
     };
+    this.#edge = edge;
     this.#legacy = new LegacyHttp(this.#edge);
     this.#sse = new LegacySse(this.#edge);
     this.#router = new McpRouter(this.#edge, this.#legacy, this.#sse, () => this.#closing);
+    this.#port = options.port;
     this.#guard = new HostOriginGuard(options, options.port);
     const { headerTime, bodyTime, headers, streams } = options.caps;
     this.#server = createServer({
@@ -99,21 +111,18 @@ class NodeHttpEdge implements HttpEdge {
     // Node would silently leave out the fields above its own limit, and with them a repeated one.
     this.#server.maxHeadersCount = 0;
     this.#server.maxConnections = streams + SPARE_CONNECTIONS;
-    this.#server.on('connection', (socket) => {
-      this.#sockets.add(socket);
-      socket.on('close', () => this.#sockets.delete(socket));
-    });
+    this.#server.on('connection', (socket) => this.#connections.add(socket));
     this.#server.on('request', (request, response) => this.#onRequest(request, response));
-    this.#server.on('clientError', (error, socket) => onClientError(error as NodeJS.ErrnoException, socket as Socket));
+    this.#server.on('clientError', (error, socket) => this.#clientError(error, socket as Socket));
     this.#server.on('error', (error) => deps.log.error({ err: error }, 'the HTTP listener failed'));
     this.#server.on('drop', () =>
-      deps.log.warn({ connections: this.#sockets.size }, 'all client connections are taken'),
+      deps.log.warn({ connections: this.#connections.size }, 'all client connections are taken'),
     );
   }
 
   get view(): HttpEdgeView {
     return {
-      connections: this.#sockets.size,
+      connections: this.#connections.size,
       streams: this.#edge.streams.size,
       calls: this.#edge.calls.size,
       sessions: this.#legacy.sessions + this.#sse.sessions,
@@ -131,8 +140,17 @@ class NodeHttpEdge implements HttpEdge {
       });
     });
     const bound = (this.#server.address() as AddressInfo).port;
+    this.#port = bound;
     this.#guard = new HostOriginGuard(this.#edge.options, bound);
     return { host, port: bound, url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}` };
+  }
+
+  reconfigure(options: InboundOptions): void {
+    const { host, port } = this.#edge.options;
+    this.#edge.options = { ...options, host, port };
+    this.#guard = new HostOriginGuard(this.#edge.options, this.#port);
+    this.#server.headersTimeout = options.caps.headerTime;
+    this.#server.requestTimeout = options.caps.headerTime + options.caps.bodyTime;
   }
 
   async drain(deadlineMs: number): Promise<void> {
@@ -146,16 +164,14 @@ class NodeHttpEdge implements HttpEdge {
   async close(): Promise<void> {
     this.#closing = true;
     this.#edge.calls.end('all');
+    // Endpoints may need a turn to answer the calls that were just ended.
+    await this.#edge.calls.empty(ANSWER_GRACE);
     this.#legacy.close();
     this.#sse.close();
-    // Endpoints may need a turn to answer the calls that were just ended.
-    await this.#edge.calls.empty(100);
     this.#edge.streams.close();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy();
-    }, 200);
+    const timer = setTimeout(() => this.#connections.destroy(), FLUSH_GRACE);
     await closed;
     clearTimeout(timer);
   }
@@ -172,7 +188,13 @@ class NodeHttpEdge implements HttpEdge {
     const exchange = new Exchange(response, path instanceof Error ? undefined : (head as RequestHead).origin);
     if (this.#closing) exchange.closeAfter();
     if (head instanceof Error || path instanceof Error) {
+      const { code } = path as TollgateError;
+      this.#deps.log.debug({ code, host: request.headers.host, origin: request.headers.origin }, 'refused at the gate');
       exchange.refuseUnread(path as TollgateError);
+      return;
+    }
+    if (!this.#connections.begin(request.socket, response)) {
+      exchange.refuseUnread(new TollgateError('too_many_streams', 'Too many unanswered requests on this connection.'));
       return;
     }
     try {
@@ -190,6 +212,16 @@ class NodeHttpEdge implements HttpEdge {
     }
   }
 
+  /** Answers what is not HTTP, or never became a whole request; then the connection cannot be used again. */
+  #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (socket.writable && this.#connections.silent(socket)) {
+      const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request';
+      socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () => socket.destroy());
+    } else {
+      socket.destroy();
+    }
+  }
+
   #health(request: IncomingMessage, exchange: Exchange, well: boolean): void {
     if (request.method === 'GET' || request.method === 'HEAD') exchange.empty(well ? 200 : 503);
     else exchange.empty(405, [['allow', 'GET, HEAD']]);
@@ -202,17 +234,6 @@ const CLIENT_ERRORS: Readonly<Record<string, string>> = {
   HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Content Too Large',
   ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
 };
-
-/** Answers what is not HTTP, or never became a whole request; then the connection cannot be used again. */
-function onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
-  // Once an answer has begun, a second status line would be read as a part of it.
-  if (socket.writable && socket.bytesWritten === 0) {
-    const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request';
-    socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () => socket.destroy());
-  } else {
-    socket.destroy();
-  }
-}
 
 function listenFailed(host: string, port: number, error: NodeJS.ErrnoException): TollgateError {
   const why =

@@ -6,7 +6,7 @@ import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import { Call, type Endpoint } from '../protocol/call.ts';
 import { Field, type Message } from '../protocol/message.ts';
-import { isLegacyVersion } from '../protocol/versions.ts';
+import { isLegacyVersion, MODERN_VERSIONS } from '../protocol/versions.ts';
 import { accepted } from './accept.ts';
 import { type Edge, type Posted, shuttingDown } from './edge.ts';
 import { EventBudget } from './event-store.ts';
@@ -14,7 +14,6 @@ import type { Exchange } from './exchange.ts';
 import { readHandshake } from './handshake.ts';
 import { LegacyReply } from './legacy-reply.ts';
 import { attach } from './legacy-stream.ts';
-import { unsupportedVersion } from './modern-check.ts';
 import type { RequestHead } from './request-head.ts';
 import { HttpSession, SessionTable } from './sessions.ts';
 import { idKey } from './wire.ts';
@@ -26,7 +25,10 @@ export class LegacyHttp {
 
   constructor(edge: Edge) {
     this.#edge = edge;
-    this.#table = new SessionTable(edge.options.caps, () => edge.clock.monotonic());
+    this.#table = new SessionTable(
+      () => edge.options.caps,
+      () => edge.clock.monotonic(),
+    );
   }
 
   get sessions(): number {
@@ -214,7 +216,15 @@ export function cancelled(message: Message, cancel: (idKey: string) => void): vo
 /** Why a legacy request without a session cannot be served; names the versions when it asked for an unknown one. */
 function noSession(head: RequestHead): TollgateError {
   const version = head.protocolVersion?.trim();
-  if (version !== undefined && !isLegacyVersion(version)) return unsupportedVersion(version);
+  if (version !== undefined && !isLegacyVersion(version)) {
+    return new TollgateError(
+      'unsupported_version',
+      `The protocol version is not served here: ${version.slice(0, 40)}`,
+      {
+        data: { supported: MODERN_VERSIONS, requested: version },
+      },
+    );
+  }
   return new TollgateError(
     'session_required',
     'No session: send `initialize` first and repeat its Mcp-Session-Id, or send a 2026-07-28 request with its `_meta`.',

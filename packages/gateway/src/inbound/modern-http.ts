@@ -4,16 +4,17 @@
  */
 import { TollgateError } from '../core/errors.ts';
 import { Lifetime } from '../core/lifetime.ts';
+import type { Principal } from '../core/principal.ts';
 import { type AnswerListener, Call, type Reply, type ResponseHead } from '../protocol/call.ts';
 import { checkMirroredHeaders, decodeParamHeaders } from '../protocol/headers.ts';
 import { responseBytes } from '../protocol/json/splice.ts';
 import { Field, Message } from '../protocol/message.ts';
+import { checkModernRequest } from '../protocol/modern/request.ts';
 import { encodeEvent } from '../protocol/sse.ts';
 import { LATEST_MODERN } from '../protocol/versions.ts';
 import { type Accepted, accepted } from './accept.ts';
 import { cannotAsk, clientLeft, type Edge, type OpenCall, type Posted } from './edge.ts';
 import type { Exchange } from './exchange.ts';
-import { checkMeta, checkVersion } from './modern-check.ts';
 import type { EventStream } from './stream.ts';
 
 /** Checks and runs one modern message. */
@@ -26,7 +27,7 @@ export function serveModern(edge: Edge, posted: Posted): void {
     return;
   }
   const id = message.raw(Field.id)!;
-  const wrong = checkMeta(message) ?? checkMirroredHeaders(message, head) ?? checkVersion(message);
+  const wrong = checkModernRequest(message) ?? checkMirroredHeaders(message, head);
   if (wrong !== undefined) {
     exchange.refuse(wrong, id);
     return;
@@ -37,9 +38,9 @@ export function serveModern(edge: Edge, posted: Posted): void {
     return;
   }
   const forms = accepted(head.accept);
-  const full = message.method === 'subscriptions/listen' ? edge.streams.admit(principal.key) : undefined;
-  if (full !== undefined) {
-    exchange.refuse(full, id);
+  const refused = message.method === 'subscriptions/listen' ? admitListen(edge, forms, principal) : undefined;
+  if (refused !== undefined) {
+    exchange.refuse(refused, id);
     return;
   }
   const reply = new ModernReply(edge, exchange, forms, message.method, id, principal.key);
@@ -58,6 +59,12 @@ export function serveModern(edge: Edge, posted: Posted): void {
       startedAt: posted.startedAt,
     }),
   );
+}
+
+function admitListen(edge: Edge, forms: Accepted, principal: Principal): TollgateError | undefined {
+  if (!forms.stream)
+    return new TollgateError('not_acceptable', 'subscriptions/listen needs `Accept: text/event-stream`.');
+  return edge.streams.admit(principal.key);
 }
 
 /** Answers as JSON, unless something is said before the end: then as an event stream. */

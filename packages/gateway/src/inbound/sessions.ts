@@ -73,14 +73,14 @@ export class HttpSession implements ClientSession {
 }
 
 export class SessionTable {
-  readonly #caps: InboundCaps;
+  readonly #caps: () => InboundCaps;
   readonly #byId = new Map<string, HttpSession>();
   readonly #countByPrincipal = new Map<number, number>();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(caps: InboundCaps, now: () => number) {
+  constructor(caps: () => InboundCaps, now: () => number) {
     this.#caps = caps;
-    this.#timer = setInterval(() => this.sweep(now()), Math.max(10, Math.min(30_000, caps.sessionIdle / 4))).unref();
+    this.#timer = setInterval(() => this.sweep(now()), Math.max(10, Math.min(30_000, caps().sessionIdle / 4))).unref();
   }
 
   get size(): number {
@@ -100,8 +100,9 @@ export class SessionTable {
    * been unused longest gives way; nobody can push out a session of somebody else.
    */
   admit(principal: Principal): TollgateError | undefined {
+    const { sessions, streamsPerPrincipal } = this.#caps();
     const own = this.#countByPrincipal.get(principal.key) ?? 0;
-    if (this.#byId.size < this.#caps.sessions && own < this.#caps.streamsPerPrincipal) return undefined;
+    if (this.#byId.size < sessions && own < streamsPerPrincipal) return undefined;
     let oldest: HttpSession | undefined;
     if (own > 0) {
       for (const session of this.#byId.values()) {
@@ -110,10 +111,7 @@ export class SessionTable {
       }
     }
     if (oldest === undefined) {
-      return new TollgateError(
-        'too_many_streams',
-        `All ${this.#caps.sessions} sessions are taken (\`caps.sessions\`).`,
-      );
+      return new TollgateError('too_many_streams', `All ${sessions} sessions are taken (\`caps.sessions\`).`);
     }
     oldest.lifetime.end(new TollgateError('session_not_found', 'The session gave way to a newer one of yours.'));
     return undefined;
@@ -139,7 +137,7 @@ export class SessionTable {
   sweep(now: number): void {
     for (const session of this.#byId.values()) {
       if (!session.idle) session.lastUsed = now;
-      else if (now - session.lastUsed > this.#caps.sessionIdle) {
+      else if (now - session.lastUsed > this.#caps().sessionIdle) {
         session.lifetime.end(new TollgateError('session_not_found', 'The session was not used for too long.'));
         continue;
       }

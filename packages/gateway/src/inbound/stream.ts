@@ -83,7 +83,7 @@ export class EventStream {
 
 /** All open streams of one listener. */
 export class Streams {
-  readonly caps: InboundCaps;
+  readonly #caps: () => InboundCaps;
   readonly #turns: readonly Set<EventStream>[] = Array.from({ length: TURNS }, () => new Set<EventStream>());
   readonly #byPrincipal = new Map<number, number>();
   #size = 0;
@@ -91,8 +91,12 @@ export class Streams {
   #now = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(caps: InboundCaps) {
-    this.caps = caps;
+  constructor(caps: () => InboundCaps) {
+    this.#caps = caps;
+  }
+
+  get caps(): InboundCaps {
+    return this.#caps();
   }
 
   get size(): number {

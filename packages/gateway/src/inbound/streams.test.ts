@@ -87,6 +87,15 @@ describe('caps on streams', () => {
   });
 });
 
+describe('a listen stream', () => {
+  it('needs an Accept that allows it', async () => {
+    rig = await startEdge();
+    const calls = listening(rig);
+    const got = await rig.send(modernPost('subscriptions/listen', {}, { Accept: 'application/json' }));
+    expect([got.status, calls.length]).toEqual([406, 0]);
+  });
+});
+
 describe('a thousand idle streams', () => {
   it('cost little, share one timer, and all hear an event', async () => {
     verifies('R1-62');
