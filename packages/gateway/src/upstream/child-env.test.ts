@@ -59,6 +59,6 @@ describe('hints about the environment', () => {
   });
 
   it('see names in arguments, which no shell expands', () => {
-    expect(environmentHints([], ['--port=${PORT}'], passed, parent)[0]).toContain('PORT is set in your shell');
+    expect(environmentHints([], [`--port=\${PORT}`], passed, parent)[0]).toContain('PORT is set in your shell');
   });
 });

@@ -224,6 +224,22 @@ describe('stdio link', () => {
     await expect(opened.send(Buffer.from('{}'))).rejects.toMatchObject({ code: 'server_unavailable' });
   });
 
+  it.each([
+    ['mute', 'closed its output'],
+    ['deaf', 'stopped reading its input'],
+  ])('ends a child that goes %s', async (how, why) => {
+    const heard = hearing();
+    const opened = await link(heard, { env: { STUBBORN: '1' }, grace: 50 });
+    opened.sendRequest(call(how), '1', new Lifetime());
+    // The broken pipe shows at the next write.
+    await waitUntil('the end', () => {
+      if (heard.closed.length === 0) opened.send(call('pid', 2)).catch(() => {});
+      return heard.closed.length === 1;
+    });
+    expect(heard.closed[0]!.message).toContain(why);
+    await waitUntil('the exit', () => !running(opened.pid!));
+  });
+
   /** Starts a gateway-like process; gives the pids of its child and grandchild. */
   async function parent(
     mode: 'stubborn' | 'polite',

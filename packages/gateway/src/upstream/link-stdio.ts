@@ -110,6 +110,7 @@ export class StdioLink implements Link {
     child.on('exit', (code, signal) => this.#onExit(code, signal));
     // A broken pipe is the exit of the child seen from the other side; without a listener it would crash us.
     child.stdin.on('error', () => {});
+    child.stdin.on('close', () => this.#deafOrMute('stopped reading its input'));
     child.stdout.on('error', () => {});
     child.stderr.on('error', () => {});
     child.stdout.on('data', (chunk: Buffer) => this.#stdout.push(chunk));
@@ -117,6 +118,7 @@ export class StdioLink implements Link {
     child.stdout.on('close', () => {
       this.#stdoutEnded = true;
       this.#stdout.end();
+      this.#deafOrMute('closed its output');
       this.#settle();
     });
     child.stderr.on('close', () => {
@@ -217,8 +219,21 @@ export class StdioLink implements Link {
     );
   }
 
+  /** A pipe ended. It mostly precedes an exit; a child that lives on without it can serve nobody and is ended. */
+  #deafOrMute(how: string): void {
+    if (this.#exit !== undefined || this.#closing !== undefined) return;
+    setTimeout(() => {
+      if (this.#exit !== undefined || this.#closing !== undefined) return;
+      this.#gone(how);
+    }, DRAIN_MS);
+  }
+
   #onExit(code: number | null, signal: NodeJS.Signals | null): void {
-    this.#exit = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
+    if (this.#exit === undefined) this.#gone(signal === null ? `exited with code ${code}` : `was ended by ${signal}`);
+  }
+
+  #gone(how: string): void {
+    this.#exit = how;
     // What it forked must not live on, nor hold its pipes open.
     if (this.#closing === undefined) this.#closing = this.#group.terminate(this.#grace);
     setTimeout(() => {

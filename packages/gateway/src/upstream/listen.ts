@@ -81,6 +81,7 @@ export class Listening {
     this.#connection = connection;
     this.#failures = 0;
     clearTimeout(this.#retry);
+    this.#retry = undefined;
     this.#reopen();
   }
 
@@ -304,15 +305,19 @@ export class Listening {
         ),
       );
     }
-    clearTimeout(this.#retry);
+    // A death is told twice, by the stream and by its connection.
+    if (this.#retry !== undefined) return;
     this.#retry = setTimeout(() => this.#again(), resumption(this.#failures++)).unref();
   }
 
   #again(): void {
+    this.#retry = undefined;
     if (this.#connection !== undefined) {
       this.#reopen();
       return;
     }
+    // Nobody watches anything: the next caller's connection is early enough.
+    if (this.#watched.size === 0) return;
     this.#options.connect().then(
       (connection) => {
         if (connection.era === 'modern') this.connected(connection);

@@ -408,7 +408,7 @@ export class UpstreamServer implements Server {
     for (const slot of this.#slots()) {
       if (slot.opened === undefined) continue;
       open++;
-      if (slot.disposable && (oldest === undefined || slot.stamp < oldest.stamp)) oldest = slot;
+      if (this.#disposable(slot) && (oldest === undefined || slot.stamp < oldest.stamp)) oldest = slot;
     }
     if (open <= max) return;
     if (oldest === undefined) {
@@ -423,7 +423,7 @@ export class UpstreamServer implements Server {
   #sweep(): void {
     const now = this.#clock.monotonic();
     for (const slot of [...this.#slots()]) {
-      if (slot.used || !slot.disposable) {
+      if (slot.used || !this.#disposable(slot)) {
         slot.used = false;
         slot.idleSince = now;
       } else if (this.#stopsWhenIdle(slot) && now - slot.idleSince >= this.#options.instances.idle) {
@@ -431,6 +431,10 @@ export class UpstreamServer implements Server {
         void this.#drop(slot, IDLE);
       }
     }
+  }
+
+  #disposable(slot: Slot): boolean {
+    return slot.disposable && (slot.opened?.connection.era === 'legacy' || this.#listening.watched === 0);
   }
 
   #stopsWhenIdle(slot: Slot): boolean {
