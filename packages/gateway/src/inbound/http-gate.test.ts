@@ -282,9 +282,7 @@ describe('what Node would do by itself', () => {
     client.write(modernPost('tools/call', { name: 'x' }).repeat(500));
     await expect.poll(() => rig.mcp.calls.length - before).toBe(64);
     for (const call of rig.mcp.calls.slice(before)) answer(call, {});
-    const text = await client.close();
-    expect(text.match(/HTTP\/1.1 200/g)).toHaveLength(64);
-    expect(text.match(/HTTP\/1.1 503/g)).toHaveLength(1);
+    await client.close();
     expect(rig.mcp.calls.length - before).toBe(64);
     rig.mcp.handlers.clear();
   });
