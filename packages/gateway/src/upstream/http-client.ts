@@ -46,7 +46,7 @@ export interface PoolStats {
   readonly free: number;
   /** Requests on a connection. */
   readonly running: number;
-  /** Requests that wait for one. */
+  /** Requests that wait for one, those included that were given up meanwhile. */
   readonly waiting: number;
 }
 
@@ -104,7 +104,7 @@ export class HttpClient {
     this.#calls.dispatch(request, handler);
   }
 
-  /** Called by a handler once, when its request is written, has failed or was given up while `waiting`. */
+  /** Called by a handler once, when its request is written or has failed while `waiting`. */
   left(): void {
     this.#waiting--;
   }

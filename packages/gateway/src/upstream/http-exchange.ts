@@ -48,6 +48,8 @@ export abstract class HttpExchange implements HttpHandler {
   status = 0;
   headers: ResponseHeaders = {};
   #request: Dispatcher.DispatchOptions | undefined;
+  /** What undici was given; it keeps it while the request waits for a connection. */
+  #queued: Dispatcher.DispatchOptions | undefined;
   #lane: Lane = 'call';
   #credential: string | undefined;
   #retried = false;
@@ -90,11 +92,12 @@ export abstract class HttpExchange implements HttpHandler {
   protected launch(request: Dispatcher.DispatchOptions, lane: Lane): void {
     if (this.#over) return;
     const { tokens } = this.http;
+    this.#request = request;
     if (tokens === undefined) {
+      this.#queued = request;
       this.http.dispatch(this, request, lane);
       return;
     }
-    this.#request = request;
     this.#lane = lane;
     const token = tokens.current();
     if (token === undefined) this.#renew();
@@ -131,10 +134,10 @@ export abstract class HttpExchange implements HttpHandler {
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#leaveQueue();
     if (this.#over) throw GIVEN_UP;
     this.#controller = controller;
     this.sent = true;
-    this.#leaveQueue();
   }
 
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
@@ -205,6 +208,7 @@ export abstract class HttpExchange implements HttpHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    this.#leaveQueue();
     if (this.#restarting) return;
     this.#complete = true;
     clearTimeout(this.#linger);
@@ -215,7 +219,8 @@ export abstract class HttpExchange implements HttpHandler {
   #dispatch(request: Dispatcher.DispatchOptions, token: string): void {
     this.#credential = token;
     const headers = [...(request.headers as string[]), 'authorization', `Bearer ${token}`];
-    this.http.dispatch(this, { ...request, headers }, this.#lane);
+    this.#queued = { ...request, headers };
+    this.http.dispatch(this, this.#queued, this.#lane);
   }
 
   #renew(): void {
@@ -254,7 +259,8 @@ export abstract class HttpExchange implements HttpHandler {
   #leave(): void {
     this.#over = true;
     this.#body = EMPTY;
-    this.#leaveQueue();
+    // Given up while it waits: undici keeps its place in the queue, but not the body for it.
+    if (this.waiting && this.#queued !== undefined) this.#queued.body = null;
     this.onLeave();
   }
 

@@ -504,12 +504,13 @@ describe('the pool', () => {
     lifetime.end(new TollgateError('cancelled', 'gone'));
     const failure = failureOf(await second);
     expect([failure.code, failure.executed]).toEqual(['cancelled', 'no']);
-    expect(client.stats.waiting).toBe(1);
+    expect(client.stats.waiting).toBe(2);
     release();
     expect((await first).responses).toHaveLength(1);
     expect((await third).responses).toHaveLength(1);
     expect(server.requests.map((request) => request.body.includes('never'))).toEqual([false, false]);
     expect(server.connections()).toBe(1);
+    expect(client.stats.waiting).toBe(0);
     expect(connection.pending).toBe(0);
   });
 

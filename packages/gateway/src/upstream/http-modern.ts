@@ -90,12 +90,15 @@ export class HttpModernConnection implements Connection {
    */
   onTrouble: ((error: TollgateError) => void) | undefined;
   readonly client: HttpClient;
+  /** The version as JSON text. */
+  readonly quotedVersion: string;
   #lastId = 0;
   readonly #headers = new Map<string, string[]>();
 
   constructor(client: HttpClient, info: ModernServerInfo) {
     this.client = client;
     this.version = info.version;
+    this.quotedVersion = JSON.stringify(info.version);
     this.capabilities = info.capabilities;
     this.serverInfo = info.serverInfo;
     this.instructions = info.instructions;
@@ -145,6 +148,15 @@ export class HttpModernConnection implements Connection {
   }
 }
 
+/** True when the field is written as this ASCII text. Compares in place: a string per call would cost as much as a scan. */
+function spells(message: Message, field: FieldId, text: string): boolean {
+  const { bytes, spans } = message;
+  const start = spans[2 * field]!;
+  if (start < 0 || spans[2 * field + 1]! - start !== text.length) return false;
+  for (let i = 0; i < text.length; i++) if (bytes[start + i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
 /** Where the name stands that a `target` replaces. */
 function targetField(message: Message): FieldId {
   const field = methodInfo(message.method)?.nameField;
@@ -189,11 +201,15 @@ class ModernExchange extends HttpExchange {
   start(body: Buffer): void {
     const { message, headerName, paramHeaders } = this.#request;
     let headers = this.#connection.headersOf(message.method);
-    const version = message.string(Field.protocolVersion);
-    const otherVersion = version !== undefined && version !== this.#connection.version;
+    const otherVersion =
+      message.has(Field.protocolVersion) && !spells(message, Field.protocolVersion, this.#connection.quotedVersion);
     if (headerName !== undefined || paramHeaders !== undefined || otherVersion) {
       headers = headers.slice();
-      if (otherVersion) headers[headers.indexOf('mcp-protocol-version') + 1] = version;
+      // The header must say what the body says.
+      if (otherVersion) {
+        const version = message.string(Field.protocolVersion) ?? '';
+        headers[headers.indexOf('mcp-protocol-version') + 1] = encodeHeaderValue(version);
+      }
       if (headerName !== undefined) headers.push('mcp-name', encodeHeaderValue(headerName));
       if (paramHeaders !== undefined) for (const [name, value] of paramHeaders) headers.push(name, value);
     }
@@ -256,7 +272,7 @@ class ModernExchange extends HttpExchange {
     if (message.kind === 'request' || message.kind === 'notification') {
       // Servers never send requests in this era (SEP-2322), and a notification answers nothing.
       this.fail(protocolFailure(this.http.name, `a ${message.kind} came where the answer belongs`));
-    } else if (message.raw(Field.id) !== this.#id) {
+    } else if (!spells(message, Field.id, this.#id)) {
       this.fail(protocolFailure(this.http.name, 'the answer carries another id than the request'));
     } else {
       this.#respond(message);
@@ -266,7 +282,7 @@ class ModernExchange extends HttpExchange {
   #respond(message: Message): void {
     this.finish();
     this.#end();
-    const listened = this.#request.message.method === LISTEN && message.raw(Field.subscriptionId) === this.#id;
+    const listened = this.#request.message.method === LISTEN && spells(message, Field.subscriptionId, this.#id);
     this.#handler.onResponse(listened ? this.#restoreSubscription(message) : message);
   }
 
@@ -280,7 +296,7 @@ class ModernExchange extends HttpExchange {
   /** Only what belongs to this request is passed on; on a listen stream, what carries its subscription id. */
   #notification(message: Message): void {
     if (this.#request.message.method === LISTEN) {
-      if (message.raw(Field.subscriptionId) === this.#id) {
+      if (spells(message, Field.subscriptionId, this.#id)) {
         this.#handler.onNotification(this.#restoreSubscription(message));
         return;
       }
@@ -288,7 +304,7 @@ class ModernExchange extends HttpExchange {
       this.#handler.onNotification(message);
       return;
     } else if (message.method === 'notifications/progress' && this.#token !== undefined) {
-      if (message.raw(Field.progressToken) === this.#id) {
+      if (spells(message, Field.progressToken, this.#id)) {
         const restored = replaceFields(message, [[Field.progressToken, this.#token]]);
         this.#handler.onNotification(scan(restored, this.http.caps));
         return;

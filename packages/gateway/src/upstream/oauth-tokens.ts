@@ -14,7 +14,7 @@ import { type OAuthEntry, OAuthStore, type OAuthTokensEntry } from './oauth-stor
 const EARLY_MS = 30_000;
 const REFRESH_TIMEOUT_MS = 30_000;
 /** After a failed renewal the next calls fail with it at once, instead of each asking again. */
-const FAILURE_MEMORY_MS = 2_000;
+const FAILURE_MEMORY_MS = 1_000;
 
 /** The entry, if it was made for this URL. */
 export function sameServer(entry: OAuthEntry | undefined, url: string): OAuthEntry | undefined {
