@@ -4,7 +4,9 @@ import { existsSync } from 'node:fs';
 
 const major = Number(process.versions.node.split('.')[0]);
 if (major < 24) {
-  process.stderr.write(`tollgate needs Node 24 or newer; this is Node ${process.versions.node}. Install it from https://nodejs.org and try again.\n`);
+  process.stderr.write(
+    `tollgate needs Node 24 or newer; this is Node ${process.versions.node}. Install it from https://nodejs.org and try again.\n`,
+  );
   process.exit(2);
 }
 // A checkout runs from source, the published package from its build.

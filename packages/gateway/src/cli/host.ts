@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { type ControlHandler, createControlApi } from '../api/control.ts';
 import { type StatusReport, statusReport } from '../api/status-report.ts';
 import { compile } from '../config/compile.ts';
-import { diffConfigs } from '../config/diff.ts';
+import { describeChanges } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
@@ -88,7 +88,7 @@ export class Host {
     const { log, listen } = this.#options;
     try {
       const loaded = await loadConfig(this.#command.file, listen === undefined ? {} : { listen });
-      const changes = diffConfigs(this.#loaded, loaded).map(({ text }) => text);
+      const changes = describeChanges(this.#loaded, loaded);
       await this.gateway.apply(compile(loaded.config));
       this.#loaded = loaded;
       this.#reloadProblem = undefined;
