@@ -53,7 +53,7 @@ const MISSING_CAPABILITY = -32021;
 const UNSUPPORTED_VERSION = -32022;
 
 /** Codes that only a modern server sends. */
-export function isModernError(message: Message): boolean {
+function isModernError(message: Message): boolean {
   const code = Number(message.raw(Field.errorCode));
   return code === HEADER_MISMATCH || code === MISSING_CAPABILITY || code === UNSUPPORTED_VERSION;
 }

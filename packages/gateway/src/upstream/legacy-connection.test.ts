@@ -160,6 +160,8 @@ describe('legacy connection', () => {
     expect(await trip.ended).toMatchObject({ code: 'deadline_exceeded', executed: 'unknown' });
     link.says(result(id, {}));
     expect(trip.ends).toBe(1);
+    expect(multiplexer.counts.strays).toBe(0);
+    link.says(result(id, {}));
     expect(multiplexer.counts.strays).toBe(1);
     const over = start(connection, toolCall('a'), trip);
     expect(over.ends).toBe(2);
@@ -216,6 +218,25 @@ describe('legacy connection', () => {
     link.says({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'private' } });
     expect(trips.flatMap((trip) => [...trip.asked, ...trip.notifications])).toEqual([]);
     expect(events).toMatchObject([{ type: 'log', scope: undefined }]);
+  });
+
+  it('asks nobody on behalf of a cancelled call', async () => {
+    const { link, connection } = await connect();
+    const gone = start(connection, toolCall('a'));
+    const id = link.later[0]!['id'];
+    gone.lifetime.end(new TollgateError('cancelled', 'left'));
+    const stranger = start(connection, toolCall('b'));
+    link.says(asks(1, 'elicitation/create'));
+    link.says(asks(2, 'elicitation/create'), String(id));
+    link.says({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'private' } });
+    expect([...stranger.asked, ...stranger.notifications]).toEqual([]);
+    expect(link.sent.slice(-2)).toMatchObject([
+      { id: 1, error: {} },
+      { id: 2, error: {} },
+    ]);
+    link.says(result(id, {}));
+    link.says(asks(3, 'elicitation/create'));
+    expect(stranger.asked).toHaveLength(1);
   });
 
   it('hands to the session what belongs to no call on its own connection', async () => {

@@ -90,9 +90,11 @@ export class LegacyConnection implements Connection, MultiplexerEvents {
     if (answer.kind === 'error') throw relayedError(answer);
   }
 
-  onServerRequest(message: Message, caller: ReplyHandler | undefined): void {
+  onServerRequest(message: Message, only: ReplyHandler | undefined, certain: boolean): void {
     const { scope, emit } = this.#options;
     const { multiplexer } = this;
+    // Where strangers share the connection, a question must not reach one when it may be another's.
+    const caller = certain || scope !== undefined ? only : undefined;
     if (scope?.purpose === 'catalog') {
       // The gateway's own listing connection: there is no client behind it, and so no roots.
       if (message.method === 'roots/list') multiplexer.answer(message.raw(Field.id)!, encode(NO_ROOTS));
@@ -112,8 +114,9 @@ export class LegacyConnection implements Connection, MultiplexerEvents {
     this.#options.emit({ type: 'request_withdrawn', message, connection: this });
   }
 
-  onServerNotification(message: Message, caller: ReplyHandler | undefined): void {
+  onServerNotification(message: Message, only: ReplyHandler | undefined, certain: boolean): void {
     const { scope, emit } = this.#options;
+    const caller = certain || scope !== undefined ? only : undefined;
     const { method } = message;
     if (method === 'notifications/resources/updated') {
       const uri = message.string(Field.uri);
@@ -138,14 +141,14 @@ function objectOr(value: unknown): Readonly<Record<string, unknown>> {
 }
 
 /** The message of an `error` answer of a server, bounded. */
-export function errorText(answer: Message): string {
+function errorText(answer: Message): string {
   const error = objectOr(answer.json(Field.error));
   const text = error['message'];
   return typeof text === 'string' ? text.slice(0, 500) : 'no reason given';
 }
 
 /** An `error` answer to a request of the gateway's own, as the error of the one who caused it. */
-export function relayedError(answer: Message): TollgateError {
+function relayedError(answer: Message): TollgateError {
   const error = objectOr(answer.json(Field.error));
   const code = Number(error['code']);
   return new TollgateError('server_protocol_error', errorText(answer), {

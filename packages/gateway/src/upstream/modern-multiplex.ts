@@ -55,7 +55,7 @@ export class ModernMultiplex implements Connection, MultiplexerEvents {
   onServerRequestWithdrawn(): void {}
 
   /** What carries no subscription id: a log message of a call, or a list change of a server that forgot the id. */
-  onServerNotification(message: Message, caller: ReplyHandler | undefined): void {
+  onServerNotification(message: Message, caller: ReplyHandler | undefined, certain: boolean): void {
     const { emit } = this.#options;
     if (message.method === 'notifications/resources/updated') {
       const uri = message.string(Field.uri);
@@ -64,8 +64,8 @@ export class ModernMultiplex implements Connection, MultiplexerEvents {
     }
     const kind = methodInfo(message.method)?.list;
     if (kind !== undefined) emit({ type: 'list_changed', kind });
-    else if (caller !== undefined) caller.onNotification(message);
-    // With several calls in flight nobody can tell whose log message it is, so nobody gets it.
+    else if (certain) caller?.onNotification(message);
+    // With several calls in flight, or one just cancelled, nobody can tell whose log message it is, so nobody gets it.
   }
 
   onClosed(error: TollgateError): void {

@@ -22,11 +22,15 @@ export interface MultiplexerOptions {
   readonly log: Log;
 }
 
-/** What the connection above gets. `caller` is the handler of the one request the message belongs to, when known. */
+/**
+ * What the connection above gets. `caller` is the handler of the one request the message belongs to, when known:
+ * by its stream, else as the only one in flight. `certain` is false when the server may still work on a request
+ * that was cancelled, so that the only one in flight need not be the one that is meant.
+ */
 export interface MultiplexerEvents {
-  onServerRequest(message: Message, caller: ReplyHandler | undefined): void;
+  onServerRequest(message: Message, caller: ReplyHandler | undefined, certain: boolean): void;
   /** Every notification but progress and cancellation. */
-  onServerNotification(message: Message, caller: ReplyHandler | undefined): void;
+  onServerNotification(message: Message, caller: ReplyHandler | undefined, certain: boolean): void;
   /** A request of the server that was taken without a caller is not waited for any more. */
   onServerRequestWithdrawn(message: Message): void;
   onClosed(error: TollgateError): void;
@@ -58,6 +62,9 @@ export interface MisbehaviourCounts {
 
 /** Requests of the server that may wait at once; each holds a listener and a message. */
 const MAX_ASKS = 256;
+/** So long after a cancellation the server may still speak for the cancelled request. */
+const LINGER_MS = 30_000;
+const MAX_LINGERING = 1000;
 /** Messages kept from before the handshake. */
 const MAX_EARLY = 64;
 const LOGGED_PER_KIND = 10;
@@ -73,6 +80,8 @@ export class Multiplexer {
   readonly #caps: ScanCaps;
   readonly #pending = new Map<number, Pending>();
   readonly #asks = new Map<string, Ask>();
+  /** Cancelled requests the server may still work on, with the time of their cancellation. */
+  readonly #lingering = new Map<number, number>();
   #callers = 0;
   #nextId = 1;
   #events: MultiplexerEvents | undefined;
@@ -211,12 +220,20 @@ export class Multiplexer {
   /** The request a notification or request of the server belongs to: by its stream, else the only one in flight. */
   #callerOf(origin: string | undefined): ReplyHandler | undefined {
     if (origin !== undefined) {
+      // Never another one: the request of this stream may just have been cancelled.
       const pending = this.#pending.get(Number(origin));
-      if (pending !== undefined) return pending.caller ? pending.handler : undefined;
+      return pending?.caller === true ? pending.handler : undefined;
     }
     if (this.#callers !== 1) return undefined;
     for (const pending of this.#pending.values()) if (pending.caller) return pending.handler;
     return undefined;
+  }
+
+  #certain(origin: string | undefined): boolean {
+    if (origin !== undefined || this.#lingering.size === 0) return true;
+    const now = performance.now();
+    for (const [id, since] of this.#lingering) if (now - since > LINGER_MS) this.#lingering.delete(id);
+    return this.#lingering.size === 0;
   }
 
   #request(request: OutboundRequest, handler: ReplyHandler, caller: boolean, cancellable = true): void {
@@ -259,10 +276,21 @@ export class Multiplexer {
       if (this.#take(id) === undefined) return;
       if (cancellable) {
         this.notify('notifications/cancelled', JSON.stringify({ requestId: id, reason: reason.code }));
+        if (pending.caller) this.#lingers(id);
       }
       handler.onFailure(afterSending(reason));
     });
     this.#link.sendRequest(bytes, text, lifetime);
+  }
+
+  #lingers(id: number): void {
+    if (this.#lingering.size >= MAX_LINGERING) {
+      for (const oldest of this.#lingering.keys()) {
+        this.#lingering.delete(oldest);
+        break;
+      }
+    }
+    this.#lingering.set(id, performance.now());
   }
 
   #take(id: number): Pending | undefined {
@@ -310,7 +338,10 @@ export class Multiplexer {
   #dispatch(message: Message, origin: string | undefined): void {
     if (message.kind === 'result' || message.kind === 'error') {
       // An error without an id says that our request could not be read; it can only be the one that waits.
-      const pending = this.#take(message.has(Field.id) ? idOf(message, Field.id) : (this.#only() ?? Number.NaN));
+      const id = message.has(Field.id) ? idOf(message, Field.id) : (this.#only() ?? Number.NaN);
+      const pending = this.#take(id);
+      // A late answer to a cancelled request is nobody's fault.
+      if (pending === undefined && this.#lingering.delete(id)) return;
       if (pending === undefined) this.#stray('An answer of the server belongs to no request; it is dropped');
       else pending.handler.onResponse(message);
       return;
@@ -320,8 +351,8 @@ export class Multiplexer {
         this.#send(Buffer.from(`{"jsonrpc":"2.0","id":${message.raw(Field.id)},"result":{}}`));
         return;
       }
-      if (this.#events === undefined) this.#later(() => this.#events?.onServerRequest(message, undefined));
-      else this.#events.onServerRequest(message, this.#callerOf(origin));
+      if (this.#events === undefined) this.#later(() => this.#events?.onServerRequest(message, undefined, true));
+      else this.#events.onServerRequest(message, this.#callerOf(origin), this.#certain(origin));
       return;
     }
     switch (message.method) {
@@ -341,9 +372,9 @@ export class Multiplexer {
         if (listening?.subscription !== undefined) {
           listening.handler.onNotification(this.#rewritten(message, Field.subscriptionId, listening.subscription));
         } else if (this.#events === undefined) {
-          this.#later(() => this.#events?.onServerNotification(message, undefined));
+          this.#later(() => this.#events?.onServerNotification(message, undefined, true));
         } else {
-          this.#events.onServerNotification(message, this.#callerOf(origin));
+          this.#events.onServerNotification(message, this.#callerOf(origin), this.#certain(origin));
         }
       }
     }

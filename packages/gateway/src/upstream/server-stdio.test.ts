@@ -23,6 +23,9 @@ import {
 import type { ServerOptions } from './options.ts';
 import { createServer, createServers, type ServerDeps } from './servers.ts';
 
+/** Installed for the whole workspace by the end-to-end tests. */
+const EVERYTHING = '@modelcontextprotocol/server-everything/dist/index.js';
+
 const open: Server[] = [];
 let folder: string;
 let trace: string;
@@ -393,6 +396,10 @@ describe('what a stdio server says by itself', () => {
     expect(server.events).toContainEqual({ type: 'list_changed', kind: 'tools' });
     await start(server.current(mine)!, toolCall('die')).ended;
     await waitUntil('the restart', () => got('resources/subscribe') === 2);
+    await waitUntil(
+      'news of the gap',
+      () => server.events.filter((event) => event.type === 'resource_updated').length === 2,
+    );
     again();
     await waitUntil('the end', () => got('resources/unsubscribe') === 1);
   });
@@ -464,7 +471,7 @@ describe('servers', () => {
 
   it('works with a real server from npm', async () => {
     verifies('R1-07');
-    const script = fileURLToPath(import.meta.resolve('@modelcontextprotocol/server-everything/dist/index.js'));
+    const script = fileURLToPath(import.meta.resolve(EVERYTHING));
     const made = stdioOptions('x', {
       name: 'everything',
       timeout: { connect: 2000, firstByte: 1, idle: 1, request: 20_000 },

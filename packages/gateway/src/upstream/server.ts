@@ -6,6 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { ClientSession } from '../protocol/call.ts';
+import { encode } from '../protocol/json/splice.ts';
 import type { Connection, Scope, Server, ServerEvent, ServerState, ServerView } from '../protocol/peer.ts';
 import type { Era } from '../protocol/versions.ts';
 import { backoff, resumption } from './backoff.ts';
@@ -323,7 +324,12 @@ export class UpstreamServer implements Server {
   #rewatch(slot: Slot, opened: Opened): void {
     for (const [uri, watched] of slot.watched) {
       watched.ready = opened.subscriptions?.subscribe(uri) ?? Promise.resolve();
-      watched.ready.catch((error: unknown) => this.#log.warn({ err: error }, 'A resource cannot be watched again'));
+      const { connection } = opened;
+      const message = encode({ jsonrpc: '2.0', method: 'notifications/resources/updated', params: { uri } });
+      watched.ready.then(
+        () => this.#emit({ type: 'resource_updated', uri, message, connection, scope: slot.scope }),
+        (error: unknown) => this.#log.warn({ err: error }, 'A resource cannot be watched again'),
+      );
     }
   }
 

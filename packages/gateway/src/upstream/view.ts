@@ -27,7 +27,7 @@ function maskedArguments(args: readonly string[]): string[] {
 }
 
 /** The URL without user, password and the values of its query: all of them carry credentials in the wild. */
-export function maskedUrl(source: URL): string {
+function maskedUrl(source: URL): string {
   const url = new URL(source);
   if (url.username !== '') url.username = MASK;
   if (url.password !== '') url.password = MASK;
