@@ -33,8 +33,10 @@ const PROTO = Buffer.from('__proto__');
 /** From this many keys of one object on, duplicates are looked up in a set instead of pair by pair. */
 const PAIRWISE_KEYS = 24;
 
-/** Bytes of a string looked at one by one before the native search takes over. */
-const SHORT_STRING = 96;
+/** Bytes of a string looked at one by one before words take over, for which a view must be made once. */
+const SHORT_STRING = 256;
+/** The same behind an escape. */
+const SHORT_RUN = 8;
 
 const NO_SPANS: readonly number[] = new Array<number>(2 * SPAN_COUNT).fill(-1);
 
@@ -46,6 +48,8 @@ let marks = 0;
 /** Some string may have bytes outside of ASCII. */
 let wide = false;
 let exactNumbers = false;
+/** The body in words, once it was needed. */
+let view: DataView | undefined;
 let maxDepth = 0;
 let maxKeys = 0;
 let maxString = 0;
@@ -68,6 +72,7 @@ export function scan(body: Buffer, caps: ScanCaps): Message {
   marks = 0;
   wide = false;
   exactNumbers = false;
+  view = undefined;
   maxDepth = Math.min(caps.depth, MAX_DEPTH);
   maxKeys = caps.keys;
   maxString = caps.string;
@@ -156,33 +161,29 @@ function scanNumber(b: Buffer, at: number, c: number): number {
 function scanString(b: Buffer, start: number, isKey: boolean): number {
   const near = Math.min(b.length, start + SHORT_STRING);
   let all = 0;
-  let at = start;
-  for (; at < near; at++) {
+  for (let at = start; at < near; at++) {
     const c = b[at]!;
-    if (c < 0x23) {
-      if (c === QUOTE) {
-        if (all >= 0x80) {
-          marks++;
-          wide = true;
-        }
-        if (at - start > maxString) throw refuse('string', start);
-        return at;
+    if (c === QUOTE) {
+      if (all >= 0x80) {
+        marks++;
+        wide = true;
       }
-      if (c < 0x20) break;
-    } else if (c === BACKSLASH) {
-      break;
+      if (at - start > maxString) throw refuse('string', start);
+      return at;
     }
+    if (c === BACKSLASH || c < 0x20) return scanRest(b, start, at, all, isKey);
     all |= c;
   }
-  marks++;
-  if (all >= 0x80) wide = true;
-  return scanRest(b, start, at, isKey);
+  return scanRest(b, start, near, all, isKey);
 }
 
-/** The rest of a string that is long or has escapes. */
-function scanRest(b: Buffer, start: number, at: number, isKey: boolean): number {
+/** The rest of a string that is long or has escapes. `found`: its bytes up to here, by OR. */
+function scanRest(b: Buffer, start: number, at: number, found: number, isKey: boolean): number {
+  marks++;
+  if (found >= 0x80) wide = true;
   const length = b.length;
   const allowAll = loose && !isKey;
+  let after = -1;
   for (;;) {
     if (at >= length) throw refuse('end', length);
     const c = b[at]!;
@@ -194,11 +195,12 @@ function scanRest(b: Buffer, start: number, at: number, isKey: boolean): number 
       const next = escapeEnd(b, at, allowAll);
       if (typeof next !== 'number') throw refuse(next, at);
       at = next;
+      after = next;
     } else if (c < 0x20) {
       throw refuse('control', at);
     }
-    // Escapes come in swarms: a few bytes one by one, then eight at a time.
-    const near = Math.min(length, at + SHORT_STRING);
+    // Between escapes a few bytes one by one, then eight at a time.
+    const near = at === after ? Math.min(length, at + SHORT_RUN) : at;
     let all = 0;
     while (at < near) {
       const d = b[at]!;
@@ -211,7 +213,8 @@ function scanRest(b: Buffer, start: number, at: number, isKey: boolean): number 
       if (at - start > maxString) throw refuse('string', start);
       // Whether all of it is UTF-8 is found at the end.
       wide = true;
-      at = plainEnd(b, at);
+      view ??= new DataView(b.buffer, b.byteOffset, length);
+      at = plainEnd(b, view, at);
     }
   }
 }

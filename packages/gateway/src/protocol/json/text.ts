@@ -9,8 +9,7 @@ const BACKSLASH = 0x5c;
  * First byte from `at` on that is a quote, a backslash or below 0x20, or the end. Looks at eight bytes at a time: in
  * ASCII, `x - 1` has its high bit set exactly when x is 0 (below a set byte a borrow may set more, which is no harm).
  */
-export function plainEnd(bytes: Buffer, at: number): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+export function plainEnd(bytes: Buffer, view: DataView, at: number): number {
   const last = bytes.length - 8;
   while (at <= last) {
     const a = view.getInt32(at, true);
