@@ -2,9 +2,9 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** Requests of one connection that may be unanswered at a time (pipelining); no client of ours needs more than one. */
-const MAX_PIPELINED = 64;
+export const MAX_PIPELINED = 64;
 
-interface Connection {
+export interface Connection {
   /** Requests begun and not yet answered, in order. */
   readonly open: Set<ServerResponse>;
 }
@@ -22,13 +22,11 @@ export class Connections {
     socket.on('close', () => this.#bySocket.delete(socket));
   }
 
-  /** Notes a request. False: too many of its connection are unanswered. */
-  begin(socket: Socket, response: ServerResponse): boolean {
-    const open = this.#bySocket.get(socket)?.open;
-    if (open === undefined) return true;
-    open.add(response);
-    response.on('close', () => open.delete(response));
-    return open.size <= MAX_PIPELINED;
+  /** Notes a request on its connection; its exchange takes it off again. */
+  begin(socket: Socket, response: ServerResponse): Connection | undefined {
+    const connection = this.#bySocket.get(socket);
+    connection?.open.add(response);
+    return connection;
   }
 
   /** True when no byte of an answer can be under way, so that a bare status line would be read as what it is. */

@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { TollgateError } from '../core/errors.ts';
 import type { ResponseHead } from '../protocol/call.ts';
 import { errorBytes } from '../protocol/json/splice.ts';
+import type { Connection } from './connections.ts';
 import { EventStream, type Streams } from './stream.ts';
 
 type HeaderList = readonly (readonly [string, string])[];
@@ -12,6 +13,8 @@ const EXPOSED = 'Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, RateL
 
 /** Milliseconds without progress after which an answer that nobody reads is given up. */
 const STALL = 60_000;
+/** Bytes up to which copying an answer is cheaper than a second piece to write. */
+const SMALL = 4096;
 
 export class Exchange {
   readonly response: ServerResponse;
@@ -21,12 +24,13 @@ export class Exchange {
   onGone: (() => void) | undefined;
   #stream: EventStream | undefined;
 
-  constructor(response: ServerResponse, origin: string | undefined) {
+  constructor(response: ServerResponse, origin: string | undefined, connection?: Connection) {
     this.response = response;
     this.origin = origin;
     // A late write to a dead socket must not end the process; the `close` event says all there is to know.
     response.on('error', ignore);
     response.on('close', () => {
+      connection?.open.delete(response);
       this.#stream?.detach();
       if (!response.writableEnded) this.onGone?.();
     });
@@ -50,7 +54,10 @@ export class Exchange {
     if (this.started) return;
     const list = ['content-type', 'application/json', 'content-length', String(body.length)];
     this.#addTo(list, head?.headers);
-    this.#head(head?.status ?? 200, list)?.end(body);
+    const response = this.#head(head?.status ?? 200, list);
+    // Node joins a small text to the head and writes both at once; latin1 is the bytes as they are.
+    if (body.length <= SMALL) response?.end(body.toString('latin1'), 'latin1');
+    else response?.end(body);
     // A reader that stalls in the middle of a large answer may not hold its memory for ever.
     if (this.response.writableLength > 0) this.response.setTimeout(STALL, () => this.response.destroy());
   }

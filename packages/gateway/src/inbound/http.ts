@@ -8,7 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Face } from '../protocol/call.ts';
-import { Connections } from './connections.ts';
+import { Connections, MAX_PIPELINED } from './connections.ts';
 import { type Edge, OpenCalls } from './edge.ts';
 import { Exchange } from './exchange.ts';
 import { HostOriginGuard } from './host-origin.ts';
@@ -185,7 +185,9 @@ class NodeHttpEdge implements HttpEdge {
     const path =
       head instanceof Error ? head : (this.#guard.check(head.host, head.origin) ?? routePath(request.url ?? ''));
     // Until Origin is known to be good, nothing in the answer lets a page read it.
-    const exchange = new Exchange(response, path instanceof Error ? undefined : (head as RequestHead).origin);
+    const origin = path instanceof Error ? undefined : (head as RequestHead).origin;
+    const connection = this.#connections.begin(request.socket, response);
+    const exchange = new Exchange(response, origin, connection);
     if (this.#closing) exchange.closeAfter();
     if (head instanceof Error || path instanceof Error) {
       const { code } = path as TollgateError;
@@ -193,7 +195,7 @@ class NodeHttpEdge implements HttpEdge {
       exchange.refuseUnread(path as TollgateError);
       return;
     }
-    if (!this.#connections.begin(request.socket, response)) {
+    if (connection !== undefined && connection.open.size > MAX_PIPELINED) {
       exchange.refuseUnread(new TollgateError('too_many_streams', 'Too many unanswered requests on this connection.'));
       return;
     }

@@ -72,6 +72,13 @@ describe('a modern request', () => {
     expect(call!.lifetime.reason).toBeUndefined();
   });
 
+  it.each([10, 10_000])('is answered in the bytes of the endpoint, %i characters beyond ASCII', async (count) => {
+    const text = 'ü€😀'.repeat(count);
+    rig.mcp.handlers.set('tools/list', (call) => answer(call, { text }));
+    const got = await rig.send(modernPost('tools/list'));
+    expect(JSON.parse(Buffer.from(got.body, 'latin1').toString('utf8')).result).toEqual({ text });
+  });
+
   it('ignores a session id and never echoes one', async () => {
     const got = await rig.send(modernPost('tools/list', {}, { 'Mcp-Session-Id': 'whatever' }));
     expect(got.status).toBe(200);
