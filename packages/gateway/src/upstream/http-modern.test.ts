@@ -525,6 +525,19 @@ describe('the pool', () => {
     await until(() => server.open() === 0);
   });
 
+  it('refuses at once when too many wait already', async () => {
+    const { connection } = await start(() => {}, { poolMax: 1 });
+    const lifetime = new Lifetime();
+    const request = outbound(toolCall(), lifetime);
+    const waiting = Array.from({ length: 10_001 }, () => run(connection, request));
+    const failure = failureOf(await run(connection, request));
+    expect([failure.code, failure.executed]).toEqual(['server_busy', 'no']);
+    lifetime.end(new TollgateError('cancelled', 'gone'));
+    const ends = (await Promise.all(waiting)).map((outcome) => failureOf(outcome).executed);
+    expect(ends.filter((executed) => executed === 'unknown')).toHaveLength(1);
+    expect(connection.pending).toBe(0);
+  });
+
   it('a closed client refuses at once', async () => {
     const { client, connection } = await start(() => {});
     await client.close();

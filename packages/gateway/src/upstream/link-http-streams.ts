@@ -58,7 +58,6 @@ export class RequestStream implements StreamSink, Stream {
   #exchange: StreamExchange | undefined;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
-  #answered = false;
   #lastEventId: string | undefined;
   #retryMs: number;
   #attempts = 0;
@@ -123,15 +122,19 @@ export class RequestStream implements StreamSink, Stream {
     this.#attempts = 0;
     if (!isMessageEvent(event)) return;
     const kind = kindOf(this.#link, event.data);
-    if (kind === 'result' || kind === 'error') this.#answered = true;
+    if (kind === 'result' || kind === 'error') {
+      // Servers end the stream after the answer; one that does not is cut soon.
+      exchange.finish();
+      this.#deliverLast(event.data);
+      return;
+    }
     // The server waits for an answer of the client now, which may take as long as a person needs.
     if (kind === 'request') exchange.suspendIdle();
     this.#link.listener.onMessage(event.data, this.#id);
   }
 
   onStreamEnd(): void {
-    if (this.#answered) this.#fail(this.#link.unanswered);
-    else if (this.#lastEventId === undefined) {
+    if (this.#lastEventId === undefined) {
       this.#fail(disconnected(this.#link.client.name, 'the event stream ended without an answer'));
     } else {
       this.#link.listener.onPause(this.#id, this.#retryMs);
@@ -140,7 +143,7 @@ export class RequestStream implements StreamSink, Stream {
   }
 
   onFailure(error: TollgateError): void {
-    if (this.#lastEventId === undefined || this.#answered || error.code !== 'server_disconnected') this.#fail(error);
+    if (this.#lastEventId === undefined || error.code !== 'server_disconnected') this.#fail(error);
     else this.#resumeLater(error);
   }
 

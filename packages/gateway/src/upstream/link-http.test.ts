@@ -186,6 +186,17 @@ describe('an event stream', () => {
     ]);
   });
 
+  it('that does not end after the answer is cut', async () => {
+    const { server, link, record } = await start((request, socket) => {
+      socket.write(SSE_HEAD);
+      socket.write(event(resultText(request.id), 'id: e-1\n'));
+    });
+    link.sendRequest(rpc(1), '1', new Lifetime());
+    await until(() => server.requests.length === 1 && server.open() === 0);
+    expect(record.messages).toEqual([{ text: resultText('1'), origin: '1' }]);
+    expect(server.requests).toHaveLength(1);
+  });
+
   it('that the server closes to be polled is resumed after its retry time', async () => {
     const { link, record, of } = await start((request, socket) => {
       socket.write(SSE_HEAD);
@@ -272,8 +283,10 @@ describe('an event stream', () => {
     link.sendRequest(rpc(2), '2', new Lifetime());
     await until(() => record.messages.length === 2);
     expect(record.messages[1]?.text).toBe(resultText('1'));
+    // The failure after the answer is for the case that it answered nothing.
     expect(record.failed.map((one) => [one.id, one.error.message])).toEqual([
       ['2', 'fake: the answer stalled for 80 ms (timeout.idle)'],
+      ['1', 'fake: the answer carries another id than the request'],
     ]);
   });
 
