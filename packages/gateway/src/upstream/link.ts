@@ -10,7 +10,8 @@ export interface LinkListener {
   onMessage(bytes: Buffer, origin: string | undefined): void;
   /**
    * One request could not be sent or its stream broke for good; other requests go on. An empty `id` says that the
-   * link cannot tell which: it concerns the only request in flight, or nobody.
+   * link cannot tell which: it concerns the only request in flight, or nobody. May follow the last message of a
+   * request; it then means nothing when that message was the answer.
    */
   onRequestFailed(id: string, error: TollgateError): void;
   /** The server closed the stream of this request to be polled; the link resumes by itself. */
