@@ -6,12 +6,7 @@
 import type { ClientSession } from '../protocol/call.ts';
 import type { Connection, Scope } from '../protocol/peer.ts';
 import type { Opened } from './transport.ts';
-
-export interface WatchedResource {
-  count: number;
-  /** Settles when the server has accepted the subscription. */
-  ready: Promise<void>;
-}
+import { Watches } from './watches.ts';
 
 /** The place of one connection: it may be open, about to open, or waiting for its next use after a death. */
 export class Slot {
@@ -26,8 +21,7 @@ export class Slot {
   /** Monotonic milliseconds since when sweeps have found it idle; set by the first sweep, which finds it used. */
   idleSince = 0;
   openedAt = 0;
-  /** Legacy resource subscriptions, by URI. */
-  readonly watched = new Map<string, WatchedResource>();
+  readonly watches = new Watches();
   /** Taken out: its session ended, it was idle, or the server closed. */
   removed = false;
   /** Stops listening to the end of its session. */
@@ -45,7 +39,7 @@ export class Slot {
       this.opened !== undefined &&
       this.opening === undefined &&
       this.opened.connection.pending === 0 &&
-      this.watched.size === 0
+      this.watches.size === 0
     );
   }
 }

@@ -9,12 +9,13 @@ import type { ClientSession } from '../protocol/call.ts';
 import { encode } from '../protocol/json/splice.ts';
 import type { Connection, Scope, Server, ServerEvent, ServerState, ServerView } from '../protocol/peer.ts';
 import type { Era } from '../protocol/versions.ts';
-import { backoff, resumption } from './backoff.ts';
+import { resumption } from './backoff.ts';
 import type { ClientIdentity } from './discover.ts';
 import { Instances, type Slot } from './instances.ts';
 import { Listening } from './listen.ts';
 import { WrongEra } from './negotiate.ts';
 import type { ServerOptions } from './options.ts';
+import { Restarts } from './restarts.ts';
 import type { Opened, Transport } from './transport.ts';
 import { targetText } from './view.ts';
 
@@ -28,12 +29,6 @@ export interface UpstreamDeps {
 const BRIDGED_CAPABILITIES = { roots: { listChanged: true }, sampling: {}, elicitation: { form: {}, url: {} } };
 /** Sessions at a legacy HTTP server. They cost memory there and here, but no processes. */
 const MAX_HTTP_SESSIONS = 10_000;
-/** A connection that lived so long was healthy: its death starts a new count. */
-const HEALTHY_MS = 60_000;
-/** A server's own Retry-After is obeyed up to this. */
-const MAX_SERVER_WISH_MS = 60_000;
-/** Resources watched on one connection. */
-const MAX_WATCHED = 10_000;
 
 const IDLE = new TollgateError('server_unavailable', 'The connection was stopped because nobody used it');
 
@@ -47,17 +42,13 @@ export class UpstreamServer implements Server {
   readonly #modern: Instances;
   readonly #legacy: Instances;
   readonly #listening: Listening;
+  readonly #restarts: Restarts;
   readonly #listeners = new Set<(event: ServerEvent) => void>();
   readonly #sweeper: NodeJS.Timeout;
   /** Whether the server speaks an era; undefined: not known (any more). */
   #speaks: { modern: boolean | undefined; legacy: boolean | undefined };
   #detecting: Promise<void> | undefined;
   #opening = 0;
-  #startFailures = 0;
-  /** Deaths of the shared connection in quick succession. */
-  #crashes = 0;
-  #retryAt = 0;
-  #problem: TollgateError | undefined;
   #version: string | undefined;
   #state: ServerState = 'idle';
   #stamp = 0;
@@ -71,6 +62,8 @@ export class UpstreamServer implements Server {
     this.#log = deps.log;
     this.#clock = deps.clock;
     this.#speaks = pinned(options.protocol);
+    // A process costs its start; a POST to a server that is back costs nothing.
+    this.#restarts = new Restarts(deps.clock, options.target.kind === 'stdio' ? 60_000 : 5_000);
     const { mode } = options.instances;
     this.#modern = new Instances(mode === 'auto' || options.target.kind === 'http' ? 'shared' : mode);
     this.#legacy = new Instances(mode === 'auto' ? 'per-session' : mode);
@@ -105,7 +98,7 @@ export class UpstreamServer implements Server {
       state: this.#state,
       eras,
       version: this.#version,
-      problem: this.#problem?.message,
+      problem: this.#restarts.problem?.message,
       stderr: this.#transport.stderr,
       instances,
       pending,
@@ -157,32 +150,7 @@ export class UpstreamServer implements Server {
     if (slot === undefined || subscriptions === undefined || !offersSubscriptions(connection)) {
       throw new TollgateError('method_not_found', `Server "${this.name}" offers no resource subscriptions`);
     }
-    let watched = slot.watched.get(uri);
-    if (watched === undefined) {
-      if (slot.watched.size >= MAX_WATCHED) {
-        throw new TollgateError('server_busy', `More than ${MAX_WATCHED} resources are watched on one connection`);
-      }
-      watched = { count: 0, ready: subscriptions.subscribe(uri) };
-      slot.watched.set(uri, watched);
-    }
-    const mine = watched;
-    mine.count++;
-    let stopped = false;
-    const stop = (): void => {
-      if (stopped) return;
-      stopped = true;
-      if (--mine.count > 0 || slot.watched.get(uri) !== mine) return;
-      slot.watched.delete(uri);
-      slot.opened?.subscriptions?.unsubscribe(uri);
-    };
-    try {
-      await mine.ready;
-    } catch (error) {
-      stopped = true;
-      if (slot.watched.get(uri) === mine) slot.watched.delete(uri);
-      throw error;
-    }
-    return stop;
+    return slot.watches.add(uri, subscriptions);
   }
 
   onEvent(listener: (event: ServerEvent) => void): () => void {
@@ -227,12 +195,13 @@ export class UpstreamServer implements Server {
   async #fill(slot: Slot, era: Era): Promise<Connection> {
     try {
       const opened = await this.#open(slot, era);
-      if (slot.opened !== opened) throw this.#problem ?? new TollgateError('server_unavailable', 'The server stopped');
+      if (slot.opened !== opened)
+        throw this.#restarts.problem ?? new TollgateError('server_unavailable', 'The server stopped');
       this.#tieToSession(slot);
       return opened.connection;
     } catch (error) {
       // A slot that never opened holds nothing worth keeping, unless somebody waits for its subscriptions.
-      if (slot.opened === undefined && slot.watched.size === 0) this.#instancesOf(era).remove(slot);
+      if (slot.opened === undefined && slot.watches.size === 0) this.#instancesOf(era).remove(slot);
       throw error;
     }
   }
@@ -253,13 +222,13 @@ export class UpstreamServer implements Server {
       const opened = await this.#open(slot, undefined);
       if (opened.connection.era === 'legacy') this.#tieToSession(slot);
     } finally {
-      if (slot.opened === undefined && slot.watched.size === 0) this.#legacy.remove(slot);
+      if (slot.opened === undefined && slot.watches.size === 0) this.#legacy.remove(slot);
     }
   }
 
   /** Opens a connection into the slot (or, found to be modern, into the slot of the modern rules). */
   async #open(slot: Slot, era: Era | undefined): Promise<Opened> {
-    this.#refuseInBackoff();
+    this.#restarts.refuseTooEarly();
     this.#opening++;
     this.#settleState();
     try {
@@ -311,26 +280,24 @@ export class UpstreamServer implements Server {
       if (connection.era === 'modern') this.#speaks.modern = true;
       else this.#speaks.legacy = true;
     }
-    this.#problem = undefined;
-    this.#startFailures = 0;
-    this.#retryAt = 0;
+    this.#restarts.connected();
     this.#version = connection.version;
     this.#log.info({ era: connection.era, version: connection.version }, 'Connected to the server');
     if (connection.era === 'modern') this.#listening.connected(connection);
     this.#rewatch(slot, opened);
   }
 
-  /** After a restart: subscribes again to what callers watch, and tells them that they may have missed changes. */
-  #rewatch(slot: Slot, opened: Opened): void {
-    for (const [uri, watched] of slot.watched) {
-      watched.ready = opened.subscriptions?.subscribe(uri) ?? Promise.resolve();
-      const { connection } = opened;
-      const message = encode({ jsonrpc: '2.0', method: 'notifications/resources/updated', params: { uri } });
-      watched.ready.then(
-        () => this.#emit({ type: 'resource_updated', uri, message, connection, scope: slot.scope }),
-        (error: unknown) => this.#log.warn({ err: error }, 'A resource cannot be watched again'),
-      );
-    }
+  /** After a restart, for those who still watch resources on this connection. */
+  #rewatch(slot: Slot, { connection, subscriptions }: Opened): void {
+    if (subscriptions === undefined || slot.watches.size === 0) return;
+    slot.watches.renew(
+      subscriptions,
+      (uri) => {
+        const message = encode({ jsonrpc: '2.0', method: 'notifications/resources/updated', params: { uri } });
+        this.#emit({ type: 'resource_updated', uri, message, connection, scope: slot.scope });
+      },
+      (error) => this.#log.warn({ err: error }, 'A resource cannot be watched again'),
+    );
   }
 
   #startFailed(era: Era | undefined, thrown: unknown): TollgateError {
@@ -348,9 +315,7 @@ export class UpstreamServer implements Server {
   }
 
   #failed(error: TollgateError): TollgateError {
-    this.#problem = error;
-    const wish = Math.min((error.retryAfterSeconds ?? 0) * 1000, MAX_SERVER_WISH_MS);
-    this.#retryAt = this.#clock.monotonic() + Math.max(wish, backoff(this.#startFailures++, this.#longestPause));
+    this.#restarts.startFailed(error);
     this.#log.warn({ reason: error.message, code: error.code }, 'The server cannot be used');
     return error;
   }
@@ -363,18 +328,12 @@ export class UpstreamServer implements Server {
   #died(slot: Slot, opened: Opened, error: TollgateError): void {
     if (slot.opened !== opened) return;
     slot.opened = undefined;
-    this.#problem = error;
+    slot.watches.suspend();
+    this.#restarts.died(error, slot.scope === undefined, slot.openedAt);
     this.#log.warn({ reason: error.message }, 'The connection to the server is gone');
     const { connection } = opened;
     if (connection.era === 'modern') this.#listening.disconnected(connection);
-    // Only what all callers share delays all callers; one of many instances concerns its own.
-    if (slot.scope === undefined) {
-      const now = this.#clock.monotonic();
-      if (now - slot.openedAt >= HEALTHY_MS) this.#crashes = 0;
-      // The first death is followed by a restart at once.
-      if (this.#crashes++ > 0) this.#retryAt = now + backoff(this.#crashes - 2, this.#longestPause);
-    }
-    if (slot.watched.size > 0) this.#reopenLater(slot, connection.era);
+    if (slot.watches.size > 0) this.#reopenLater(slot, connection.era);
     else this.#instancesOf(connection.era).remove(slot);
     this.#settleState();
   }
@@ -383,27 +342,19 @@ export class UpstreamServer implements Server {
   #reopenLater(slot: Slot, era: Era): void {
     setTimeout(
       () => {
-        if (this.#closed || slot.removed || slot.opened !== undefined || slot.watched.size === 0) return;
+        if (this.#closed || slot.removed || slot.opened !== undefined || slot.watches.size === 0) return;
         slot.opening ??= this.#fill(slot, era).finally(() => {
           slot.opening = undefined;
         });
         slot.opening.catch(() => this.#reopenLater(slot, era));
       },
-      resumption(slot.reopenings++, this.#longestPause),
+      resumption(slot.reopenings++, this.#restarts.longest),
     ).unref();
   }
 
   #refuseIfOver(scope: Scope): void {
     if (this.#closed) throw new TollgateError('shutting_down', `Server "${this.name}" is being stopped`);
     if (scope.session?.lifetime.over === true) throw new TollgateError('cancelled', 'The session has ended');
-  }
-
-  #refuseInBackoff(): void {
-    const wait = this.#retryAt - this.#clock.monotonic();
-    const problem = this.#problem;
-    if (problem === undefined || wait <= 0) return;
-    const seconds = Math.ceil(wait / 1000);
-    throw new TollgateError(problem.code, problem.message, { cause: problem, retryAfterSeconds: seconds });
   }
 
   /** At most `max` instances: the least recently used idle one goes, or the caller is refused. */
@@ -470,11 +421,6 @@ export class UpstreamServer implements Server {
     }
   }
 
-  /** A process costs its start, a POST to a server that is back costs nothing. */
-  get #longestPause(): number {
-    return this.#options.target.kind === 'stdio' ? 60_000 : 5_000;
-  }
-
   #instancesOf(era: Era): Instances {
     return era === 'modern' ? this.#modern : this.#legacy;
   }
@@ -494,8 +440,8 @@ export class UpstreamServer implements Server {
     if (this.#closed) state = 'stopped';
     else if (this.#live()) state = 'ready';
     else if (this.#opening > 0) state = 'starting';
-    else if (this.#problem === undefined) state = 'idle';
-    else state = this.#problem.code === 'server_login_required' ? 'login_required' : 'failed';
+    else if (this.#restarts.problem === undefined) state = 'idle';
+    else state = this.#restarts.problem.code === 'server_login_required' ? 'login_required' : 'failed';
     if (state === this.#state) return;
     this.#state = state;
     this.#emit({ type: 'state', state });

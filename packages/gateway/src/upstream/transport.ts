@@ -20,7 +20,7 @@ export interface OpenWish {
 }
 
 /** Legacy subscriptions belong to a connection. */
-interface ResourceSubscriptions {
+export interface ResourceSubscriptions {
   subscribe(uri: string): Promise<void>;
   unsubscribe(uri: string): void;
 }

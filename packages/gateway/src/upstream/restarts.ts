@@ -1,0 +1,59 @@
+/** What is wrong with a server, and from when on it is worth trying again. */
+import type { Clock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import { backoff } from './backoff.ts';
+
+/** A connection that lived so long was healthy: its death starts a new count. */
+const HEALTHY_MS = 60_000;
+/** A server's own Retry-After is obeyed up to this. */
+const MAX_SERVER_WISH_MS = 60_000;
+
+export class Restarts {
+  /** Why the server cannot be used, or why the last connection died; undefined when all is well. */
+  problem: TollgateError | undefined;
+  /** Longest pause between two attempts, in milliseconds. */
+  readonly longest: number;
+  readonly #clock: Clock;
+  #startFailures = 0;
+  /** Deaths of the shared connection in quick succession. */
+  #crashes = 0;
+  #retryAt = 0;
+
+  constructor(clock: Clock, longest: number) {
+    this.#clock = clock;
+    this.longest = longest;
+  }
+
+  /** Throws the problem again, with the seconds to wait, while it is too early for another attempt. */
+  refuseTooEarly(): void {
+    const wait = this.#retryAt - this.#clock.monotonic();
+    const { problem } = this;
+    if (problem === undefined || wait <= 0) return;
+    const retryAfterSeconds = Math.ceil(wait / 1000);
+    throw new TollgateError(problem.code, problem.message, { cause: problem, retryAfterSeconds });
+  }
+
+  connected(): void {
+    this.problem = undefined;
+    this.#startFailures = 0;
+    this.#retryAt = 0;
+  }
+
+  startFailed(error: TollgateError): void {
+    this.problem = error;
+    const wish = Math.min((error.retryAfterSeconds ?? 0) * 1000, MAX_SERVER_WISH_MS);
+    this.#retryAt = this.#clock.monotonic() + Math.max(wish, backoff(this.#startFailures++, this.longest));
+  }
+
+  /**
+   * A connection opened at `openedAt` died. Only what all callers share delays all callers, from the second death
+   * in a row on; one of many instances concerns its own.
+   */
+  died(error: TollgateError, shared: boolean, openedAt: number): void {
+    this.problem = error;
+    if (!shared) return;
+    const now = this.#clock.monotonic();
+    if (now - openedAt >= HEALTHY_MS) this.#crashes = 0;
+    if (this.#crashes++ > 0) this.#retryAt = now + backoff(this.#crashes - 2, this.longest);
+  }
+}
