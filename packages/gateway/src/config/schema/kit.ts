@@ -9,8 +9,8 @@ import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, UnitError } f
 /** Schemas whose values are never shown: logs, errors, `explain` and support files mask them. */
 export const secrets = z.registry<{ readonly secret: true }>();
 
-/** JSON Schema text format of leaves that a transform hides from zod's own generator. */
-export const formats = z.registry<{ readonly pattern?: string; readonly examples?: readonly string[] }>();
+/** What a text is, for the reference page and the JSON Schema: a transform hides it from zod's own generator. */
+export const formats = z.registry<{ readonly what: string; readonly example: string; readonly pattern?: string }>();
 
 export type Unit = 'duration' | 'size' | 'rate' | 'listen';
 
@@ -102,14 +102,17 @@ export function map<Value extends z.core.$ZodType>(
 }
 
 export function list<Item extends z.core.$ZodType>(item: Item, what: string, example: string) {
-  return z.array(item, { error: wrongKind(`a list of ${what}`, `For example ${example}.`) });
+  const schema = z.array(item, { error: wrongKind(`a list of ${what}`, `For example ${example}.`) });
+  formats.add(schema, { what: `a list of ${what}`, example });
+  return schema;
 }
 
 /** One item or a list of them, read as a list. */
 export function oneOrList<Item extends z.core.$ZodType>(item: Item, what: string, example: string) {
-  return z.union([item, list(item, what, example)], {
-    error: wrongKind(`${what} or a list of them`, `For example ${example}.`),
-  });
+  const error = wrongKind(`${what} or a list of them`, `For example ${example}.`);
+  const schema = z.union([item, z.array(item, { error })], { error });
+  formats.add(schema, { what: `${what} or a list of them`, example });
+  return schema;
 }
 
 /** Text that is not empty, checked by `parse`, which throws a UnitError to refuse it. */
@@ -120,7 +123,7 @@ export function parsed<Out>(
   options: { readonly pattern?: string; readonly unit?: Unit } = {},
 ) {
   const input = z.string({ error: wrongKind(what, `For example ${example}.`) });
-  formats.add(input, { examples: [example], ...(options.pattern === undefined ? {} : { pattern: options.pattern }) });
+  formats.add(input, { what, example, ...(options.pattern === undefined ? {} : { pattern: options.pattern }) });
   const schema = input.transform((value, context): Out => {
     try {
       if (value.trim() === '') throw new UnitError(`Must be ${what}, not empty.`, `For example ${example}.`);

@@ -8,7 +8,7 @@ const LATER_KEYS = new Set(['tenant', 'client', 'ip', 'country', 'args']);
 
 type LimitKeyName = (typeof KEYS)[number];
 
-const by = parsed('what the limit counts by', 'principal', (value): LimitKeyName => {
+const by = parsed('a key to count by', 'principal', (value): LimitKeyName => {
   if ((KEYS as readonly string[]).includes(value)) return value as LimitKeyName;
   if (LATER_KEYS.has(value))
     throw new UnitError(`Counting by ${value} is not in this version.`, `One of ${KEYS.join(', ')}.`);
@@ -27,7 +27,7 @@ const limit = section(
     prompt: globs('docs/*').describe('Patterns on `server/prompt`.'),
     server: globs('github').describe('Patterns on the name of the server.'),
     endpoint: globs('/team').describe('Patterns on the path of the endpoint.'),
-    by: oneOrList(by, 'what the limit counts by', 'principal').describe(
+    by: oneOrList(by, 'a key to count by', 'principal').describe(
       'One counter for `everyone`, or one for each `principal`, `session`, `tool`, `server`, `endpoint`, or a list of them.',
     ),
     limit: parsed('a rate', '30/min', parseRate, { pattern: RATE_PATTERN, unit: 'rate' }).describe(

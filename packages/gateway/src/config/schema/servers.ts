@@ -52,7 +52,7 @@ const server = section(
       .optional()
       .describe('`auto` detects the era once; a server that speaks both is spoken to in the caller’s. Default `auto`.'),
     auth: choice(['oauth']).optional().describe('The server needs a sign-in: `tollgate login NAME`.'),
-    timeout: timeout.prefault({}),
+    timeout: timeout.prefault({}).describe('How long to wait for what.'),
     instances: instances
       .optional()
       .describe('How many processes of a stdio server, and who shares one. Default `auto`.'),

@@ -1,0 +1,51 @@
+/**
+ * Writes the pages that are made from the code: `docs/configuration.md` and `docs/tollgate.schema.json`.
+ * `npm run docs` writes them; a test fails while they differ from what the code says.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { configJsonSchema } from '../packages/gateway/src/config/json-schema.ts';
+import { type ReferenceSection, referenceSections } from '../packages/gateway/src/config/reference.ts';
+
+const ROOT = new URL('../', import.meta.url);
+const PAGE = 'docs/configuration.md';
+const MARK_START = '<!-- keys: made by `npm run docs` from the schema; edit the schema instead -->';
+const MARK_END = '<!-- end of keys -->';
+
+/** The generated files: path from the root of the repository, and the text that belongs there. */
+export function generatedFiles(): readonly { readonly path: string; readonly text: string }[] {
+  return [
+    { path: 'docs/tollgate.schema.json', text: `${JSON.stringify(configJsonSchema(), undefined, 2)}\n` },
+    { path: PAGE, text: configurationPage(readFileSync(new URL(PAGE, ROOT), 'utf8')) },
+  ];
+}
+
+/** The page with its part between the marks made anew; the prose around it is written by hand. */
+function configurationPage(page: string): string {
+  const start = page.indexOf(MARK_START);
+  const end = page.indexOf(MARK_END);
+  if (start < 0 || end < start) throw new Error(`${PAGE} has lost its marks "${MARK_START}" and "${MARK_END}"`);
+  const tables = referenceSections().map(sectionText).join('\n');
+  return `${page.slice(0, start)}${MARK_START}\n\n${tables}\n${page.slice(end)}`;
+}
+
+function sectionText(section: ReferenceSection): string {
+  const lines = [section.path === '' ? '### Top level' : `### \`${section.path}\``, ''];
+  if (section.path !== '' && section.about !== '') lines.push(cell(section.about), '');
+  lines.push('| Key | Value | Default | Meaning |', '|---|---|---|---|');
+  for (const key of section.keys) {
+    const fallback = key.required ? 'required' : key.fallback === '' ? '' : `\`${key.fallback}\``;
+    lines.push(`| \`${key.name}\` | ${cell(key.type)} | ${cell(fallback)} | ${cell(key.about)} |`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll(/(?<!`[^`]*)<(?=[a-z])/g, '&lt;');
+}
+
+if (import.meta.main) {
+  for (const { path, text } of generatedFiles()) {
+    writeFileSync(new URL(path, ROOT), text);
+    process.stdout.write(`${path}\n`);
+  }
+}
