@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { formats, secrets } from './schema/kit.ts';
+import { formats, isSecret } from './schema/kit.ts';
 import { configSchema } from './schema.ts';
 
 /** The JSON Schema of `tollgate.yaml` for editors (draft 7, the one that editors read). */
@@ -14,7 +14,7 @@ export function configJsonSchema(): Record<string, unknown> {
         // A variable may stand wherever a text may; its value is checked when it is known.
         if (format.pattern !== undefined) jsonSchema.pattern = `(${format.pattern})|\\$\\{`;
       }
-      if (secrets.has(zodSchema)) jsonSchema.writeOnly = true;
+      if (isSecret(zodSchema)) jsonSchema.writeOnly = true;
     },
   });
   return { $schema, title: 'tollgate.yaml', ...schema };

@@ -1,6 +1,6 @@
 import type * as z from 'zod';
 import type { KeyPath } from './problems.ts';
-import { secrets, type Unit, units } from './schema/kit.ts';
+import { isSecret, type Unit, units } from './schema/kit.ts';
 import { configSchema } from './schema.ts';
 import { formatDuration, formatListen, formatRate, formatSize, type ListenAddress, type Rate } from './units.ts';
 import { isRecord } from './values.ts';
@@ -66,7 +66,7 @@ function resolve(schema: Schema, value: unknown): Resolved {
   let unit: Unit | undefined;
   for (;;) {
     const def = current._zod.def as unknown as Def;
-    secret ||= secrets.has(current);
+    secret ||= isSecret(current);
     unit ??= units.get(current)?.unit;
     if (def.type === 'union') {
       const fitting = def.options!.map((option) => resolve(option, value)).find((option) => fits(option, value));

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { formats, secrets } from './schema/kit.ts';
+import { formats, isSecret } from './schema/kit.ts';
 import { configSchema } from './schema.ts';
 
 /** One table of the reference page: the keys of one map. */
@@ -111,12 +111,12 @@ function unwrap(schema: Schema): Unwrapped {
 function typeText(schema: Schema): string {
   const { def, schema: inner } = unwrap(schema);
   const format = formats.get(inner);
-  if (format !== undefined) return withoutArticle(format.what) + (secrets.has(inner) ? ' (secret)' : '');
+  if (format !== undefined) return withoutArticle(format.what) + (isSecret(inner) ? ' (secret)' : '');
   switch (def.type) {
     case 'object':
       return 'map';
     case 'record':
-      return secrets.has(unwrap(def.valueType!).schema) ? 'map of texts (secret)' : 'map';
+      return isSecret(unwrap(def.valueType!).schema) ? 'map of texts (secret)' : 'map';
     case 'array':
       return `list of ${typeText(def.element!)}`;
     case 'union':

@@ -9,6 +9,11 @@ import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, UnitError } f
 /** Schemas whose values are never shown: logs, errors, `explain` and support files mask them. */
 export const secrets = z.registry<{ readonly secret: true }>();
 
+/** Registries inherit along copies (`.describe()` copies) in `get`, not in `has`: always ask this way. */
+export function isSecret(schema: z.core.$ZodType): boolean {
+  return secrets.get(schema)?.secret === true;
+}
+
 /** What a text is, for the reference page and the JSON Schema: a transform hides it from zod's own generator. */
 export const formats = z.registry<{ readonly what: string; readonly example: string; readonly pattern?: string }>();
 
