@@ -17,6 +17,8 @@ export interface TokenProvider {
    * Rejects with `server_login_required` when only a sign-in can help.
    */
   renew(rejected: string | undefined): Promise<string>;
+  /** The server wants these scopes too (403 `insufficient_scope`): the next sign-in asks for them. */
+  needScope?(scope: string): void;
 }
 
 export interface HttpDeps {

@@ -6,7 +6,14 @@ import type { Dispatcher } from 'undici';
 import { TollgateError } from '../core/errors.ts';
 import { type SseEvent, SseParser } from '../protocol/sse.ts';
 import type { HttpClient, HttpHandler, Lane } from './http-client.ts';
-import { disconnected, httpFailure, protocolFailure, type ResponseHeaders, tooLarge } from './http-failure.ts';
+import {
+  disconnected,
+  httpFailure,
+  missingScope,
+  protocolFailure,
+  type ResponseHeaders,
+  tooLarge,
+} from './http-failure.ts';
 
 const EMPTY = Buffer.alloc(0);
 /** After the answer a stream may still end politely, so that its connection is kept; then it is cut. */
@@ -151,6 +158,10 @@ export abstract class HttpExchange implements HttpHandler {
       this.sent = false;
       this.#renew();
       return;
+    }
+    if (status === 403 && this.#credential !== undefined) {
+      const scope = missingScope(headers);
+      if (scope !== undefined) this.http.tokens?.needScope?.(scope);
     }
     this.status = status;
     this.headers = headers;

@@ -45,6 +45,9 @@ const CONNECT_WORDS: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'the host is unreachable',
   ENETUNREACH: 'the network is unreachable',
   ECONNRESET: 'the connection was reset',
+  EPROTO: 'TLS failed; check the scheme and the port of the URL',
+  UND_ERR_CLOSED: 'the gateway has closed its connections to it',
+  UND_ERR_DESTROYED: 'the gateway has closed its connections to it',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'the TLS certificate is self-signed',
   SELF_SIGNED_CERT_IN_CHAIN: 'the TLS certificate chain has a self-signed certificate',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'the TLS certificate cannot be verified',
@@ -115,6 +118,12 @@ export function needsSignIn(status: number, headers: ResponseHeaders): boolean {
   if (status === 401) return true;
   const challenge = headers['www-authenticate'];
   return status === 403 && typeof challenge === 'string' && challenge.includes('insufficient_scope');
+}
+
+/** The scopes that a 403 asks for (RFC 6750 section 3), or undefined when it is about something else. */
+export function missingScope(headers: ResponseHeaders): string | undefined {
+  if (!needsSignIn(403, headers)) return undefined;
+  return /\bscope="([^"]{1,1000})"/.exec(String(headers['www-authenticate']))?.[1];
 }
 
 /** Statuses of the failures below, for those who decide by them; kept out of what callers see. */

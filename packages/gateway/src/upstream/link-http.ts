@@ -105,7 +105,9 @@ class HttpLink implements Link, SessionLink {
   get(sink: StreamSink, lastEventId: string | undefined, idleMs: number): StreamExchange {
     const exchange = new StreamExchange(this.client, sink, idleMs);
     const headers = lastEventId === undefined ? this.#getHeaders : [...this.#getHeaders, 'last-event-id', lastEventId];
-    exchange.send({ path: this.client.path, method: 'GET', headers, bodyTimeout: 0 }, 'stream');
+    // A stream that may be silent may also be silent before its first byte: some servers send headers with the data.
+    const headersTimeout = idleMs === 0 ? 0 : null;
+    exchange.send({ path: this.client.path, method: 'GET', headers, bodyTimeout: 0, headersTimeout }, 'stream');
     return exchange;
   }
 

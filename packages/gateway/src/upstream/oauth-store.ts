@@ -29,6 +29,8 @@ const Entry = z.object({
   /** Registrations, by issuer: a client id means nothing to another authorization server. */
   clients: z.record(z.string(), z.looseObject({ client_id: z.string() })),
   tokens: Tokens.optional(),
+  /** Scopes that the server found missing: the next sign-in asks for them. */
+  wantedScope: z.string().optional(),
 });
 
 const File = z.object({ version: z.literal(1), servers: z.record(z.string(), Entry) });

@@ -21,6 +21,11 @@ export function sameServer(entry: OAuthEntry | undefined, url: string): OAuthEnt
   return entry?.url === url ? entry : undefined;
 }
 
+/** All scopes of the lists, each once; empty when there are none. */
+export function scopeUnion(...scopes: readonly (string | undefined)[]): string {
+  return [...new Set(scopes.flatMap((scope) => scope?.split(' ') ?? []))].filter((one) => one !== '').join(' ');
+}
+
 /** What a token endpoint answered, as it is kept. */
 export function storedTokens(tokens: StoredOAuthTokens, now: number): OAuthTokensEntry {
   const lifeMs = tokens.expires_in === undefined ? undefined : tokens.expires_in * 1000;
@@ -49,6 +54,7 @@ class StoredTokens implements TokenProvider {
   #useUntil = 0;
   /** The last token that the server refused: not used again, wherever it is found. */
   #rejected: string | undefined;
+  #recordedScope: string | undefined;
   #renewal: Promise<string> | undefined;
   #failure: { readonly error: TollgateError; readonly until: number } | undefined;
 
@@ -74,6 +80,18 @@ class StoredTokens implements TokenProvider {
       this.#renewal = undefined;
     });
     return this.#renewal;
+  }
+
+  needScope(scope: string): void {
+    if (scope === this.#recordedScope) return;
+    this.#recordedScope = scope;
+    const change = async (entry: OAuthEntry | undefined): Promise<OAuthEntry> => {
+      if (entry === undefined) throw this.#signIn('nobody has signed in');
+      // What was granted is asked for again: a sign-in replaces the old grant (SEP-2350).
+      return { ...entry, wantedScope: scopeUnion(entry.wantedScope, entry.tokens?.scope, scope) };
+    };
+    // A convenience: without it the person signs in, is refused once more, and signs in again.
+    this.#store.update(this.#options.name, change).catch(() => {});
   }
 
   async #renew(): Promise<string> {

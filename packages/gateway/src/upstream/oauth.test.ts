@@ -33,6 +33,8 @@ interface Provider {
   /** What the token endpoint answers instead, once set. */
   refusal: { status: number; body: string } | undefined;
   expiresIn: number | undefined;
+  /** Scope without which the MCP server refuses with 403, once set. */
+  missingScope: string | undefined;
   /** Changes the query with which the browser is sent back. */
   tamper: (query: URLSearchParams) => void;
 }
@@ -59,6 +61,10 @@ async function provider(): Promise<Provider> {
         if (!good.has(request.headers.authorization?.replace('Bearer ', '') ?? '')) {
           const meta = `${origin}/.well-known/oauth-protected-resource/mcp`;
           response.writeHead(401, { 'www-authenticate': `Bearer resource_metadata="${meta}", scope="mcp:use"` });
+          response.end();
+        } else if (state?.missingScope !== undefined) {
+          const challenge = `Bearer error="insufficient_scope", scope="${state.missingScope}"`;
+          response.writeHead(403, { 'www-authenticate': challenge });
           response.end();
         } else json({ jsonrpc: '2.0', id: (JSON.parse(body) as { id: number }).id, result: {} });
         return;
@@ -141,6 +147,7 @@ async function provider(): Promise<Provider> {
     good: new Set(),
     refusal: undefined,
     expiresIn: 3600,
+    missingScope: undefined,
     tamper: () => {},
   };
   return state;
@@ -237,6 +244,26 @@ describe('login', () => {
     as.good.clear();
     expect((await run(connection)).responses).toHaveLength(1);
     expect(as.forms.map((form) => form['grant_type'])).toEqual(['authorization_code', 'refresh_token']);
+  });
+
+  it('asks next time for the scopes that the server found missing', async () => {
+    const as = await provider();
+    const file = await storeFile();
+    const options = optionsFor(as.url);
+    await login(options, deps(file));
+    const tokens = tokenProvider(options, file);
+    as.missingScope = 'notes:write';
+    const client = new HttpClient(options, { log: silentLog, caps: DEFAULT_SCAN_CAPS, tokens });
+    open.push(() => client.close());
+    const info = { version: '2026-07-28', capabilities: {}, serverInfo: undefined, instructions: undefined };
+    const [failure] = (await run(createModernHttp(client).connection(info))).failures;
+    expect([failure?.code, failure?.executed]).toEqual(['server_login_required', 'no']);
+    expect(failure?.message).toContain('lacks a scope');
+    await expect.poll(() => readFile(file, 'utf8')).toContain('notes:write');
+    const person = deps(file);
+    await login(options, person);
+    const page = new URL(person.lines.find((line) => line.startsWith('http')) ?? '');
+    expect(page.searchParams.get('scope')?.split(' ').sort()).toEqual(['mcp:use', 'notes:write']);
   });
 
   it('uses its registration and its port again', async () => {

@@ -15,7 +15,7 @@ import type { HttpServerOptions } from './http-client.ts';
 import { type CallbackListener, isWebUrl, listenForCallback, printable } from './oauth-browser.ts';
 import { type SignInFetch, signInFetch } from './oauth-fetch.ts';
 import { type OAuthEntry, OAuthStore } from './oauth-store.ts';
-import { sameServer, storedTokens } from './oauth-tokens.ts';
+import { sameServer, scopeUnion, storedTokens } from './oauth-tokens.ts';
 
 export { tokenProvider } from './oauth-tokens.ts';
 
@@ -62,7 +62,6 @@ export async function login(options: HttpServerOptions, deps: LoginDeps): Promis
   } finally {
     listener.close();
   }
-  deps.print(`Signed in to ${options.name}.`);
 }
 
 /** The SDK's errors are for programmers; a person needs the sentence without the stack, and no secrets. */
@@ -87,12 +86,14 @@ class LoginFlow implements OAuthClientProvider {
   #verifier: string | undefined;
   #discovery: OAuthDiscoveryState | undefined;
   #entry: OAuthEntry;
+  readonly #wantedScope: string | undefined;
 
   constructor(options: HttpServerOptions, deps: LoginDeps, listener: CallbackListener, known: OAuthEntry | undefined) {
     this.#options = options;
     this.#deps = deps;
     this.#listener = listener;
     this.#entry = { url: options.target.url.href, metadata: undefined, clients: known?.clients ?? {} };
+    this.#wantedScope = known?.wantedScope;
     if (deps.clientMetadataUrl !== undefined) this.clientMetadataUrl = deps.clientMetadataUrl;
   }
 
@@ -100,8 +101,15 @@ class LoginFlow implements OAuthClientProvider {
     const { auth } = await import('@modelcontextprotocol/client');
     const serverUrl = this.#options.target.url;
     const fetchFn = await signInFetch(serverUrl, this.#deps.signal);
-    const challenge = await challengeOf(serverUrl, fetchFn);
-    await auth(this, { serverUrl, fetchFn, forceReauthorization: true, ...challenge });
+    const { resourceMetadataUrl, scope: challenged } = await challengeOf(serverUrl, fetchFn);
+    const scope = scopeUnion(this.#wantedScope, challenged);
+    await auth(this, {
+      serverUrl,
+      fetchFn,
+      forceReauthorization: true,
+      ...(resourceMetadataUrl === undefined ? {} : { resourceMetadataUrl }),
+      ...(scope === '' ? {} : { scope }),
+    });
     const { code, iss } = await this.#listener.wait(
       this.#state,
       this.#deps.signal,
@@ -196,8 +204,8 @@ class LoginFlow implements OAuthClientProvider {
 }
 
 interface Challenge {
-  readonly resourceMetadataUrl?: URL;
-  readonly scope?: string;
+  readonly resourceMetadataUrl?: URL | undefined;
+  readonly scope?: string | undefined;
 }
 
 /** Asks the server for nothing, so that its 401 says where its metadata is and which scope it wants. */
@@ -209,9 +217,5 @@ async function challengeOf(serverUrl: URL, fetchFn: SignInFetch): Promise<Challe
     body: '{"jsonrpc":"2.0","id":1,"method":"ping"}',
   });
   if (response.status !== 401) return {};
-  const { resourceMetadataUrl, scope } = extractWWWAuthenticateParams(response);
-  return {
-    ...(resourceMetadataUrl === undefined ? {} : { resourceMetadataUrl }),
-    ...(scope === undefined ? {} : { scope }),
-  };
+  return extractWWWAuthenticateParams(response);
 }
