@@ -166,11 +166,15 @@ describe('a repeated header', () => {
     expect(rig.mcp.calls.length).toBe(before);
   });
 
-  it('after a very long list of other headers is still seen', async () => {
-    const filler = Array.from({ length: 3000 }, (_, i) => `x${i}:`).join('\r\n');
+  it.each([
+    [100, 400],
+    [1000, 431],
+    [2100, 431],
+  ])('after %i other headers is not missed', async (count, status) => {
+    const filler = Array.from({ length: count }, () => 'x:').join('\r\n');
     const sent = modernPost('tools/list', {}, { Authorization: 'Bearer a' });
     const got = await rig.send(sent.replace('\r\n\r\n', `\r\n${filler}\r\nAuthorization: Bearer b\r\n\r\n`));
-    expect([400, 431]).toContain(got.status);
+    expect(got.status).toBe(status);
   });
 });
 

@@ -247,6 +247,17 @@ describe('sessions', () => {
   });
 });
 
+describe('a session in use', () => {
+  it('never gives way, not even to its own principal', async () => {
+    await rig.stop();
+    rig = await startEdge(optionsOf({ sessions: 1 }));
+    const id = await initialize();
+    await stream(id);
+    expect((await rig.send(post(legacyBody('initialize', INIT)))).status).toBe(503);
+    expect((await rig.send(post(legacyBody('tools/list'), inSession(id)))).status).toBe(200);
+  });
+});
+
 describe('the GET stream', () => {
   it('carries what belongs to no call, after a priming event', async () => {
     const id = await initialize();
@@ -437,6 +448,7 @@ describe('a client that leaves', () => {
     expect(text).toContain('notifications/two');
     expect(text).not.toContain('notifications/one');
     expect(first.text).not.toContain('notifications/three');
+    await first.until((got) => got.endsWith('0\r\n\r\n'));
   });
 
   it('cannot fetch with the id of nothing, or of another session', async () => {

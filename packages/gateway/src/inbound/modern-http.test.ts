@@ -210,6 +210,8 @@ describe('the body', () => {
     const known = await rig.send(post(modernBody('tools/list', { big }), MODERN));
     expect([known.status, codeOf(known.body)]).toEqual([413, -32600]);
     expect(known.headers.get('connection')).toBe('close');
+    const unsent = await rig.send(post('', { ...MODERN, 'Content-Length': '100000' }));
+    expect(unsent.status).toBe(413);
     const body = modernBody('tools/list', { big });
     const headers = { ...MODERN, 'Content-Length': undefined, 'Transfer-Encoding': 'chunked' };
     const text = `${post('', headers)}${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;

@@ -6,7 +6,7 @@ import { TollgateError } from '../core/errors.ts';
 import { Lifetime } from '../core/lifetime.ts';
 import type { Principal } from '../core/principal.ts';
 import { type AnswerListener, Call, type Reply, type ResponseHead } from '../protocol/call.ts';
-import { checkMirroredHeaders, decodeParamHeaders } from '../protocol/headers.ts';
+import { checkMirroredHeaders, checkVersionHeader, decodeParamHeaders } from '../protocol/headers.ts';
 import { responseBytes } from '../protocol/json/splice.ts';
 import { Field, Message } from '../protocol/message.ts';
 import { checkModernRequest } from '../protocol/modern/request.ts';
@@ -27,7 +27,7 @@ export function serveModern(edge: Edge, posted: Posted): void {
     return;
   }
   const id = message.raw(Field.id)!;
-  const wrong = checkModernRequest(message) ?? checkMirroredHeaders(message, head);
+  const wrong = checkVersionHeader(message, head) ?? checkModernRequest(message) ?? checkMirroredHeaders(message, head);
   if (wrong !== undefined) {
     exchange.refuse(wrong, id);
     return;
