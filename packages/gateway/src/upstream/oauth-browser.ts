@@ -31,7 +31,7 @@ export function openBrowser(url: URL): Promise<boolean> {
   });
 }
 
-export interface Callback {
+interface Callback {
   readonly code: string;
   /** `iss` of RFC 9207, for the SDK to check. */
   readonly iss: string | undefined;
