@@ -6,17 +6,12 @@ import { type KeyPath, mistake, suggest } from './problems.ts';
 type Limit = ParsedConfig['limits'][string];
 
 /** What a client may ask for and a limit can count. */
-export const COUNTABLE_METHODS: readonly string[] = METHODS.filter(
+const COUNTABLE_METHODS: readonly string[] = METHODS.filter(
   (info) => info.kind === 'request' && info.from !== 'server',
 ).map((info) => info.method);
 
 /** Methods that a limit without `on` counts. */
-export const DEFAULT_METHODS: readonly string[] = [
-  'tools/call',
-  'resources/read',
-  'prompts/get',
-  'completion/complete',
-];
+const DEFAULT_METHODS: readonly string[] = ['tools/call', 'resources/read', 'prompts/get', 'completion/complete'];
 
 /** Methods that can carry an object of each kind; a completion names a prompt or a resource template. */
 const METHODS_OF: Readonly<Record<'tool' | 'resource' | 'prompt', readonly string[]>> = {

@@ -48,7 +48,7 @@ export interface CompiledConfig {
   readonly dataDir: string;
 }
 
-export const DEFAULT_ENDPOINT = '/mcp';
+const DEFAULT_ENDPOINT = '/mcp';
 const DEFAULT_ADMIN: ListenAddress = { host: '127.0.0.1', port: 7118 };
 const DEFAULT_STREAMS_PER_PRINCIPAL = 1000;
 

@@ -19,7 +19,7 @@ export interface ConsentReview {
   readonly changed: boolean;
 }
 
-export interface ConsentServer {
+interface ConsentServer {
   readonly name: string;
   /** The exact program and arguments, or undefined for an HTTP server. */
   readonly argv: readonly string[] | undefined;

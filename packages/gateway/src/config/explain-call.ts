@@ -32,13 +32,13 @@ export interface CallExplanation {
   readonly limits: readonly LimitExplanation[];
 }
 
-export interface EndpointExplanation {
+interface EndpointExplanation {
   readonly path: string;
   /** Why the caller cannot call the tool here; undefined when it can. */
   readonly refused: string | undefined;
 }
 
-export interface LimitExplanation {
+interface LimitExplanation {
   readonly name: string;
   readonly counts: string;
   /** `steady 30/min, at once 40, worst minute 70`. */
@@ -171,7 +171,7 @@ function countsBy(limit: LimitOptions): string {
 }
 
 /** `steady 30/min, at once 40, worst minute 70`: what a token bucket lets through. */
-export function describeRate(limit: Pick<LimitOptions, 'count' | 'periodMs' | 'burst'>): string {
+function describeRate(limit: Pick<LimitOptions, 'count' | 'periodMs' | 'burst'>): string {
   const names: Readonly<Record<string, string>> = { s: 'second', min: 'minute', h: 'hour' };
   const period = formatPeriod(limit.periodMs);
   const capacity = limit.count + limit.burst;

@@ -5,7 +5,7 @@ import { TollgateError } from '../core/errors.ts';
 export type ConfigKind = 'yaml' | 'mcp-json';
 
 /** In this order; the first that exists is taken. */
-export const IMPLICIT_FILES = ['tollgate.yaml', '.mcp.json', path.join('.vscode', 'mcp.json')] as const;
+const IMPLICIT_FILES = ['tollgate.yaml', '.mcp.json', path.join('.vscode', 'mcp.json')] as const;
 
 /** The configuration of a folder. Throws `config_not_found` that names every place that was looked at. */
 export async function findConfig(cwd: string): Promise<{ readonly file: string; readonly implicit: true }> {

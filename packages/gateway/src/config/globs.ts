@@ -22,7 +22,7 @@ export function matches(pattern: string, value: string): boolean {
 }
 
 /** True when the pattern stands for one name only. */
-export function isExact(pattern: string): boolean {
+function isExact(pattern: string): boolean {
   return compileGlob(pattern).exact !== undefined;
 }
 

@@ -6,12 +6,12 @@ import { type LoadedConfig, processTree } from './assemble.ts';
 import { type ConsentReview, ensureConsent, reviewConfig } from './consent.ts';
 import type { Environment } from './expand.ts';
 import { type ConfigKind, findConfig, kindOfFile } from './find.ts';
-import { blankComments, importMcpJson } from './mcp-json.ts';
+import { blankComments, importMcpJson, isOwnFormat } from './mcp-json.ts';
 import { invalidConfig, shortPath } from './problems.ts';
 import type { Config } from './schema.ts';
 import { MAX_CONFIG_BYTES, parseText, SourceTree } from './tree.ts';
 
-export type { ConfigSource, LoadedConfig } from './assemble.ts';
+export type { LoadedConfig } from './assemble.ts';
 
 export interface LoadOptions {
   /** Default: the process's own. */
@@ -129,7 +129,9 @@ export function processText(bytes: Buffer, context: TextContext): LoadedConfig {
   // After a slip of syntax the tree is guesswork: more sentences about it would mislead.
   if (parsed.problems.length > 0) throw invalidConfig(context.name, parsed.problems, context.cwd);
   const base = { ...context, baseDir, sha256 };
-  if (context.kind === 'yaml') return processTree(parsed.tree, { ...base, problems: [] });
+  if (context.kind === 'yaml' || isOwnFormat(parsed.tree.value)) {
+    return processTree(parsed.tree, { ...base, kind: 'yaml', problems: [] });
+  }
   const imported = importMcpJson(parsed.tree, { env: context.env, baseDir });
   return processTree(imported.tree, { ...base, problems: imported.problems, expanded: imported.expanded });
 }

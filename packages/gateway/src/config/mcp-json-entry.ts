@@ -60,7 +60,8 @@ export function translateEntry(
   translateTimeout(entry['timeout'], path, problems, out);
   // Keys of our own in a client's file keep our meaning, and the schema judges them.
   for (const key of ['protocol', 'instances', 'pool']) if (entry[key] !== undefined) out[key] = entry[key];
-  for (const key of Object.keys(entry)) warnAbout(key, path, problems);
+  if (entry['auth'] === 'oauth') out['auth'] = 'oauth';
+  for (const [key, value] of Object.entries(entry)) warnAbout(key, value, path, problems);
   return out;
 }
 
@@ -170,8 +171,8 @@ function translateTimeout(value: unknown, path: KeyPath, problems: Finding[], ou
   problems.push(doubt([...path, 'timeout'], `Read as ${formatDuration(ms)} for the whole call.`));
 }
 
-function warnAbout(key: string, path: KeyPath, problems: Finding[]): void {
-  if (USED_KEYS.has(key) || QUIET_CLIENT_KEYS.has(key)) return;
+function warnAbout(key: string, value: unknown, path: KeyPath, problems: Finding[]): void {
+  if (USED_KEYS.has(key) || QUIET_CLIENT_KEYS.has(key) || (key === 'auth' && value === 'oauth')) return;
   const at = [...path, key];
   if (key === 'headersHelper') {
     problems.push(

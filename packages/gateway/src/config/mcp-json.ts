@@ -8,6 +8,7 @@ import { translateEntry } from './mcp-json-entry.ts';
 import { ForeignText } from './mcp-json-text.ts';
 import { doubt, type Finding, type KeyPath, mistake } from './problems.ts';
 import { serverNameProblem } from './schema/names.ts';
+import { configSchema } from './schema.ts';
 import { placeKey, type SourceTree } from './tree.ts';
 import { isRecord } from './values.ts';
 
@@ -20,6 +21,14 @@ export interface Imported {
 
 /** Keys beside the map of servers that say nothing about servers. */
 const QUIET_KEYS = new Set(['$schema', 'inputs', 'version']);
+
+/** Keys that only a `tollgate.yaml` has. */
+const OWN_KEYS = new Set(Object.keys(configSchema.shape).filter((key) => !['servers', 'version'].includes(key)));
+
+/** True for a JSON file that is a `tollgate.yaml` in another spelling (JSON is YAML): to import it would drop its rules. */
+export function isOwnFormat(value: unknown): boolean {
+  return isRecord(value) && !('mcpServers' in value) && Object.keys(value).some((key) => OWN_KEYS.has(key));
+}
 
 /** Turns the tree of a client's file into that of a `tollgate.yaml`. */
 export function importMcpJson(
@@ -36,7 +45,11 @@ export function importMcpJson(
   }
   const text = new ForeignText({ ...options, inputs: root['inputs'] });
   for (const key of Object.keys(root)) {
-    if (key !== home?.path[0] && !QUIET_KEYS.has(key)) problems.push(doubt([key], `"${key}" is not used by Tollgate.`));
+    if (key === home?.path[0] || QUIET_KEYS.has(key)) continue;
+    // Somebody believes that this rule is in force.
+    if (OWN_KEYS.has(key))
+      problems.push(mistake([key], `"${key}" has no effect in a file of MCP clients.`, 'Write a tollgate.yaml.'));
+    else problems.push(doubt([key], `"${key}" is not used by Tollgate.`));
   }
   for (const [written, entry] of Object.entries(home?.entries ?? {})) {
     const name = freeName(written, servers);

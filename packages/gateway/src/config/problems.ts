@@ -49,7 +49,7 @@ export function isWithin(path: KeyPath, ancestor: KeyPath): boolean {
 }
 
 /** In file order, errors and warnings mixed, repeated lines dropped. */
-export function sortProblems(problems: readonly Problem[]): Problem[] {
+function sortProblems(problems: readonly Problem[]): Problem[] {
   const seen = new Set<string>();
   const unique = problems.filter((problem) => {
     const key = JSON.stringify([problem.severity, problem.path, problem.what, problem.position]);
@@ -97,7 +97,7 @@ export function invalidConfig(name: string, problems: readonly Problem[], cwd?: 
 }
 
 /** The known word nearest to a mistyped one, or undefined when none is near enough. */
-export function nearest(word: string, known: Iterable<string>): string | undefined {
+function nearest(word: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1;
   const lower = word.toLowerCase();

@@ -5,7 +5,7 @@ import type { Config } from './schema.ts';
 import { isSecretName, looksSecret } from './secrets.ts';
 import { placeKey } from './tree.ts';
 
-export const MASK = '[redacted]';
+const MASK = '[redacted]';
 
 /**
  * A configuration that may be shown, logged or sent: secrets, as the schema marks them, are masked; a value that

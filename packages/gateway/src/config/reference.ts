@@ -10,7 +10,7 @@ export interface ReferenceSection {
   readonly keys: readonly ReferenceKey[];
 }
 
-export interface ReferenceKey {
+interface ReferenceKey {
   readonly name: string;
   readonly type: string;
   /** As it would be written; empty when there is none. */

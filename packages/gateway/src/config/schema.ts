@@ -118,7 +118,6 @@ export type Config = Readonly<Parsed> & { readonly dataDir: string };
 /** What may be written: the type of the object that `createGateway` takes. */
 export type ConfigInput = z.input<typeof configSchema>;
 export type ServerConfig = Config['servers'][string];
-export type EndpointConfig = NonNullable<Config['endpoints']>[string];
 export type AuthConfig = NonNullable<Config['auth']>[number];
 export type LimitConfig = Config['limits'][string];
 export type RouteConfig = Config['routes'][number];

@@ -3,7 +3,7 @@ import { specificity } from './globs.ts';
 import type { Config } from './schema.ts';
 
 /** Settings of one tool; undefined where nothing was written. */
-export interface ToolSettings {
+interface ToolSettings {
   /** Milliseconds of the whole call, in place of the server's. */
   readonly timeout: number | undefined;
   /** Check arguments against the input schema. */

@@ -21,7 +21,7 @@ const RESERVED_ROOTS = new Set([
 ]);
 
 /** Paths of product pages and of other transports cannot be endpoints. */
-export function endpointPathProblem(path: string): string | undefined {
+function endpointPathProblem(path: string): string | undefined {
   const example = 'For example /mcp or /team/mcp.';
   if (!path.startsWith('/')) return message(`${JSON.stringify(path.slice(0, 80))} is not a path.`, `Write /${path}.`);
   if (path === '/') return message('The root path cannot be an endpoint.', example);

@@ -7,7 +7,7 @@ import { suggest } from '../problems.ts';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, UnitError } from '../units.ts';
 
 /** Schemas whose values are never shown: logs, errors, `explain` and support files mask them. */
-export const secrets = z.registry<{ readonly secret: true }>();
+const secrets = z.registry<{ readonly secret: true }>();
 
 /** Registries inherit along copies (`.describe()` copies) in `get`, not in `has`: always ask this way. */
 export function isSecret(schema: z.core.$ZodType): boolean {
