@@ -121,7 +121,7 @@ describe('stdio link', () => {
     const { message, code } = heard.closed[0]!;
     expect(code).toBe('server_unavailable');
     expect(message).toContain('exited with code 1 before it answered');
-    expect(message).toContain('Last line on stderr: Error: GITHUB_TOKEN environment variable is required');
+    expect(message).toContain('On stderr: Error: GITHUB_TOKEN environment variable is required');
     expect(message).toContain(
       `GITHUB_TOKEN is set in your shell but not passed: add env: { GITHUB_TOKEN: "\${env:GITHUB_TOKEN}" }`,
     );
@@ -217,7 +217,7 @@ describe('stdio link', () => {
     opened.sendRequest(call('die', 2), '2', new Lifetime());
     await waitUntil('the end', () => heard.closed.length === 1);
     expect(heard.closed[0]).toMatchObject({ code: 'server_disconnected' });
-    expect(heard.closed[0]!.message).toBe('Server "fix" exited with code 3. Last line on stderr: fatal: told to die');
+    expect(heard.closed[0]!.message).toBe('Server "fix" exited with code 3. On stderr: fatal: told to die');
     await waitUntil('the grandchild to end', () => !running(grandchild));
     await sleep(0);
     expect(heard.closed).toHaveLength(1);

@@ -12,7 +12,7 @@ import { LineSplitter } from './lines.ts';
 import type { Link, LinkListener } from './link.ts';
 import type { StdioTarget } from './options.ts';
 import { ProcessGroup } from './process-group.ts';
-import { plainText, StderrTail } from './stderr-tail.ts';
+import { plainText, StderrTail, tellingLine } from './stderr-tail.ts';
 
 export interface StdioLinkOptions {
   readonly name: string;
@@ -254,9 +254,9 @@ export class StdioLink implements Link {
   #deathError(how: string): TollgateError {
     const { name, target } = this.#options;
     const atStart = this.#messages === 0;
-    const last = this.#stderr.lines.at(-1);
+    const last = tellingLine(this.#stderr.lines);
     const parts = [`Server "${name}" ${how}${atStart ? ' before it answered' : ''}.`];
-    if (last !== undefined) parts.push(`Last line on stderr: ${last}`);
+    if (last !== undefined) parts.push(`On stderr: ${last}`);
     if (atStart) parts.push(...environmentHints(this.#stderr.lines, target.args, this.#env, this.#environment));
     return new TollgateError(atStart ? 'server_unavailable' : 'server_disconnected', parts.join(' '));
   }

@@ -224,7 +224,7 @@ describe('a stdio server that misbehaves', () => {
     }
     expect(server.current(mine)).toBeUndefined();
     expect(server.view).toMatchObject({ state: 'failed', stderr: ['fatal: told to die'] });
-    expect(server.view.problem).toContain('exited with code 3. Last line on stderr: fatal: told to die');
+    expect(server.view.problem).toContain('exited with code 3. On stderr: fatal: told to die');
     expect(await callTool(await server.connect(mine), 'echo')).toBe('{}');
     expect(server.view).toMatchObject({ state: 'ready', problem: undefined });
   });
@@ -268,6 +268,20 @@ describe('a stdio server that misbehaves', () => {
       'starting',
       'failed',
     ]);
+  });
+
+  it('says what a server wrote that starts and never answers, and ends it', async () => {
+    const made = stdioOptions('x', { timeout: { connect: 50, firstByte: 1, idle: 1, request: 1000 } });
+    const code = 'console.error("Waiting for a missing licence"); process.stdin.resume()';
+    const server = createServer(
+      { ...made, target: { kind: 'stdio', command: process.execPath, args: ['-e', code], env: {}, cwd: folder } },
+      { log: rememberingLog(), grace: 100 },
+    );
+    open.push(server);
+    const failure = server.connect(scopeOf('catalog'));
+    await expect(failure).rejects.toMatchObject({ code: 'server_unavailable', executed: 'no' });
+    await expect(failure).rejects.toThrow(/did not answer .* within 1 s\. On stderr: Waiting for a missing licence/);
+    expect(server.view).toMatchObject({ state: 'failed', instances: 0 });
   });
 
   it('says what is wrong when the command does not exist', async () => {

@@ -11,11 +11,13 @@ import type { Connection, Scope, Server, ServerEvent, ServerState, ServerView } 
 import type { Era } from '../protocol/versions.ts';
 import { resumption } from './backoff.ts';
 import type { ClientIdentity } from './discover.ts';
+import { Eras } from './eras.ts';
 import { Instances, type Slot } from './instances.ts';
 import { Listening } from './listen.ts';
 import { WrongEra } from './negotiate.ts';
 import type { ServerOptions } from './options.ts';
 import { Restarts } from './restarts.ts';
+import { tellingLine } from './stderr-tail.ts';
 import type { Opened, Transport } from './transport.ts';
 import { targetText } from './view.ts';
 
@@ -42,11 +44,10 @@ export class UpstreamServer implements Server {
   readonly #modern: Instances;
   readonly #legacy: Instances;
   readonly #listening: Listening;
+  readonly #eras: Eras;
   readonly #restarts: Restarts;
   readonly #listeners = new Set<(event: ServerEvent) => void>();
   readonly #sweeper: NodeJS.Timeout;
-  /** Whether the server speaks an era; undefined: not known (any more). */
-  #speaks: { modern: boolean | undefined; legacy: boolean | undefined };
   #detecting: Promise<void> | undefined;
   #opening = 0;
   #version: string | undefined;
@@ -61,7 +62,7 @@ export class UpstreamServer implements Server {
     this.#transport = transport;
     this.#log = deps.log;
     this.#clock = deps.clock;
-    this.#speaks = pinned(options.protocol);
+    this.#eras = new Eras(options.protocol);
     // A process costs its start; a POST to a server that is back costs nothing.
     this.#restarts = new Restarts(deps.clock, options.target.kind === 'stdio' ? 60_000 : 5_000);
     const { mode } = options.instances;
@@ -87,16 +88,13 @@ export class UpstreamServer implements Server {
       instances++;
       pending += slot.opened.connection.pending;
     }
-    const eras: Era[] = [];
-    if (this.#speaks.modern === true) eras.push('modern');
-    if (this.#speaks.legacy === true) eras.push('legacy');
     if (this.#transport.kind !== 'stdio') pending = Math.max(0, pending - this.#listening.streams);
     return {
       name: this.name,
       transport: this.#transport.kind,
       target: targetText(this.#options.target),
       state: this.#state,
-      eras,
+      eras: this.#eras.spoken,
       version: this.#version,
       problem: this.#restarts.problem?.message,
       stderr: this.#transport.stderr,
@@ -106,7 +104,7 @@ export class UpstreamServer implements Server {
   }
 
   current(scope: Scope): Connection | undefined {
-    const era = this.#eraFor(scope);
+    const era = this.#eras.of(scope);
     if (era === undefined) return undefined;
     const slot = (era === 'modern' ? this.#modern : this.#legacy).find(scope);
     if (slot?.opened === undefined) return undefined;
@@ -119,7 +117,7 @@ export class UpstreamServer implements Server {
     // Each turn learns something about the eras: at most "unknown", "not legacy after all", "not modern after all".
     for (let turn = 0; turn < 4; turn++) {
       this.#refuseIfOver(scope);
-      const era = this.#eraFor(scope);
+      const era = this.#eras.of(scope);
       try {
         if (era !== undefined) return await this.#connectIn(era, scope);
         this.#detecting ??= this.#detect(scope).finally(() => {
@@ -168,17 +166,6 @@ export class UpstreamServer implements Server {
     await Promise.all([...[...this.#slots()].map((slot) => this.#drop(slot, reason)), this.#transport.close(reason)]);
     this.#settleState();
     this.#listeners.clear();
-  }
-
-  /** The era to speak with this caller; undefined when nothing is known yet. */
-  #eraFor(scope: Scope): Era | undefined {
-    const { modern, legacy } = this.#speaks;
-    if (modern === false && legacy === false) return undefined;
-    if (modern === false) return 'legacy';
-    if (legacy === false) return 'modern';
-    if (modern === undefined) return undefined;
-    // Speaks modern, and legacy perhaps too: then the caller's era, which the first legacy caller finds out.
-    return scope.era === 'legacy' && scope.purpose === 'call' ? 'legacy' : 'modern';
   }
 
   async #connectIn(era: Era, scope: Scope): Promise<Connection> {
@@ -275,11 +262,7 @@ export class UpstreamServer implements Server {
     slot.openedAt = this.#clock.monotonic();
     slot.stamp = ++this.#stamp;
     slot.reopenings = 0;
-    if (this.#options.protocol === 'auto') {
-      if (wished === undefined) this.#speaks = { modern: false, legacy: undefined };
-      if (connection.era === 'modern') this.#speaks.modern = true;
-      else this.#speaks.legacy = true;
-    }
+    this.#eras.found(connection.era, wished === undefined);
     this.#restarts.connected();
     this.#version = connection.version;
     this.#log.info({ era: connection.era, version: connection.version }, 'Connected to the server');
@@ -303,26 +286,31 @@ export class UpstreamServer implements Server {
   #startFailed(era: Era | undefined, thrown: unknown): TollgateError {
     const error = TollgateError.from(thrown);
     if (error instanceof WrongEra) {
-      if (this.#options.protocol !== 'auto')
-        return this.#failed(new TollgateError('server_protocol_error', error.message));
-      this.#speaks[error.wished] = false;
-      if (this.#speaks.modern === false && this.#speaks.legacy === false) this.#forgetEras();
+      if (this.#eras.pinned) return this.#failed(new TollgateError('server_protocol_error', error.message));
+      this.#eras.wrong(error.wished);
       return error;
     }
     if (error.code === 'shutting_down') return error;
-    if (era !== undefined && !this.#live()) this.#forgetEras();
-    return this.#failed(error);
+    if (era !== undefined && !this.#live()) this.#eras.forget();
+    return this.#failed(this.#beforeAnythingRan(error));
+  }
+
+  /** The caller's own request was never sent, whatever became of the handshake. */
+  #beforeAnythingRan(error: TollgateError): TollgateError {
+    const silent = error.code === 'deadline_exceeded';
+    const said = silent ? tellingLine(this.#transport.stderr) : undefined;
+    const code = silent || error.code === 'server_disconnected' ? 'server_unavailable' : error.code;
+    if (code === error.code && error.executed === 'no') return error;
+    return new TollgateError(code, said === undefined ? error.message : `${error.message}. On stderr: ${said}`, {
+      cause: error,
+      ...(error.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: error.retryAfterSeconds }),
+    });
   }
 
   #failed(error: TollgateError): TollgateError {
     this.#restarts.startFailed(error);
     this.#log.warn({ reason: error.message, code: error.code }, 'The server cannot be used');
     return error;
-  }
-
-  /** Era is a property of the server, until it fails: then it may have been replaced by another version. */
-  #forgetEras(): void {
-    this.#speaks = pinned(this.#options.protocol);
   }
 
   #died(slot: Slot, opened: Opened, error: TollgateError): void {
@@ -459,11 +447,6 @@ export class UpstreamServer implements Server {
 }
 
 const SHARED_SCOPE: Scope = { era: 'modern', principal: undefined, session: undefined, purpose: 'call' };
-
-function pinned(protocol: ServerOptions['protocol']): { modern: boolean | undefined; legacy: boolean | undefined } {
-  if (protocol === 'auto') return { modern: undefined, legacy: undefined };
-  return { modern: protocol === 'modern', legacy: protocol !== 'modern' };
-}
 
 /** A legacy session on its own connection is the client, so the server sees exactly what that client can do. */
 function capabilitiesFor(scope: Scope | undefined): Readonly<Record<string, unknown>> {

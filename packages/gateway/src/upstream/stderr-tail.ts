@@ -75,3 +75,14 @@ export class StderrTail {
     this.#suppressed = 0;
   }
 }
+
+/** Lines that end the output of a dying program and say nothing: stack frames, Node's version, the runner's remarks. */
+const SAYS_NOTHING =
+  /^\s*at |^Node\.js v\d|^npm (warn|notice)\b|complete log of this run|^npm error 404 Note that|^[\s^~{}()[\],;]*$/i;
+const SAYS_WHAT = /\b(error|exception|fatal|panic|failed|missing|required|denied|cannot|invalid)\b|not found/i;
+
+/** The line of the last ones that says why the program died: the last that speaks of an error, else the last at all. */
+export function tellingLine(lines: readonly string[]): string | undefined {
+  const candidates = lines.filter((line) => !SAYS_NOTHING.test(line));
+  return (candidates.findLast((line) => SAYS_WHAT.test(line)) ?? candidates.at(-1) ?? lines.at(-1))?.trim();
+}
