@@ -69,6 +69,17 @@ export function checkMirroredHeaders(message: Message, headers: MirroredHeaders)
   return name === message.string(Field[field]) ? undefined : mismatch(`Mcp-Name differs from params.${field}`);
 }
 
+/**
+ * Whether header and body name different versions: that comes before the question whether the version is served,
+ * as the two sides of a mismatch may be two different requests to different readers.
+ */
+export function checkVersionHeader(message: Message, headers: MirroredHeaders): TollgateError | undefined {
+  const { protocolVersion } = headers;
+  if (protocolVersion === undefined || !message.has(Field.protocolVersion)) return undefined;
+  if (equalsField(message, Field.protocolVersion, protocolVersion)) return undefined;
+  return mismatch('MCP-Protocol-Version differs from params._meta["io.modelcontextprotocol/protocolVersion"]');
+}
+
 function trim(value: string): string {
   const first = value.charCodeAt(0);
   const last = value.charCodeAt(value.length - 1);
