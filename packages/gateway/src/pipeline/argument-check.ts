@@ -14,14 +14,15 @@ type Check = (args: unknown) => string | undefined;
 const engine = new CfWorkerJsonSchemaValidator();
 const compiled = new WeakMap<Entry, Check>();
 
-/** Throws `invalid_params` with what is wrong and where, before anything is charged or sent. */
-export function checkArguments(entry: Entry, args: unknown): void {
+/** Checks arguments as JSON text. Throws `invalid_params` with what is wrong and where, before anything is sent. */
+export function checkArguments(entry: Entry, args: string | undefined): void {
   let check = compiled.get(entry);
   if (check === undefined) {
     check = compile(entry);
     compiled.set(entry, check);
   }
-  const problem = check(args ?? {});
+  // Plain numbers, also for `5.0`: numbers that keep their text would be objects to a schema.
+  const problem = check(args === undefined ? {} : JSON.parse(args));
   if (problem !== undefined)
     throw new TollgateError('invalid_params', `Invalid arguments for ${entry.name}: ${problem}`);
 }

@@ -1,7 +1,7 @@
 /**
  * The whole way of a request. Transport checks, identity and the strict parse are behind us when a Call arrives:
  *
- *   classify → route and access → admit → dispatch → settle → respond
+ *   classify → route and access → admit → request transform → dispatch → response transform → settle → respond
  *
  * Everything that can refuse comes before anything that has an effect, and every path ends in `complete` or `fail`.
  */
@@ -23,6 +23,7 @@ import { resultBytes } from '../protocol/json/splice.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import type { ListKind, Server } from '../protocol/peer.ts';
 import type { CallLog } from '../telemetry/calls.ts';
+import type { TransformChain, TransformChains } from '../transform/registry.ts';
 import { checkArguments } from './argument-check.ts';
 import { completionTarget } from './completions.ts';
 import { Flight, type FlightControl } from './flight.ts';
@@ -30,6 +31,7 @@ import { isList, type LocalParts, localMethod } from './local-methods.ts';
 import type { Subscribable, SubscriptionHub } from './subscriptions.ts';
 import { destinationOf, type Target, type TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
+import { transformRequest, transformResponse } from './transforms.ts';
 
 export interface EndpointParts {
   readonly path: string;
@@ -42,6 +44,7 @@ export interface EndpointParts {
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
+  readonly transforms: TransformChains;
   readonly log: Log;
 }
 
@@ -110,7 +113,17 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     call.reply.respond(wire.body, wire);
   }
 
-  complete(call: Call, response: Message, head: ResponseHead | undefined): void {
+  complete(call: Call, answer: Message, head: ResponseHead | undefined): void {
+    const chain = this.#parts.transforms.response;
+    let response = answer;
+    if (chain !== undefined && call.method === 'tools/call') {
+      try {
+        response = transformResponse(call, answer, chain);
+      } catch (error) {
+        this.fail(call, TollgateError.from(error));
+        return;
+      }
+    }
     call.lifetime.release();
     if (response.has(Field.resultType)) this.#parts.tasks.remember(call, response);
     this.#parts.calls.answered(call, response);
@@ -202,11 +215,25 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   #admit(call: Call, target: Target, destination: Destination = destinationOf(call, target)): void {
     call.canonicalId = target.canonicalId;
     call.server = target.server;
-    if (target.validate) checkArguments(target.entry, call.message.json(Field.arguments));
+    if (target.validate) checkArguments(target.entry, call.message.raw(Field.arguments));
+    const chain = call.method === 'tools/call' ? this.#parts.transforms.request : undefined;
     this.#whenAdmitted(call, target, () => {
+      const place = chain === undefined ? destination : this.#transform(call, target, chain);
+      if (place === undefined) return;
       this.#startClock(call, target.timeout);
-      new Flight(call, destination, this).start(target.upstream);
+      new Flight(call, place, this).start(target.upstream);
     });
+  }
+
+  /** Runs the request transformers; undefined when one refused, which has ended the call. */
+  #transform(call: Call, target: Target, chain: TransformChain): Destination | undefined {
+    try {
+      transformRequest(call, chain);
+      return destinationOf(call, target);
+    } catch (error) {
+      this.fail(call, TollgateError.from(error));
+      return undefined;
+    }
   }
 
   #whenAdmitted(call: Call, target: Target | undefined, proceed: () => void): void {

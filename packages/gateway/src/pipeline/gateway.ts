@@ -19,6 +19,7 @@ import { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Endpoint, Face } from '../protocol/call.ts';
 import type { Server } from '../protocol/peer.ts';
 import { CallLog } from '../telemetry/calls.ts';
+import type { TransformRegistry } from '../transform/registry.ts';
 import type { TokenProvider } from '../upstream/http-client.ts';
 import { createServer } from '../upstream/servers.ts';
 import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
@@ -33,8 +34,10 @@ export interface GatewayDeps {
   readonly clock?: Clock;
   /** Tokens of servers with `auth: oauth`, by server name. */
   readonly tokens?: (server: string) => TokenProvider | undefined;
-  /** Paths beside the endpoints: the control API. */
+  /** Paths beside the endpoints: the control API. Without them the address of `admin` is not opened. */
   readonly mount?: Mount;
+  /** Transformers, composed anew whenever a configuration is applied. Default none. */
+  readonly transforms?: TransformRegistry;
   /** Number of attached stdio clients, whenever it changes. */
   readonly onClients?: (count: number) => void;
 }
@@ -82,6 +85,7 @@ export class Gateway implements Face {
       log,
       keys,
       calls: this.calls,
+      transforms: deps.transforms,
       hub: this.hub,
       parked: this.parked,
       listings: new Listings({ client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES }, clock, log }),
@@ -96,12 +100,13 @@ export class Gateway implements Face {
     const edge = { log, clock, ready: () => this.ready };
     const mount = deps.mount === undefined ? {} : { mount: deps.mount };
     this.#http = createHttpEdge(config.inbound, face, shared ? { ...edge, ...mount } : edge);
-    this.#admin = shared
-      ? undefined
-      : createHttpEdge({ ...config.inbound, ...config.admin, attachSocket: undefined }, () => NO_ENDPOINTS, {
-          ...edge,
-          ...mount,
-        });
+    this.#admin =
+      shared || deps.mount === undefined
+        ? undefined
+        : createHttpEdge({ ...config.inbound, ...config.admin, attachSocket: undefined }, () => NO_ENDPOINTS, {
+            ...edge,
+            ...mount,
+          });
     this.#stdio =
       config.inbound.attachSocket === undefined
         ? undefined

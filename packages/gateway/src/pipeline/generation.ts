@@ -18,6 +18,7 @@ import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Server } from '../protocol/peer.ts';
 import { compileRoutes, type Router } from '../routing/router.ts';
 import type { CallLog } from '../telemetry/calls.ts';
+import type { TransformChains, TransformRegistry } from '../transform/registry.ts';
 import type { ServerOptions } from '../upstream/options.ts';
 import { EndpointChain } from './endpoint.ts';
 import type { SubscriptionHub } from './subscriptions.ts';
@@ -34,6 +35,8 @@ export interface Lasting {
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
+  /** Absent: nothing is transformed. */
+  readonly transforms?: TransformRegistry | undefined;
   readonly createServer: (options: ServerOptions) => Server;
 }
 
@@ -71,7 +74,8 @@ export function buildGeneration(
       if (known === undefined) made.push(server);
       servers.set(options.name, server);
     }
-    const parts = { config, lasting, previous, router, admission, servers };
+    const transforms = lasting.transforms?.compose() ?? NO_TRANSFORMS;
+    const parts = { config, lasting, previous, router, admission, servers, transforms };
     for (const options of config.endpoints) endpoints.set(options.path, buildEndpoint(options, parts));
     return { number: (previous?.number ?? 0) + 1, config, servers, endpoints, identity, admission };
   } catch (error) {
@@ -91,6 +95,8 @@ function unchanged(options: ServerOptions, previous: Generation | undefined): Se
   return before !== undefined && isDeepStrictEqual(before, options) ? previous?.servers.get(options.name) : undefined;
 }
 
+const NO_TRANSFORMS: TransformChains = { request: undefined, response: undefined };
+
 interface Parts {
   readonly config: CompiledConfig;
   readonly lasting: Lasting;
@@ -98,6 +104,7 @@ interface Parts {
   readonly router: Router;
   readonly admission: Admission;
   readonly servers: ReadonlyMap<string, Server>;
+  readonly transforms: TransformChains;
 }
 
 function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
@@ -133,6 +140,7 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     hub: lasting.hub,
     tasks: lasting.tasks,
     calls: lasting.calls,
+    transforms: parts.transforms,
     log: lasting.log,
   });
   return { options, catalog, chain };

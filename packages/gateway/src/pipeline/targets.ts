@@ -147,14 +147,15 @@ export class TargetResolver {
 
 /**
  * Where a tool call goes, with the headers that mirror its arguments (MCP 2026-07-28, `x-mcp-header`): those of an
- * HTTP client are checked against the body, those for the server are made anew from it.
+ * HTTP client are checked against the body, those for the server are made anew from what it is sent.
  */
 export function destinationOf(call: Call, target: Target): Destination {
   const headers = target.entry.paramHeaders;
   if (headers === undefined) return target.destination;
   const args = call.message.json(Field.arguments);
   if (call.era === 'modern' && call.transport === 'http') checkParamHeaders(headers, args, call.paramHeaders ?? []);
-  return { ...target.destination, paramHeaders: buildParamHeaders(headers, args) };
+  const sent = call.outbound === undefined ? args : call.outbound.json(Field.arguments);
+  return { ...target.destination, paramHeaders: buildParamHeaders(headers, sent) };
 }
 
 function unknown(kind: RouteKind, name: string): TollgateError {

@@ -54,6 +54,20 @@ describe('transformers', () => {
     expect(ran).toBe(false);
   });
 
+  it('tell the truth about a call that ran, whatever the error of a response transformer says', () => {
+    const { response } = new TransformRegistry()
+      .addResponse('guard', () => {
+        throw new TollgateError('access_denied', 'Withheld.', { data: { why: 1 } });
+      })
+      .compose();
+    expect(refused(response?.(CALL, {}))).toMatchObject({
+      code: 'access_denied',
+      message: 'Withheld.',
+      data: { why: 1 },
+      executed: 'yes',
+    });
+  });
+
   it('fail closed and masked: on a throw, a promise, or anything that is not an object', async () => {
     const results: unknown[] = [null, [], 'text', true, Promise.resolve({}), Promise.reject(new Error('late'))];
     for (const result of results) {

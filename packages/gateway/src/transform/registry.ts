@@ -5,7 +5,12 @@
 import { TollgateError } from '../core/errors.ts';
 import type { Call } from '../protocol/call.ts';
 
-type JsonObject = Record<string, unknown>;
+export type JsonObject = Record<string, unknown>;
+
+/** What a transformer may know about its call. */
+export type TransformedCall = Readonly<
+  Pick<Call, 'method' | 'era' | 'endpoint' | 'transport' | 'principal' | 'canonicalId' | 'server' | 'decisionId'>
+>;
 
 /**
  * Sees the parsed arguments of a `tools/call` before dispatch. Returns the arguments to send in their place (the same
@@ -13,14 +18,14 @@ type JsonObject = Record<string, unknown>;
  * Synchronous: it runs on the way of every call.
  */
 // biome-ignore lint/suspicious/noConfusingVoidType: a transformer that only looks has no return statement
-export type RequestTransformer = (call: Call, args: JsonObject) => JsonObject | void;
+export type RequestTransformer = (call: TransformedCall, args: JsonObject) => JsonObject | void;
 
 /**
  * Sees the parsed result of a `tools/call` before the caller does. Returns the result to give in its place, or nothing
  * to leave it. Throws a TollgateError to give the caller that error; the call has run then.
  */
 // biome-ignore lint/suspicious/noConfusingVoidType: as above
-export type ResponseTransformer = (call: Call, result: JsonObject) => JsonObject | void;
+export type ResponseTransformer = (call: TransformedCall, result: JsonObject) => JsonObject | void;
 
 /** What became of a request or response: passed as it is, passed changed, or not passed. */
 export type TransformVerdict =
@@ -29,7 +34,7 @@ export type TransformVerdict =
   | { readonly kind: 'refused'; readonly error: TollgateError };
 
 /** One chain, composed. Never throws. The given object may be changed by it: give it one of its own. */
-type TransformChain = (call: Call, value: JsonObject) => TransformVerdict;
+export type TransformChain = (call: TransformedCall, value: JsonObject) => TransformVerdict;
 
 /** `undefined` where nothing is registered, so that nobody parses for nothing. */
 export interface TransformChains {
@@ -105,9 +110,15 @@ function chain(transformers: ReadonlyMap<string, Transformer>, executed: 'no' | 
 }
 
 function refusal(error: unknown, name: string, executed: 'no' | 'yes'): TollgateError {
-  if (TollgateError.is(error)) return error;
+  if (TollgateError.is(error)) return executed === 'no' || error.executed === executed ? error : ran(error);
   const cause = new Error(`transformer ${name} failed`, { cause: error });
   return new TollgateError('internal', 'Internal error', { cause, executed });
+}
+
+/** The error of a response transformer: it need not know to say that the call has run. */
+function ran({ code, message, cause, data, retryAfterSeconds, http, rpc }: TollgateError): TollgateError {
+  const retry = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  return new TollgateError(code, message, { cause, data, ...retry, http, rpc, executed: 'yes' });
 }
 
 function isObject(value: unknown): value is JsonObject {
