@@ -16,4 +16,7 @@ export interface ScanCaps {
 /** Nesting above which the recursion of the scanner could meet the end of the stack. */
 export const MAX_DEPTH = 1000;
 
+/** Bytes of the largest body that can be scanned, whatever the caps on bodies and answers say: 64 MiB. */
+export const MAX_BODY = 64 * 1024 * 1024;
+
 export const DEFAULT_SCAN_CAPS: ScanCaps = { depth: 64, keys: 10_000, string: 4 * 1024 * 1024 };

@@ -4,8 +4,11 @@ import { NameTable } from './names.ts';
 
 /** A known member. */
 export interface Member {
-  /** The key with its closing quote. */
-  readonly quoted: Uint8Array;
+  /** Bytes of the key with its closing quote, and those bytes: four at a time, then the rest under its mask. */
+  readonly size: number;
+  readonly words: Int32Array;
+  readonly rest: number;
+  readonly mask: number;
   /** Index into the spans, or -1: reserved, but nobody needs its place. */
   readonly field: number;
   /** One bit, unique in the level. */
@@ -30,7 +33,13 @@ export const ERROR_MESSAGE = 26;
 export const SPAN_COUNT = 27;
 
 function member(key: string, field: number, bit: number, below: Level | undefined): Member {
-  return { quoted: Buffer.from(`${key}"`), field, bit, below, follower: undefined };
+  const quoted = Buffer.from(`${key}"\0\0\0`);
+  const size = quoted.length - 3;
+  const words = new Int32Array(size >> 2);
+  for (let i = 0; i < words.length; i++) words[i] = quoted.readInt32LE(4 * i);
+  const mask = (1 << (8 * (size & 3))) - 1;
+  const rest = size === 4 * words.length ? 0 : quoted.readInt32LE(4 * words.length) & mask;
+  return { size, words, rest, mask, field, bit, below, follower: undefined };
 }
 
 function level(

@@ -78,12 +78,3 @@ export function compareName(bytes: Uint8Array, start: number, end: number, name:
   }
   return 1;
 }
-
-/** Whether the name stands at `start`. */
-export function startsWith(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
-  const length = name.length;
-  if (start + length > bytes.length) return false;
-  let at = 0;
-  while (at < length && bytes[start + at] === name[at]) at++;
-  return at === length;
-}

@@ -21,6 +21,7 @@ export const SCAN_RULES = {
   duplicate: 'an object has the same key twice',
   proto: 'the key "__proto__" is not allowed',
   variant: 'a key differs from a reserved key only in upper and lower case',
+  size: 'the body is larger than 64 MiB',
   depth: 'the nesting is deeper than the cap on depth',
   keys: 'there are more keys than the cap on keys',
   string: 'a string is longer than the cap on strings',

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { TollgateError } from '../../core/errors.ts';
 import { Field, type Message } from '../message.ts';
+import { MAX_BODY } from './caps.ts';
 import { failedId, SCAN_RULES, type ScanRule } from './rules.ts';
 import { DEFAULT_SCAN_CAPS, type ScanCaps, scan } from './scan.ts';
 
@@ -353,7 +354,11 @@ describe('grammar', () => {
   it('refuses every proper prefix of a message', () => {
     const whole = call('{"name":"t","arguments":{"a":[1,-2.5e3,true,false,null,"x\\u00e9\\ud83d\\ude00é"]}}');
     const bytes = Buffer.from(whole);
-    for (let end = 0; end < bytes.length; end++) expect(refusal(bytes.subarray(0, end)).code).toBe('parse_error');
+    for (let end = 0; end < bytes.length; end++) {
+      // After the whole one: what a scan leaves behind must not complete the next body.
+      expect(read(bytes).kind).toBe('request');
+      expect(refusal(bytes.subarray(0, end)).code).toBe('parse_error');
+    }
   });
 
   it('accepts white space everywhere', () => {
@@ -382,6 +387,11 @@ describe('depth, size and breadth', () => {
     refusedBy('depth', nested(63));
     refusedBy('depth', `{"a":${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}}`);
     refusedBy('depth', `{"a":${'['.repeat(20_000)}`, { depth: 1e9 });
+  });
+
+  it('refuses a body that is larger than any cap may be', () => {
+    refusedBy('size', Buffer.alloc(MAX_BODY + 1));
+    expect(refusal(Buffer.alloc(MAX_BODY)).code).toBe('parse_error');
   });
 
   it('counts keys over the whole body', () => {

@@ -52,7 +52,10 @@ describe('replaceFields', () => {
   });
 
   it('means the same as changing the object', () => {
-    const meta = fc.record({ progressToken: fc.oneof(fc.string(), fc.integer()), other: fc.jsonValue() });
+    const meta = fc.record({
+      progressToken: fc.oneof(fc.string(), fc.integer()),
+      other: fc.jsonValue().filter((value) => !JSON.stringify(value).includes('__proto__')),
+    });
     fc.assert(
       fc.property(
         fc.oneof(fc.string({ unit: 'grapheme' }), fc.integer()),

@@ -6,14 +6,13 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 /**
- * First byte from `at` on that is a quote, a backslash or below 0x20, or the end. Looks at eight bytes at a time: in
- * ASCII, `x - 1` has its high bit set exactly when x is 0 (below a set byte a borrow may set more, which is no harm).
+ * First byte from `at` on that is a quote, a backslash or below 0x20; there must be one. Looks at eight bytes at a
+ * time: in ASCII, `x - 1` has its high bit set exactly when x is 0, or above a byte where that is so.
  */
-export function plainEnd(bytes: Buffer, view: DataView, at: number): number {
-  const last = bytes.length - 8;
-  while (at <= last) {
-    const a = view.getInt32(at, true);
-    const b = view.getInt32(at + 4, true);
+export function plainEnd(bytes: Buffer, words: DataView, at: number): number {
+  for (;;) {
+    const a = words.getInt32(at, true);
+    const b = words.getInt32(at + 4, true);
     const quick =
       ((a ^ 0x22222222) - 0x01010101) |
       ((a ^ 0x5c5c5c5c) - 0x01010101) |
@@ -26,12 +25,11 @@ export function plainEnd(bytes: Buffer, view: DataView, at: number): number {
     if ((quick & 0x80808080) !== 0 && hasStop(a, b)) break;
     at += 8;
   }
-  while (at < bytes.length) {
+  for (;;) {
     const c = bytes[at]!;
     if (c === QUOTE || c === BACKSLASH || c < 0x20) return at;
     at++;
   }
-  return at;
 }
 
 /** The same for bytes that may be outside of ASCII: `& ~x` takes those out. */
@@ -71,7 +69,7 @@ export function escapeEnd(bytes: Buffer, at: number, loose: boolean): number | S
   const c = bytes[at + 1];
   if (c === 0x6e || c === QUOTE || c === BACKSLASH || c === 0x74 || c === 0x72) return at + 2;
   if (c === 0x2f || c === 0x62 || c === 0x66) return at + 2;
-  if (c !== 0x75) return c === undefined ? 'end' : 'escape';
+  if (c !== 0x75) return 'escape';
   const unit = codeUnit(bytes, at + 2);
   if (unit < 0) return 'escape';
   if (unit === 0) return loose ? at + 6 : 'nul';
