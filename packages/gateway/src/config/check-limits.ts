@@ -28,8 +28,24 @@ export function checkLimits(checks: Checks): void {
   for (const [name, limit] of Object.entries(checks.config.limits)) {
     const path: KeyPath = ['limits', name];
     checkBy(checks, limit, path);
+    checkRefill(checks, limit, path);
     checkPatterns(checks, limit, path);
   }
+}
+
+/** Beyond this the limiter cannot count in whole ticks; nobody waits so long for a refill. */
+const MAX_REFILL_MS = 70 * 365 * 86_400_000;
+
+function checkRefill(checks: Checks, limit: Limit, path: KeyPath): void {
+  const { count, period } = limit.limit;
+  if (((count + limit.burst) / count) * period <= MAX_REFILL_MS) return;
+  checks.findings.push(
+    mistake(
+      [...path, 'burst'],
+      'So large a burst would take more than 70 years to refill.',
+      'Lower `burst`, or raise `limit`.',
+    ),
+  );
 }
 
 function checkBy(checks: Checks, limit: Limit, path: KeyPath): void {
