@@ -10,8 +10,8 @@ import { streamSSE } from 'hono/streaming';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
+import type { StatusReport } from '../pipeline/status-report.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
-import type { StatusReport } from './status-report.ts';
 
 export type Role = 'user' | 'operator' | 'auditor' | 'admin';
 

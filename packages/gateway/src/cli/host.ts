@@ -1,17 +1,17 @@
 /** A gateway in this process with everything around it: control API, run-time record, reload, orderly end. */
 import { mkdir } from 'node:fs/promises';
 import { type ControlHandler, createControlApi } from '../api/control.ts';
-import { type StatusReport, statusReport } from '../api/status-report.ts';
 import { compile } from '../config/compile.ts';
 import { describeChanges } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { Gateway, type Listening } from '../pipeline/gateway.ts';
+import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
+import { tokensOf } from '../pipeline/tokens.ts';
 import { withAdminToken } from './admin-token.ts';
 import type { CommandConfig } from './configuration.ts';
 import { adminToken, findRunning, removeRecord, writeRecord } from './running.ts';
-import { tokensOf } from './sign-in.ts';
 
 /** Milliseconds that open calls get at the end before they are cut. */
 const DRAIN_MS = 25_000;

@@ -1,8 +1,9 @@
+import { tokenFile } from '../pipeline/tokens.ts';
 import { login } from '../upstream/oauth.ts';
 import { openBrowser } from '../upstream/oauth-browser.ts';
 import { loadForCommand } from './configuration.ts';
 import { err, out } from './output.ts';
-import { signInServer, tokenFile } from './sign-in.ts';
+import { signInServer } from './sign-in.ts';
 
 /** `tollgate login SERVER`: signs in with the browser; a running gateway uses the tokens from its next call on. */
 export async function loginCommand(

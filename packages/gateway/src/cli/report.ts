@@ -1,5 +1,5 @@
 /** The status report as text, for `tollgate status` and the start-up print. */
-import type { EndpointReport, ServerReport, StatusReport } from '../api/status-report.ts';
+import type { EndpointReport, ServerReport, StatusReport } from '../pipeline/status-report.ts';
 
 export function renderStatus(report: StatusReport): string {
   const lines = [

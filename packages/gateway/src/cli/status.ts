@@ -1,4 +1,4 @@
-import type { StatusReport } from '../api/status-report.ts';
+import type { StatusReport } from '../pipeline/status-report.ts';
 import { loadForCommand } from './configuration.ts';
 import { json, out } from './output.ts';
 import { renderStatus } from './report.ts';

@@ -1,12 +1,12 @@
-import { type StatusReport, statusReport } from '../api/status-report.ts';
 import { describeLimits } from '../config/explain-call.ts';
 import { formatProblems } from '../config/problems.ts';
 import { silentLog } from '../core/log.ts';
 import { Gateway } from '../pipeline/gateway.ts';
+import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
+import { tokensOf } from '../pipeline/tokens.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { Exit, json, out } from './output.ts';
 import { renderEndpoints, renderServers } from './report.ts';
-import { tokensOf } from './sign-in.ts';
 
 /**
  * `tollgate validate`: every mistake at once (exit 2), else what the configuration says. With `--probe` every server

@@ -1,8 +1,8 @@
 import { describeLimits } from '../config/explain-call.ts';
 import { VERSION } from '../core/version.ts';
-import type { Gateway } from '../pipeline/gateway.ts';
 import type { ServerView } from '../protocol/peer.ts';
 import type { CallCounts } from '../telemetry/calls.ts';
+import type { Gateway } from './gateway.ts';
 
 /** What `tollgate status` and the start-up print show. No secrets. */
 export interface StatusReport {
