@@ -34,6 +34,7 @@ export const Field = {
   clientInfo: 17,
   clientCapabilities: 18,
   logLevel: 19,
+  /** In `params._meta`, on responses in `result._meta`. */
   subscriptionId: 20,
   // result.*
   resultType: 21,
@@ -44,7 +45,6 @@ export const Field = {
 } as const;
 
 export type FieldId = (typeof Field)[keyof typeof Field];
-export const FIELD_COUNT = 25;
 
 export class Message {
   readonly bytes: Buffer;

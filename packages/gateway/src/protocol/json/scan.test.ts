@@ -425,6 +425,7 @@ describe('the id to echo', () => {
 });
 
 describe('against JSON.parse', () => {
+  const GRAMMAR: readonly ScanRule[] = ['syntax', 'end', 'trailing', 'control', 'escape', 'number'];
   const isOurs = (error: unknown) =>
     TollgateError.is(error) &&
     (error.code === 'parse_error' || error.code === 'invalid_request') &&
@@ -437,6 +438,10 @@ describe('against JSON.parse', () => {
       message = read(body);
     } catch (error) {
       expect(isOurs(error), String(error)).toBe(true);
+      // What is refused as bad grammar is bad grammar to the other parser too.
+      if (GRAMMAR.some((rule) => (error as Error).message.endsWith(SCAN_RULES[rule]))) {
+        expect(() => JSON.parse(body.toString('utf8')), body.toString()).toThrow(SyntaxError);
+      }
       return false;
     }
     const parsed = JSON.parse(body.toString('utf8')) as { params?: { arguments?: unknown } };

@@ -21,6 +21,14 @@ function copy(source: Buffer, from: number, to: number, target: Buffer, at: numb
   return at;
 }
 
+/** UTF-8 bytes of a text. */
+function sizeOf(text: string): number {
+  const { length } = text;
+  if (length > SHORT_COPY) return Buffer.byteLength(text);
+  for (let i = 0; i < length; i++) if (text.charCodeAt(i) > 0x7f) return Buffer.byteLength(text);
+  return length;
+}
+
 function write(text: string, size: number, target: Buffer, at: number): number {
   if (size === text.length && size <= SHORT_COPY) {
     for (let i = 0; i < size; i++) target[at + i] = text.charCodeAt(i);
@@ -52,14 +60,14 @@ export function replaceFields(message: Message, edits: readonly Edit[]): Buffer 
     const start = spans[2 * field]!;
     if (start < last || start < 0) throw new RangeError(`Field ${field} cannot be replaced here`);
     last = spans[2 * field + 1]!;
-    total += Buffer.byteLength(text) - (last - start);
+    total += sizeOf(text) - (last - start);
   }
   const result = Buffer.allocUnsafe(total);
   let read = 0;
   let at = 0;
   for (const [field, text] of ordered) {
     at = copy(bytes, read, spans[2 * field]!, result, at);
-    at = write(text, Buffer.byteLength(text), result, at);
+    at = write(text, sizeOf(text), result, at);
     read = spans[2 * field + 1]!;
   }
   copy(bytes, read, bytes.length, result, at);
@@ -77,7 +85,7 @@ export function responseBytes(message: Message, id: string): Buffer {
     end = start;
     text = `"id":${id},`;
   }
-  const size = Buffer.byteLength(text);
+  const size = sizeOf(text);
   const result = Buffer.allocUnsafe(bytes.length - (end - start) + size);
   const at = write(text, size, result, copy(bytes, 0, start, result, 0));
   copy(bytes, end, bytes.length, result, at);
@@ -95,7 +103,7 @@ export function addMembers(message: Message, field: FieldId, members: string): B
   let next = open + 1;
   while (bytes[next]! <= 0x20) next++;
   const text = bytes[next] === 0x7d ? members : `${members},`;
-  const size = Buffer.byteLength(text);
+  const size = sizeOf(text);
   const result = Buffer.allocUnsafe(bytes.length + size);
   const at = write(text, size, result, copy(bytes, 0, open + 1, result, 0));
   copy(bytes, open + 1, bytes.length, result, at);
