@@ -158,8 +158,8 @@ export class SubscriptionHub {
       for (const subscriber of this.#subscribers()) {
         const watch = subscriber.resources.get(event.uri);
         if (watch === undefined || watch.server !== server.name) continue;
-        if (event.connection !== undefined && watch.connection !== undefined && event.connection !== watch.connection)
-          continue;
+        // A connection of its own per caller: an update is for those whose connection it came on.
+        if (event.connection !== undefined && event.connection !== server.current(subscriber.scope)) continue;
         subscriber.deliver('notifications/resources/updated', isObject(params) ? params : { uri: event.uri });
       }
     } else if (event.type === 'log') {
