@@ -73,7 +73,7 @@ async function runSuite(args: readonly string[], env: Record<string, string | un
     scenarios.push(scenario);
     const checks = JSON.parse(await readFile(file, 'utf8')) as Check[];
     // A client that ends before its first request leaves no check at all, which the suite does not count as failed.
-    if (!checks.some((check) => check.status !== 'INFO')) mute.push(scenario);
+    if (mode === 'client' && !checks.some((check) => check.status !== 'INFO')) mute.push(scenario);
     for (const check of checks) {
       if (check.status === 'SUCCESS') passed += 1;
       else if (check.status === 'FAILURE' || check.status === 'WARNING') {
