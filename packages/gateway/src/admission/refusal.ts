@@ -7,6 +7,7 @@ import { ERROR_SHAPES, TollgateError } from '../core/errors.ts';
 import { newDecisionId } from '../core/ids.ts';
 import type { Call } from '../protocol/call.ts';
 import { errorBytes, resultBytes } from '../protocol/json/splice.ts';
+import { legacyRpcCode } from '../protocol/legacy/errors.ts';
 import { Field } from '../protocol/message.ts';
 import type { Era } from '../protocol/versions.ts';
 import type { Decision, ViolatedLimit } from './decision.ts';
@@ -63,7 +64,8 @@ function refuseError(error: TollgateError, context: RefusalContext): WireRefusal
     headers.push(['retry-after', String(Math.max(0, Math.ceil(error.retryAfterSeconds)))]);
   }
   const status = errorStatus(error, context);
-  const code = context.style === 'legacy-codes' ? (legacyCode(error) ?? error.rpc) : error.rpc;
+  const own = context.era === 'legacy' ? legacyRpcCode(error, context.method) : error.rpc;
+  const code = context.style === 'legacy-codes' ? (legacyCode(error) ?? own) : own;
   // A relayed code of a server is that server's word: message and data stay as they are.
   if (isRelayed(error) || !hasRecord(error.code)) {
     return { status, headers, body: errorBytes(context.id, code, error.message, error.data) };

@@ -149,8 +149,16 @@ export function duration() {
 }
 
 /** Bytes, written `4MiB`. */
+/** The scanner holds one message in a buffer of this size. */
+const MAX_SIZE = 64 * 1024 * 1024;
+
 export function size() {
-  return parsed('a size', '4MiB', parseSize, { pattern: SIZE_PATTERN, unit: 'size' });
+  const parse = (text: string): number => {
+    const bytes = parseSize(text);
+    if (bytes > MAX_SIZE) throw new UnitError(`${text} is more than a message can be.`, 'At most 64MiB.');
+    return bytes;
+  };
+  return parsed('a size', '4MiB', parse, { pattern: SIZE_PATTERN, unit: 'size' });
 }
 
 export function text(what: string, example: string) {
