@@ -64,7 +64,7 @@ export class Gateway implements Face {
   readonly #deps: GatewayDeps;
   readonly #http: HttpEdge;
   readonly #admin: HttpEdge | undefined;
-  readonly #stdio: StdioEdge | undefined;
+  #stdio: StdioEdge | undefined;
   readonly #follow = new Map<Server, () => void>();
   #listening: Listening | undefined;
   #draining = false;
@@ -107,15 +107,8 @@ export class Gateway implements Face {
             ...edge,
             ...mount,
           });
-    this.#stdio =
-      config.inbound.attachSocket === undefined
-        ? undefined
-        : createStdioEdge(config.inbound, face, {
-            log,
-            clock,
-            principal: localPrincipal(keys, userName()),
-            onClients: deps.onClients,
-          });
+    const { attachSocket } = config.inbound;
+    this.#stdio = attachSocket === undefined ? undefined : this.#stdioEdge(attachSocket);
   }
 
   get generation(): Generation {
@@ -166,6 +159,12 @@ export class Gateway implements Face {
       await this.close();
       throw error;
     }
+  }
+
+  /** Opens only this attach socket and no port: for one client, on the pipes of this process. */
+  async listenStdio(attachSocket: string): Promise<void> {
+    this.#stdio = this.#stdioEdge(attachSocket);
+    await this.#stdio.listen();
   }
 
   /** Resolves when every server was tried once, bounded by the list timeouts. */
@@ -220,6 +219,14 @@ export class Gateway implements Face {
     }
     for (const server of retired(before, next)) this.#retire(server);
     await this.hub.rebind();
+  }
+
+  #stdioEdge(attachSocket: string): StdioEdge {
+    const { log, onClients } = this.#deps;
+    const { keys, clock } = this.#lasting;
+    const options = { ...this.#current.config.inbound, attachSocket };
+    const principal = localPrincipal(keys, userName());
+    return createStdioEdge(options, () => this, { log, clock, principal, onClients });
   }
 
   #adopt(generation: Generation): void {

@@ -29,7 +29,7 @@ const SMALLEST_NORMAL = 2.2250738585072014e-308;
 export function transformRequest(call: Call, chain: TransformChain): void {
   call.decisionId ??= newDecisionId();
   const { message } = call;
-  const args = parse(message, Field.arguments) ?? {};
+  const args = message.has(Field.arguments) ? parse(message, Field.arguments) : {};
   if (!isObject(args)) throw new TollgateError('invalid_params', 'params.arguments must be an object');
   const verdict = chain(call, args);
   if (verdict.kind === 'refused') throw verdict.error;

@@ -1,0 +1,217 @@
+/** The gateway as a library: what `tollgate serve` does with a file, without its signals, data folder and control API. */
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { type CompiledConfig, compile } from '../config/compile.ts';
+import type { Environment } from '../config/expand.ts';
+import { type LoadedConfig, loadConfig, loadConfigObject } from '../config/load.ts';
+import { formatProblems } from '../config/problems.ts';
+import type { ConfigInput } from '../config/schema.ts';
+import { type Log, silentLog } from '../core/log.ts';
+import { pumpStdio } from '../inbound/stdio-pump.ts';
+import type { CallStatistics, FinishedCall } from '../telemetry/calls.ts';
+import type { TransformRegistry } from '../transform/registry.ts';
+import { Gateway } from './gateway.ts';
+import { type StatusReport, statusReport } from './status-report.ts';
+import { tokensOf } from './tokens.ts';
+
+/** The object form of `tollgate.yaml`. */
+export type GatewayConfig = ConfigInput;
+
+export interface GatewayOptions {
+  /** A pino logger or anything like one. Default: silent. */
+  readonly log?: Log;
+  /** Folder at which relative paths of a configuration object start. Default: the current one. */
+  readonly baseDir?: string;
+  /** Where `${env:X}` looks. Default: `process.env`. */
+  readonly env?: Environment;
+  /** Transformers of requests and responses. Default: none. */
+  readonly transformers?: TransformRegistry;
+  /**
+   * Where stdio clients attach. `true`: the socket of the configuration's data folder, where `tollgate --stdio` looks
+   * (the folder is made). Default false: no socket.
+   */
+  readonly attach?: boolean;
+}
+
+export interface StdioOptions {
+  /** Default: `process.stdin` and `process.stdout`. */
+  readonly stdin?: Readable;
+  readonly stdout?: Writable;
+  /** Default `/mcp`. */
+  readonly endpoint?: string;
+}
+
+/** Calls as they end, refusals included. */
+export interface CallFeed {
+  /** Calls back for every call that ends from now on; returns the way to stop. A listener that throws is dropped. */
+  watch(listener: (call: FinishedCall) => void): () => void;
+  /** The last 1000, oldest first. */
+  recent(): readonly FinishedCall[];
+  statistics(): CallStatistics;
+}
+
+/** One gateway in this process. Servers are started when it is made, so it must be closed. */
+export interface GatewayHandle extends AsyncDisposable {
+  readonly calls: CallFeed;
+  /** Resolves when the gateway has ended, whoever ended it. */
+  readonly closed: Promise<void>;
+  /** The gateway as it is now; no secrets. */
+  readonly status: StatusReport;
+  /**
+   * Opens the address of `listen`; `url` is the base of the endpoints. Rejects with `listen_failed`, and the gateway is
+   * closed then.
+   */
+  listen(): Promise<{ readonly url: string }>;
+  /**
+   * Serves one client on the pipes of this process, instead of listening. Resolves when the client has left, and the
+   * gateway is closed then. Nothing else may write to the output.
+   */
+  serveStdio(options?: StdioOptions): Promise<void>;
+  /** Resolves when every server was tried once; bounded by the list timeouts of the endpoints. */
+  settled(): Promise<void>;
+  /**
+   * Swaps in another configuration; running calls keep the old one. Rejects with `config_invalid` (every mistake at
+   * once, or what cannot change while the gateway runs), and the old one stays.
+   */
+  apply(config: GatewayConfig | string): Promise<void>;
+  /** Takes no new calls, lets the running ones finish for so many milliseconds, closes. True: all finished. */
+  drain(ms: number): Promise<boolean>;
+  /** Ends at once: running calls get an error, servers stop. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes a gateway from a configuration object, or from the file at a path (`tollgate.yaml` or an `.mcp.json`; giving
+ * the path is consent). Rejects with `config_invalid` (every mistake, with its key) or `config_not_found`.
+ */
+export async function createGateway(
+  config: GatewayConfig | string,
+  options: GatewayOptions = {},
+): Promise<GatewayHandle> {
+  return gatewayOf(await load(config, options), options);
+}
+
+/** Like `createGateway`, from what was loaded before. */
+export function gatewayOf(loaded: LoadedConfig, options: GatewayOptions): GatewayHandle {
+  return new LibraryGateway(loaded, options);
+}
+
+async function load(config: GatewayConfig | string, { baseDir, env }: GatewayOptions): Promise<LoadedConfig> {
+  const environment = env === undefined ? {} : { env };
+  if (typeof config === 'string') {
+    return loadConfig(config, { ...environment, ...(baseDir === undefined ? {} : { cwd: baseDir }) });
+  }
+  return loadConfigObject(config, { ...environment, ...(baseDir === undefined ? {} : { baseDir }) });
+}
+
+class LibraryGateway implements GatewayHandle {
+  readonly calls: CallFeed;
+  readonly closed: Promise<void>;
+  readonly #over = Promise.withResolvers<void>();
+  readonly #options: GatewayOptions;
+  readonly #compiled: CompiledConfig;
+  #gateway: Gateway;
+  #loaded: LoadedConfig;
+  #ending: Promise<boolean> | undefined;
+
+  constructor(loaded: LoadedConfig, options: GatewayOptions) {
+    this.closed = this.#over.promise;
+    this.#options = options;
+    this.#loaded = loaded;
+    this.#compiled = this.#compile(loaded);
+    this.#gateway = this.#build(this.#compiled);
+    const log = () => this.#gateway.calls;
+    this.calls = {
+      watch: (listener) => log().watch(listener),
+      recent: () => log().recent(),
+      statistics: () => log().statistics(),
+    };
+    this.#warn(loaded);
+  }
+
+  get status(): StatusReport {
+    const { file } = this.#loaded.source;
+    return statusReport(this.#gateway, { configuration: file ?? '(object)', reloadProblem: undefined });
+  }
+
+  async listen(): Promise<{ readonly url: string }> {
+    try {
+      const { url } = await this.#gateway.listen();
+      return { url };
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  async serveStdio(options: StdioOptions = {}): Promise<void> {
+    const { stdin = process.stdin, stdout = process.stdout, endpoint = '/mcp' } = options;
+    const place = await privateSocket();
+    try {
+      await this.#gateway.listenStdio(place.socket);
+      await pumpStdio({ socketPath: place.socket, endpoint, stdin, stdout });
+    } finally {
+      await this.close();
+      await place.remove();
+    }
+  }
+
+  settled(): Promise<void> {
+    return this.#gateway.settled();
+  }
+
+  async apply(config: GatewayConfig | string): Promise<void> {
+    const loaded = await load(config, this.#options);
+    await this.#gateway.apply(this.#compile(loaded));
+    this.#loaded = loaded;
+    this.#warn(loaded);
+  }
+
+  drain(ms: number): Promise<boolean> {
+    this.#ending ??= this.#gateway.drain(ms).finally(this.#over.resolve);
+    return this.#ending;
+  }
+
+  async close(): Promise<void> {
+    // Also in the middle of draining: whoever closes does not want to wait.
+    this.#ending ??= Promise.resolve(true);
+    await this.#gateway.close().finally(this.#over.resolve);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #compile(loaded: LoadedConfig): CompiledConfig {
+    const compiled = compile(loaded.config, this.#options.env);
+    if (this.#options.attach === true) return compiled;
+    return { ...compiled, inbound: { ...compiled.inbound, attachSocket: undefined } };
+  }
+
+  #build(compiled: CompiledConfig): Gateway {
+    const { log = silentLog, transformers } = this.#options;
+    return new Gateway(compiled, {
+      log,
+      tokens: (server) => tokensOf(this.#gateway?.generation.config ?? compiled, server),
+      ...(transformers === undefined ? {} : { transforms: transformers }),
+    });
+  }
+
+  #warn({ warnings, source }: LoadedConfig): void {
+    if (warnings.length === 0) return;
+    const where = source.file ?? 'the configuration object';
+    this.#options.log?.warn({ warnings: formatProblems(warnings) }, `${where} has warnings`);
+  }
+}
+
+/** A socket that only this user can reach, gone with the gateway. */
+async function privateSocket(): Promise<{ readonly socket: string; remove(): Promise<void> }> {
+  if (process.platform === 'win32') {
+    return { socket: `\\\\.\\pipe\\tollgate-${randomBytes(16).toString('hex')}`, remove: async () => {} };
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'tollgate-'));
+  return { socket: join(folder, 's'), remove: () => rm(folder, { recursive: true, force: true }) };
+}
