@@ -29,7 +29,7 @@ import { completionTarget } from './completions.ts';
 import { Flight, type FlightControl } from './flight.ts';
 import { isList, type LocalParts, localMethod } from './local-methods.ts';
 import type { Subscribable, SubscriptionHub } from './subscriptions.ts';
-import { destinationOf, type Target, type TargetResolver } from './targets.ts';
+import { destinationOf, mirroredDestination, type Target, type TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
 import { transformRequest, transformResponse } from './transforms.ts';
 
@@ -137,7 +137,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     await this.#parts.catalog.refresh(call.server);
     const after = this.#parts.catalog.tool(name);
     if (after === undefined || after === before) return undefined;
-    return destinationOf(call, this.#parts.targets.tool(name, call.principal));
+    return mirroredDestination(call, this.#parts.targets.tool(name, call.principal));
   }
 
   /** A call that comes before every server was tried once waits for that, bounded by the list timeout. */

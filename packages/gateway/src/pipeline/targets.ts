@@ -147,15 +147,23 @@ export class TargetResolver {
 
 /**
  * Where a tool call goes, with the headers that mirror its arguments (MCP 2026-07-28, `x-mcp-header`): those of an
- * HTTP client are checked against the body, those for the server are made anew from what it is sent.
+ * HTTP client are checked against the body, those for the server are made anew from it.
  */
 export function destinationOf(call: Call, target: Target): Destination {
   const headers = target.entry.paramHeaders;
   if (headers === undefined) return target.destination;
-  const args = call.message.json(Field.arguments);
-  if (call.era === 'modern' && call.transport === 'http') checkParamHeaders(headers, args, call.paramHeaders ?? []);
-  const sent = call.outbound === undefined ? args : call.outbound.json(Field.arguments);
-  return { ...target.destination, paramHeaders: buildParamHeaders(headers, sent) };
+  if (call.era === 'modern' && call.transport === 'http') {
+    checkParamHeaders(headers, call.message.json(Field.arguments), call.paramHeaders ?? []);
+  }
+  return mirroredDestination(call, target);
+}
+
+/** The same for a call whose headers were checked before: against the list that the client had then. */
+export function mirroredDestination(call: Call, target: Target): Destination {
+  const headers = target.entry.paramHeaders;
+  if (headers === undefined) return target.destination;
+  const args = (call.outbound ?? call.message).json(Field.arguments);
+  return { ...target.destination, paramHeaders: buildParamHeaders(headers, args) };
 }
 
 function unknown(kind: RouteKind, name: string): TollgateError {
