@@ -62,6 +62,8 @@ export class HttpClient {
   readonly headers: readonly string[];
   /** Path and query of the server's URL. */
   readonly path: string;
+  /** The head of a session's GET stream came too late to be waited for: some servers send it with the first event. */
+  lateStreams = false;
   readonly #calls: Pool;
   #control: Pool | undefined;
   #streams: Pool | undefined;

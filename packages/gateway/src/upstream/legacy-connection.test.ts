@@ -105,6 +105,44 @@ describe('legacy connection', () => {
     expect(link.version).toBe('2025-11-25');
   });
 
+  it('is there when the server has taken `initialized` and can be heard', async () => {
+    const link = new MemoryLink();
+    const steps: string[] = [];
+    const gates = { taken: () => {}, heard: () => {} };
+    link.send = (bytes) => {
+      steps.push(String((JSON.parse(bytes.toString()) as Record<string, unknown>)['method']));
+      return new Promise((resolve) => {
+        gates.taken = resolve;
+      });
+    };
+    const listening = (): Promise<void> => {
+      steps.push('listening');
+      return new Promise((resolve) => {
+        gates.heard = resolve;
+      });
+    };
+    const multiplexer = await Multiplexer.open(
+      async (listener) => Object.assign(link, { listener, listening }),
+      { server: 'fix', caps: DEFAULT_SCAN_CAPS, log: rememberingLog() },
+    );
+    const opening = LegacyConnection.open(multiplexer, {
+      capabilities: {},
+      clientInfo: { name: 'tollgate', version: '9' },
+      timeout: 1000,
+      scope: undefined,
+      emit: () => {},
+      onClosed: () => {},
+    }).then(() => steps.push('open'));
+    await waitUntil('initialized', () => steps.length === 1);
+    expect(steps).toEqual(['notifications/initialized']);
+    gates.taken();
+    await waitUntil('the stream', () => steps.length === 2);
+    expect(steps).toEqual(['notifications/initialized', 'listening']);
+    gates.heard();
+    await opening;
+    expect(steps).toEqual(['notifications/initialized', 'listening', 'open']);
+  });
+
   it('gives every answer to its own caller, whatever ids and tokens the callers use', async () => {
     verifies('R1-07');
     const { link, connection } = await connect();

@@ -23,6 +23,9 @@ export interface LegacyConnectionOptions {
   readonly onClosed: (error: TollgateError) => void;
 }
 
+/** Longest wait for a server that never says whether it took `notifications/initialized`. */
+const TAKING_MS = 2_000;
+
 export class LegacyConnection implements Connection, MultiplexerEvents {
   readonly era = 'legacy';
   readonly version: string;
@@ -51,11 +54,19 @@ export class LegacyConnection implements Connection, MultiplexerEvents {
     this.instructions = typeof instructions === 'string' ? instructions : undefined;
   }
 
-  /** Completes the handshake: from now on the server may speak. */
-  ready(): this {
+  /**
+   * Completes the handshake: from now on the server may speak. Over HTTP each message has a connection of its own, so
+   * the first request is held back until the server has taken `notifications/initialized` and can be heard.
+   */
+  async ready(): Promise<this> {
     this.multiplexer.negotiated(this.version);
-    this.multiplexer.notify('notifications/initialized', undefined);
     this.multiplexer.attach(this);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, TAKING_MS);
+    });
+    await Promise.race([this.multiplexer.initialized(), late]);
+    clearTimeout(timer);
     return this;
   }
 

@@ -229,7 +229,10 @@ class ResumeSink implements StreamSink {
 
 /** The GET stream, for what belongs to no request. Servers need not offer it; a broken one is opened again. */
 export class ListenStream implements StreamSink, Stream {
+  /** Resolves to false when the first attempt stands, was refused or failed. */
+  readonly opened: Promise<false>;
   readonly #link: SessionLink;
+  #settle: (late: false) => void = () => {};
   #exchange: StreamExchange | undefined;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
@@ -240,6 +243,9 @@ export class ListenStream implements StreamSink, Stream {
   constructor(link: SessionLink) {
     this.#link = link;
     this.#retryMs = link.retryMs;
+    this.opened = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
     link.streams.add(this);
   }
 
@@ -251,6 +257,7 @@ export class ListenStream implements StreamSink, Stream {
   abort(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#settle(false);
     this.#link.streams.delete(this);
     clearTimeout(this.#timer);
     this.#exchange?.abort();
@@ -258,6 +265,7 @@ export class ListenStream implements StreamSink, Stream {
 
   onHead(exchange: StreamExchange): TollgateError | undefined {
     const { status } = exchange;
+    this.#settle(false);
     if (status < 300 && exchange.isStream) return undefined;
     if (status === 404 && this.#link.session !== undefined) this.#link.lost();
     else if (status >= 500) return disconnected(this.#link.client.name, `no GET stream (HTTP ${status})`);
@@ -284,6 +292,7 @@ export class ListenStream implements StreamSink, Stream {
   }
 
   onFailure(error: TollgateError): void {
+    this.#settle(false);
     if (error.code === 'server_login_required') this.abort();
     else this.#openLater();
   }

@@ -109,6 +109,41 @@ describe('a session', () => {
     expect(record.closed).toEqual([]);
   });
 
+  it('waits until the server can be heard, but not for a server that holds back the head of its GET stream', async () => {
+    const server = await rawServer(session((_request, socket) => held.push(socket)));
+    const held: { write(text: string): unknown }[] = [];
+    const client = httpClient(server.url);
+    const begin = async (): Promise<Promise<string>> => {
+      const record = linkRecord();
+      const link = await openHttpLink(client, { headMs: 200 })(record.listener);
+      open.push(() => link.close());
+      await handshake(link, record);
+      await until(() => held.length > 0);
+      return link.listening!().then(() => 'listening');
+    };
+    open.push(
+      () => server.close(),
+      () => client.close(),
+    );
+    const moment = (): Promise<string> => new Promise((resolve) => setImmediate(resolve, 'waiting'));
+
+    const prompt = begin();
+    await until(() => held.length === 1);
+    expect(await Promise.race([prompt, moment()])).toBe('waiting');
+    held.pop()!.write(SSE_HEAD);
+    expect(await prompt).toBe('listening');
+    expect(client.lateStreams).toBe(false);
+
+    expect(await begin()).toBe('listening');
+    expect(client.lateStreams).toBe(true);
+    held.length = 0;
+
+    // Not waited for, but still observed: a server that is fast again is waited for again.
+    expect(await begin()).toBe('listening');
+    held.pop()!.write(SSE_HEAD);
+    await until(() => !client.lateStreams);
+  });
+
   it('opens the GET stream again where it left off', async () => {
     const { link, record, of } = await start(
       session((request, socket) => {

@@ -12,6 +12,7 @@ import { ListenStream, RequestStream, type SessionLink, type Stream } from './li
 
 /** Pause before a stream is opened again when the server names none (`retry:`), in milliseconds. */
 const DEFAULT_RETRY_MS = 1_000;
+const STREAM_HEAD_MS = 1_000;
 const DELETE_TIMEOUT_MS = 2_000;
 /** A session id is visible ASCII (MCP 2025-11-25, session management). */
 const SESSION_ID = /^[\x21-\x7e]{1,1024}$/;
@@ -19,11 +20,14 @@ const SESSION_ID = /^[\x21-\x7e]{1,1024}$/;
 export interface HttpLinkOptions {
   /** First pause before a stream is opened again, in milliseconds. Default 1000; the server's `retry:` wins. */
   readonly retryMs?: number;
+  /** Longest wait for the head of a new session's GET stream, in milliseconds. Default 1000. */
+  readonly headMs?: number;
 }
 
 /** Links over one client; each is a session of its own. Opening needs no round trip and cannot fail. */
 export function openHttpLink(client: HttpClient, options: HttpLinkOptions = {}): OpenLink {
-  return (listener) => Promise.resolve(new HttpLink(client, listener, options.retryMs ?? DEFAULT_RETRY_MS));
+  const { retryMs = DEFAULT_RETRY_MS, headMs = STREAM_HEAD_MS } = options;
+  return (listener) => Promise.resolve(new HttpLink(client, listener, retryMs, headMs));
 }
 
 class HttpLink implements Link, SessionLink {
@@ -32,17 +36,19 @@ class HttpLink implements Link, SessionLink {
   readonly retryMs: number;
   readonly streams = new Set<Stream>();
   readonly unanswered: TollgateError;
+  readonly #headMs: number;
   #session: string | undefined;
   #version: string | undefined;
   #postHeaders: string[];
   #getHeaders: string[];
-  #listening = false;
+  #listen: ListenStream | undefined;
   #closed = false;
 
-  constructor(client: HttpClient, listener: LinkListener, retryMs: number) {
+  constructor(client: HttpClient, listener: LinkListener, retryMs: number, headMs: number) {
     this.client = client;
     this.listener = listener;
     this.retryMs = retryMs;
+    this.#headMs = headMs;
     this.unanswered = protocolFailure(client.name, 'the answer carries another id than the request');
     this.#postHeaders = [];
     this.#getHeaders = [];
@@ -121,9 +127,24 @@ class HttpLink implements Link, SessionLink {
 
   /** The first message after `negotiated` was taken (`notifications/initialized`): now the server may speak. */
   delivered(): void {
-    if (this.#listening || this.#closed || this.#version === undefined) return;
-    this.#listening = true;
-    new ListenStream(this).open();
+    if (this.#listen !== undefined || this.#closed || this.#version === undefined) return;
+    this.#listen = new ListenStream(this);
+    this.#listen.open();
+  }
+
+  /** Waits for the head of the GET stream, but not where the last one came too late to be waited for. */
+  async listening(): Promise<void> {
+    const { client } = this;
+    if (this.#listen === undefined) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      timer = setTimeout(resolve, this.#headMs, true).unref();
+    });
+    const head = Promise.race([this.#listen.opened, late]).then((isLate) => {
+      client.lateStreams = isLate;
+      clearTimeout(timer);
+    });
+    if (!client.lateStreams) await head;
   }
 
   /** HTTP 404 within a session: it is over, and only a new `initialize` helps (MCP 2025-11-25). */

@@ -31,6 +31,11 @@ export interface Link {
   send(bytes: Buffer): Promise<void>;
   /** Tells the link what initialize negotiated (`MCP-Protocol-Version` header, GET stream). */
   negotiated(version: string): void;
+  /**
+   * Resolves when what belongs to no request can arrive, or never will: some servers drop what they say before.
+   * Absent where it can arrive as soon as the first message after `negotiated` was sent.
+   */
+  listening?(): Promise<void>;
   /** Ends the session politely (DELETE, closing stdin, signals) within a bounded time. */
   close(): Promise<void>;
 }

@@ -68,6 +68,7 @@ const MAX_LINGERING = 1000;
 /** Messages kept from before the handshake. */
 const MAX_EARLY = 64;
 const LOGGED_PER_KIND = 10;
+const INITIALIZED = Buffer.from('{"jsonrpc":"2.0","method":"notifications/initialized"}');
 const UNANSWERABLE = new TollgateError(
   'method_not_found',
   'The gateway cannot tell which caller this request is for; it is declined',
@@ -172,6 +173,17 @@ export class Multiplexer {
 
   negotiated(version: string): void {
     this.#link?.negotiated(version);
+  }
+
+  /** Completes the handshake; resolves when the server has taken that and can be heard, or neither will happen. */
+  async initialized(): Promise<void> {
+    if (this.#dead !== undefined || this.#link === undefined) return;
+    try {
+      await this.#link.send(INITIALIZED);
+      await this.#link.listening?.();
+    } catch (error) {
+      this.log.debug({ err: error }, 'The server did not take notifications/initialized');
+    }
   }
 
   /**

@@ -109,7 +109,7 @@ export class StdioTransport implements Transport {
     if (result.era === 'modern') {
       return { connection: new ModernMultiplex(multiplexer, result.info, wish), subscriptions: undefined, close };
     }
-    const connection = new LegacyConnection(
+    const connection = await new LegacyConnection(
       multiplexer,
       { ...wish, clientInfo, timeout: timeout.request },
       result.initialized,
