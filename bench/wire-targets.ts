@@ -62,7 +62,7 @@ async function startNginx(stack: AsyncDisposableStack, upstreamPort: number): Pr
   const file = join(folder.path, 'nginx.conf');
   await writeFile(
     file,
-    `worker_processes 1; daemon off; pid ${folder.path}/pid; error_log stderr warn;
+    `master_process off; daemon off; pid ${folder.path}/pid; error_log stderr warn;
     events { worker_connections 4096; }
     http {
       access_log off; client_max_body_size 8m; client_body_buffer_size 256k; proxy_buffering off; proxy_buffer_size 128k; proxy_buffers 8 128k; proxy_busy_buffers_size 256k;

@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import { startChild } from '@tollgate/testkit/child';
 import { startGateway } from '@tollgate/testkit/gateway';
+import { within } from '@tollgate/testkit/wait';
 
 /** These mocks have no server/discover and are no legacy servers either: an operator pins them. */
 const PINNED_MODERN = new Set([
@@ -17,14 +18,18 @@ const PINNED_MODERN = new Set([
 const upstream = process.argv.at(-1) ?? '';
 const scenario = process.env['MCP_CONFORMANCE_SCENARIO'] ?? '';
 const protocol = PINNED_MODERN.has(scenario) ? 'modern' : 'auto';
-await using gateway = await startGateway({ version: 1, servers: { mock: { url: upstream, protocol } } });
+await using gateway = await startGateway(
+  { version: 1, servers: { mock: { url: upstream, protocol } } },
+  { readyTimeout: 10_000 },
+);
 const suiteEnvironment = Object.entries(process.env).filter(([key]) => key.startsWith('MCP_CONFORMANCE_'));
 await using driver = await startChild(
   process.execPath,
   [resolve(import.meta.dirname, 'client-driver.ts'), gateway.url('/mcp', 'localhost')],
   { env: { ...Object.fromEntries(suiteEnvironment), CONFORMANCE_THROUGH: 'gateway' } },
 );
-const { code } = await driver.exited;
+// The suite kills this process after 30 s, which would leave the gateway behind.
+const { code } = await within('end of the driver', 25_000, driver.exited).catch(() => ({ code: 1 }));
 console.log(driver.transcript());
 if (code !== 0) console.log(gateway.child.transcript());
 process.exitCode = code ?? 1;
