@@ -121,10 +121,11 @@ describe('legacy connection', () => {
         gates.heard = resolve;
       });
     };
-    const multiplexer = await Multiplexer.open(
-      async (listener) => Object.assign(link, { listener, listening }),
-      { server: 'fix', caps: DEFAULT_SCAN_CAPS, log: rememberingLog() },
-    );
+    const multiplexer = await Multiplexer.open(async (listener) => Object.assign(link, { listener, listening }), {
+      server: 'fix',
+      caps: DEFAULT_SCAN_CAPS,
+      log: rememberingLog(),
+    });
     const opening = LegacyConnection.open(multiplexer, {
       capabilities: {},
       clientInfo: { name: 'tollgate', version: '9' },
