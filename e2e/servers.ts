@@ -21,6 +21,3 @@ export function filesystemServer(folder: string) {
 export function memoryServer(file: string) {
   return { command: process.execPath, args: [program('server-memory')], env: { MEMORY_FILE_PATH: file } };
 }
-
-/** The everything server as a program over HTTP: start it with these arguments and PORT in the environment. */
-export const EVERYTHING_HTTP: readonly string[] = [program('server-everything'), 'streamableHttp'];

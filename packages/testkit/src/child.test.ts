@@ -33,6 +33,21 @@ describe('a child process under test', () => {
     await expectNoSurvivors(tree);
   });
 
+  it('ends with the program that started it, when that is interrupted', async () => {
+    const child = JSON.stringify(`${import.meta.dirname}/child.ts`);
+    const program = `
+      const { startChild } = await import(${child});
+      await startChild(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+      console.log('started'); setInterval(() => {}, 1000)`;
+    await using parent = await startChild(process.execPath, ['--input-type=module', '-e', program]);
+    await parent.waitFor(/started/);
+    const tree = parent.descendants();
+    expect(tree).toHaveLength(1);
+    parent.signal('SIGTERM');
+    expect(await parent.exited).toEqual({ code: null, signal: 'SIGTERM' });
+    await expectNoSurvivors(tree);
+  });
+
   it('fails a stop that needs force', async () => {
     await using child = await startChild(process.execPath, [FAKE_STDIO, '{"stubborn":true}']);
     await child.waitFor(/up/);

@@ -50,6 +50,34 @@ class Transcript {
   }
 }
 
+/** Process groups that must not outlive this process, however it ends (short of SIGKILL). */
+const groups = new Set<number>();
+let guarded = false;
+
+function endGroups(): void {
+  for (const pid of groups) {
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // The group is empty.
+    }
+  }
+}
+
+/** A test run that is interrupted leaves through here; a program with handlers of its own is left to them. */
+function guardGroups(): void {
+  if (guarded) return;
+  guarded = true;
+  process.on('exit', endGroups);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    if (process.listenerCount(signal) > 0) continue;
+    process.once(signal, () => {
+      endGroups();
+      process.kill(process.pid, signal);
+    });
+  }
+}
+
 /** Starts `command`; rejects when it cannot be started at all. */
 export async function startChild(command: string, args: readonly string[], options: ChildOptions = {}): Promise<Child> {
   const env: Record<string, string> = {};
@@ -68,7 +96,9 @@ export async function startChild(command: string, args: readonly string[], optio
     ...(options.uid === undefined ? {} : { uid: options.uid }),
     ...(options.gid === undefined ? {} : { gid: options.gid }),
   });
+  guardGroups();
   await once(child, 'spawn');
+  groups.add(child.pid as number);
   return track(child, [command, ...args].join(' '), options.input);
 }
 
@@ -140,6 +170,7 @@ function track(child: ChildProcess, title: string, input: string | undefined): C
       await exited;
       clearTimeout(timer);
       killGroup('SIGKILL');
+      groups.delete(pid);
       for (const orphan of survivors(left)) {
         try {
           process.kill(orphan.pid, 'SIGKILL');
