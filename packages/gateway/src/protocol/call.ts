@@ -7,7 +7,8 @@
 import type { TollgateError } from '../core/errors.ts';
 import type { Lifetime } from '../core/lifetime.ts';
 import type { Principal } from '../core/principal.ts';
-import type { Message } from './message.ts';
+import { capabilitySet } from './bridge/client-requests.ts';
+import { Field, type Message } from './message.ts';
 import type { Era } from './versions.ts';
 
 /** Status and headers of an answer where the transport has them; ignored on stdio. */
@@ -101,9 +102,17 @@ export class Call {
   server: string | undefined = undefined;
   /** admission: id of the decision, made when somebody needs to see it. */
   decisionId: string | undefined = undefined;
+  #capabilitySet: number | undefined = undefined;
 
   get method(): string {
     return this.message.method;
+  }
+
+  /** As a `Scope`: what this request of a modern client declared. Read only where a legacy server will run it. */
+  get capabilitySet(): number | undefined {
+    if (this.era === 'legacy') return undefined;
+    this.#capabilitySet ??= capabilitySet(this.message.json(Field.clientCapabilities));
+    return this.#capabilitySet;
   }
 
   constructor(init: CallInit) {

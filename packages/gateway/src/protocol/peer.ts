@@ -18,6 +18,8 @@ export interface Scope {
   readonly session: ClientSession | undefined;
   /** `catalog`: the gateway's own listing connection, which declares every capability that can be bridged. */
   readonly purpose: 'call' | 'catalog';
+  /** What a modern caller declared in this request, as `capabilitySet` numbers it. Absent: nothing. */
+  readonly capabilitySet?: number | undefined;
 }
 
 export interface OutboundRequest {

@@ -3,6 +3,7 @@
  * apart, so the instance policy of the configuration decides (docs: Instances).
  */
 
+import { CAPABILITY_SETS } from '../protocol/bridge/client-requests.ts';
 import type { ClientSession } from '../protocol/call.ts';
 import type { Connection, Scope } from '../protocol/peer.ts';
 import type { Opened } from './transport.ts';
@@ -53,15 +54,30 @@ export class Instances {
   /** By `ClientSession.key` and `Principal.key`: small integers, so that a lookup builds nothing. */
   readonly #sessions = new Map<number, Slot>();
   readonly #principals = new Map<number, Slot>();
+  /** Where `byCapabilities`: modern callers, by their session or principal and what they declared. */
+  readonly #declared = new Map<number, Slot>();
+  readonly #byCapabilities: boolean;
 
-  constructor(sharing: Sharing) {
+  /**
+   * `byCapabilities`: a modern caller, who declares its capabilities in each request, has a connection for each set
+   * of them, so that a server of the legacy era is told exactly what the caller of this request can do.
+   */
+  constructor(sharing: Sharing, byCapabilities = false) {
     this.sharing = sharing;
+    this.#byCapabilities = byCapabilities;
+  }
+
+  /** True where the connection of this scope is told what its caller declared in the request. */
+  declares(scope: Scope): boolean {
+    if (!this.#byCapabilities || this.sharing === 'shared' || scope.purpose === 'catalog') return false;
+    return scope.session === undefined ? scope.principal !== undefined : scope.session.era === 'modern';
   }
 
   /** The slot of a scope, when it has one. */
   find(scope: Scope): Slot | undefined {
     if (this.sharing === 'shared') return this.#shared;
     if (scope.purpose === 'catalog') return this.#catalog;
+    if (this.declares(scope)) return this.#declared.get(this.#declaredKey(scope));
     if (this.sharing === 'per-session' && scope.session !== undefined) return this.#sessions.get(scope.session.key);
     return scope.principal === undefined ? this.#shared : this.#principals.get(scope.principal.key);
   }
@@ -70,12 +86,16 @@ export class Instances {
   obtain(scope: Scope): Slot {
     const known = this.find(scope);
     if (known !== undefined) return known;
-    const { era, principal, session, purpose } = scope;
+    const { era, principal, session, purpose, capabilitySet } = scope;
     let slot: Slot;
     if (this.sharing === 'shared') {
       this.#shared = slot = new Slot(undefined);
     } else if (purpose === 'catalog') {
       this.#catalog = slot = new Slot({ era, principal: undefined, session: undefined, purpose });
+    } else if (this.declares(scope)) {
+      const owner = this.sharing === 'per-session' ? session : undefined;
+      slot = new Slot({ era, principal, session: owner, purpose, capabilitySet });
+      this.#declared.set(this.#declaredKey(scope), slot);
     } else if (this.sharing === 'per-session' && session !== undefined) {
       slot = new Slot({ era, principal, session, purpose });
       this.#sessions.set(session.key, slot);
@@ -101,6 +121,9 @@ export class Instances {
     const { session, principal } = slot.scope ?? {};
     if (session !== undefined && this.#sessions.get(session.key) === slot) this.#sessions.delete(session.key);
     if (principal !== undefined && this.#principals.get(principal.key) === slot) this.#principals.delete(principal.key);
+    if (slot.scope === undefined || !this.declares(slot.scope)) return;
+    const key = this.#declaredKey(slot.scope);
+    if (this.#declared.get(key) === slot) this.#declared.delete(key);
   }
 
   *all(): Generator<Slot> {
@@ -108,5 +131,13 @@ export class Instances {
     if (this.#catalog !== undefined) yield this.#catalog;
     yield* this.#sessions.values();
     yield* this.#principals.values();
+    yield* this.#declared.values();
+  }
+
+  /** One number of whose it is and what was declared; 0 is nobody's key. */
+  #declaredKey(scope: Scope): number {
+    const session = this.sharing === 'per-session' ? scope.session : undefined;
+    const owner = session === undefined ? 2 * (scope.principal?.key ?? 0) : 2 * session.key + 1;
+    return owner * CAPABILITY_SETS + (scope.capabilitySet ?? 0);
   }
 }

@@ -12,7 +12,11 @@ import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
 import { afterEach, describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
-import type { Server, ServerEvent } from '../protocol/peer.ts';
+import type { Principal } from '../core/principal.ts';
+import { capabilitySet } from '../protocol/bridge/client-requests.ts';
+import type { ClientSession } from '../protocol/call.ts';
+import { encode } from '../protocol/json/splice.ts';
+import type { Scope, Server, ServerEvent } from '../protocol/peer.ts';
 import {
   callTool,
   principal,
@@ -21,6 +25,7 @@ import {
   session,
   start,
   stdioOptions,
+  Trip,
   toolCall,
 } from './fixtures/rig.ts';
 import type { ServerOptions } from './options.ts';
@@ -263,21 +268,81 @@ describe('sessions at a legacy HTTP server', () => {
     const [a, b] = [session({ sampling: {} }), session()];
     const one = await server.connect(scopeOf(a));
     expect(await server.connect(scopeOf(b))).not.toBe(one);
-    const ada = principal();
-    expect(await server.connect(scopeOf(ada, 'modern'))).toBe(await server.connect(scopeOf(ada, 'modern')));
     const declared = upstream
       .seen('initialize')
       .map((entry) => (entry.message!['params'] as Record<string, unknown>)['capabilities']);
-    expect(declared).toEqual([
-      { sampling: {} },
-      {},
-      { roots: { listChanged: true }, sampling: {}, elicitation: { form: {}, url: {} } },
-    ]);
+    expect(declared).toEqual([{ sampling: {} }, {}]);
     const deletes = (): number => upstream.requests.filter((entry) => entry.method === 'DELETE').length;
     a.lifetime.end(new TollgateError('cancelled', 'left'));
     await waitUntil('the DELETE', () => deletes() === 1);
     await server.close();
-    expect(deletes()).toBe(3);
+    expect(deletes()).toBe(2);
+  });
+
+  it('has one per modern caller and capabilities declared in the request, and ends those that are idle', async () => {
+    const upstream = await fake('session');
+    const server = serve(upstream.url, { instances: { mode: 'auto', max: 8, idle: 100 } });
+    const [ada, bob] = [principal('test/ada'), principal('test/bob')];
+    const local: ClientSession = { ...session({}, ada), era: 'modern' };
+    const asking = (of: Principal | ClientSession, capabilities: object): Scope => ({
+      ...scopeOf(of, 'modern'),
+      capabilitySet: capabilitySet(capabilities),
+    });
+    const scopes = [
+      scopeOf(ada, 'modern'),
+      asking(ada, { elicitation: {} }),
+      asking(ada, { elicitation: { url: {} }, sampling: { tools: {} } }),
+      asking(bob, { elicitation: {} }),
+      asking(local, { elicitation: {} }),
+      scopeOf('catalog', 'modern'),
+    ];
+    const connections = [];
+    for (const scope of scopes) connections.push(await server.connect(scope));
+    expect(new Set(connections).size).toBe(scopes.length);
+    const declared = upstream
+      .seen('initialize')
+      .map((entry) => (entry.message!['params'] as Record<string, unknown>)['capabilities']);
+    expect(declared).toEqual([
+      {},
+      { elicitation: { form: {} } },
+      { elicitation: { url: {} }, sampling: { tools: {} } },
+      { elicitation: { form: {} } },
+      { elicitation: { form: {} } },
+      { roots: { listChanged: true }, sampling: {}, elicitation: { form: {}, url: {} } },
+    ]);
+    // The same set again, written in another way.
+    expect(server.current(asking(ada, { elicitation: { form: {} }, extensions: {} }))).toBe(connections[1]);
+    await waitUntil('the end of the idle ones', () => server.view.instances === 1);
+    expect(server.current(scopeOf('catalog', 'modern'))).toBe(connections[5]);
+    expect(server.current(scopes[1]!)).toBeUndefined();
+  });
+
+  it('is asked nothing before what it says outside a call is heard', async () => {
+    // As the SDK does: what has no stream to go to is dropped.
+    let stream: ServerResponse | undefined;
+    const calls = new Map<unknown, ServerResponse>();
+    const upstream = await custom((message, request, response) => {
+      const { id, method } = message;
+      if (request.method === 'GET') stream = response.writeHead(200, { 'content-type': 'text/event-stream' });
+      if (request.method === 'GET') response.flushHeaders();
+      else if (method === 'initialize') {
+        json(response, 200, { jsonrpc: '2.0', id, result: INITIALIZED }, { 'mcp-session-id': 's' });
+      } else if (method === 'tools/call') {
+        calls.set('ask', response);
+        response.on('answered', () => json(response, 200, { jsonrpc: '2.0', id, result: { content: [] } }));
+        stream?.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id: 'q', method: 'roots/list' })}\n\n`);
+      } else {
+        response.writeHead(202).end();
+        if (id === 'q') calls.get('ask')?.emit('answered');
+      }
+    });
+    const server = serve(upstream.url, { protocol: 'legacy' });
+    const trip = new Trip();
+    trip.onAsked = (_message, answer) => answer(encode({ jsonrpc: '2.0', id: 0, result: { roots: [] } }));
+    start(await server.connect(scopeOf(session({ roots: {} }))), toolCall('any'), trip);
+    expect(await trip.ended).toMatchObject({ kind: 'result' });
+    expect(trip.asked).toHaveLength(1);
+    expect(upstream.methods).toEqual(['initialize', 'notifications/initialized', 'GET', 'tools/call', 'POST']);
   });
 
   it('initializes again after the server forgot the session', async () => {

@@ -5,6 +5,7 @@
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import { capabilitiesOf } from '../protocol/bridge/client-requests.ts';
 import type { ClientSession } from '../protocol/call.ts';
 import { encode } from '../protocol/json/splice.ts';
 import type { Connection, Scope, Server, ServerEvent, ServerState, ServerView } from '../protocol/peer.ts';
@@ -27,7 +28,7 @@ export interface UpstreamDeps {
   readonly clientInfo: ClientIdentity;
 }
 
-/** Declared to legacy servers where no legacy session's own capabilities apply: all that can be bridged. */
+/** Declared to legacy servers where callers with different capabilities share a connection: all that can be bridged. */
 const BRIDGED_CAPABILITIES = { roots: { listChanged: true }, sampling: {}, elicitation: { form: {}, url: {} } };
 /** Sessions at a legacy HTTP server. They cost memory there and here, but no processes. */
 const MAX_HTTP_SESSIONS = 10_000;
@@ -67,7 +68,8 @@ export class UpstreamServer implements Server {
     this.#restarts = new Restarts(deps.clock, options.target.kind === 'stdio' ? 60_000 : 5_000);
     const { mode } = options.instances;
     this.#modern = new Instances(mode === 'auto' || options.target.kind === 'http' ? 'shared' : mode);
-    this.#legacy = new Instances(mode === 'auto' ? 'per-session' : mode);
+    // A session over HTTP is cheap; a process for each set of capabilities would not be.
+    this.#legacy = new Instances(mode === 'auto' ? 'per-session' : mode, options.target.kind === 'http');
     this.#listening = new Listening({
       server: options.name,
       clientInfo: deps.clientInfo,
@@ -235,7 +237,7 @@ export class UpstreamServer implements Server {
       opened = await this.#transport.open({
         era,
         scope: slot.scope,
-        capabilities: capabilitiesFor(slot.scope),
+        capabilities: this.#capabilitiesFor(slot.scope),
         emit: (event) => this.#emit(event),
         onClosed: (error) => {
           if (opened === undefined) death = error;
@@ -345,6 +347,13 @@ export class UpstreamServer implements Server {
     if (scope.session?.lifetime.over === true) throw new TollgateError('cancelled', 'The session has ended');
   }
 
+  /** Where a connection has one client behind it, the server sees exactly what that client can do. */
+  #capabilitiesFor(scope: Scope | undefined): Readonly<Record<string, unknown>> {
+    if (scope?.session?.era === 'legacy') return scope.session.capabilities;
+    if (scope !== undefined && this.#legacy.declares(scope)) return capabilitiesOf(scope.capabilitySet ?? 0);
+    return BRIDGED_CAPABILITIES;
+  }
+
   /** At most `max` instances: the least recently used idle one goes, or the caller is refused. */
   async #makeRoom(): Promise<void> {
     const max = this.#options.target.kind === 'http' ? MAX_HTTP_SESSIONS : this.#options.instances.max;
@@ -389,7 +398,7 @@ export class UpstreamServer implements Server {
       return this.#options.target.kind === 'stdio' && this.#options.instances.mode !== 'auto';
     }
     // A session at an HTTP server ends with the client's session; the catalog's hears of list changes.
-    return this.#options.target.kind === 'stdio' || (scope?.purpose === 'call' && scope.session === undefined);
+    return this.#options.target.kind === 'stdio' || (scope?.purpose === 'call' && scope.session?.era !== 'legacy');
   }
 
   /** Takes the slot out and ends its connection. */
@@ -447,12 +456,6 @@ export class UpstreamServer implements Server {
 }
 
 const SHARED_SCOPE: Scope = { era: 'modern', principal: undefined, session: undefined, purpose: 'call' };
-
-/** A legacy session on its own connection is the client, so the server sees exactly what that client can do. */
-function capabilitiesFor(scope: Scope | undefined): Readonly<Record<string, unknown>> {
-  const session = scope?.session;
-  return session?.era === 'legacy' ? session.capabilities : BRIDGED_CAPABILITIES;
-}
 
 function offersSubscriptions(connection: Connection): boolean {
   const resources = connection.capabilities['resources'];

@@ -4,6 +4,7 @@
  * differ between revisions.
  */
 import { randomUUID } from 'node:crypto';
+import { isObject } from './meta.ts';
 
 export type Capabilities = Readonly<Record<string, unknown>>;
 
@@ -43,6 +44,31 @@ export function missingCapability(
     return { sampling: { tools: {} } };
   }
   return undefined;
+}
+
+/** How many different capability sets there are, as far as a legacy server can make use of them. */
+export const CAPABILITY_SETS = 128;
+
+/** The part of declared client capabilities that can be bridged, as a number below `CAPABILITY_SETS`. */
+export function capabilitySet(declared: unknown): number {
+  if (!isObject(declared)) return 0;
+  const { roots, sampling, elicitation } = declared;
+  let set = isObject(roots) ? 1 : 0;
+  if (isObject(sampling)) set |= 2 | (isObject(sampling['tools']) ? 4 : 0) | (isObject(sampling['context']) ? 8 : 0);
+  if (isObject(elicitation)) {
+    const url = isObject(elicitation['url']);
+    set |= 16 | (url ? 32 : 0) | (!url || isObject(elicitation['form']) ? 64 : 0);
+  }
+  return set;
+}
+
+/** The capabilities of a set, as a legacy server is told them at `initialize`. */
+export function capabilitiesOf(set: number): Capabilities {
+  return {
+    ...(set & 1 ? { roots: {} } : {}),
+    ...(set & 2 ? { sampling: { ...(set & 4 ? { tools: {} } : {}), ...(set & 8 ? { context: {} } : {}) } } : {}),
+    ...(set & 16 ? { elicitation: { ...(set & 64 ? { form: {} } : {}), ...(set & 32 ? { url: {} } : {}) } } : {}),
+  };
 }
 
 /** Params of an `inputRequests` entry as a request to a legacy client of that version. */
