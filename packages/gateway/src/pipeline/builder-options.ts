@@ -3,10 +3,12 @@ import { suggest } from '../config/problems.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { GatewayConfig } from './create-gateway.ts';
 
-export type Section<Key extends keyof GatewayConfig> = NonNullable<GatewayConfig[Key]>;
+type Section<Key extends keyof GatewayConfig> = NonNullable<GatewayConfig[Key]>;
 export type ServerInput = Section<'servers'>[string];
 export type LimitInput = Section<'limits'>[string];
-type BearerInput = NonNullable<Section<'auth'>[number]['bearer']>;
+export type RouteInput = Section<'routes'>[number];
+export type AuthInput = Section<'auth'>[number];
+type BearerInput = NonNullable<AuthInput['bearer']>;
 
 export interface ProxyFlags {
   /**
@@ -49,7 +51,7 @@ export interface HttpUpstream extends UpstreamBase, Pick<ServerInput, 'headers' 
 export type UpstreamOptions = StdioUpstream | HttpUpstream;
 
 /** One pattern to one server or several; see `routes` in docs/configuration.md. */
-export type RouteOptions = Omit<Section<'routes'>[number], 'timeout'> & { readonly timeout?: Duration };
+export type RouteOptions = Omit<RouteInput, 'timeout'> & { readonly timeout?: Duration };
 
 /** A credential and who has it. */
 export type BearerOptions = BearerInput & {

@@ -270,3 +270,26 @@ describe('auth, limits and authorization', () => {
     }
   });
 });
+
+describe('a tool that is registered', () => {
+  it('is listed, invoked with the credential of its server, and its answers are validated', async () => {
+    verifies('R2-01', 'R1-28');
+    await using fake = await startFakeHttp('modern');
+    const proxy = createProxy('integration')
+      .addUpstream({ name: 'fake', transport: 'http', url: fake.url, headers: { 'x-api-key': 'key-of-the-server' } })
+      .setBearerAuth({ subject: 'ada', token: ADA });
+    await using running = await proxy.run('http', { listen: LISTEN });
+    expect(running.gateway.status.servers).toMatchObject([{ name: 'fake', state: 'ready', tools: expect.any(Number) }]);
+    expect((await call(running.url!, 'echo')).status).toBe(401);
+    expect(fake.seen('tools/call')).toEqual([]);
+    expect((await call(running.url!, 'echo', ADA)).text).toContain('"text":"hi"');
+    expect(fake.seen('tools/call')[0]?.headers['x-api-key']).toBe('key-of-the-server');
+    for (const fault of ['garbage', 'html', 'empty_response', 'invalid_utf8', 'request_instead', 'wrong_id']) {
+      const { text } = await call(running.url!, `fault_${fault}`, ADA);
+      expect(JSON.parse(text), fault).toMatchObject({ id: 1, error: { code: 503, data: { executed: 'unknown' } } });
+    }
+    const big = await call(running.url!, 'big_number', ADA);
+    expect(big.text).toContain('12345678901234567890');
+    expect(proxy.getStats()).toMatchObject({ successful: 2, failed: 6 });
+  });
+});

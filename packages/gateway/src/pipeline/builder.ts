@@ -10,6 +10,7 @@ import { type Log, silentLog } from '../core/log.ts';
 import type { CallCounts } from '../telemetry/calls.ts';
 import { type RequestTransformer, type ResponseTransformer, TransformRegistry } from '../transform/registry.ts';
 import {
+  type AuthInput,
   type BearerOptions,
   checkTransformer,
   durations,
@@ -20,8 +21,8 @@ import {
   type ProxyFlags,
   type Rate,
   type RateLimits,
+  type RouteInput,
   type RouteOptions,
-  type Section,
   type ServerInput,
   type UpstreamOptions,
 } from './builder-options.ts';
@@ -85,11 +86,11 @@ export class ToolProxy {
   readonly name: string;
   readonly #flags: Required<ProxyFlags>;
   readonly #servers: Record<string, ServerInput> = Object.create(null);
-  readonly #routes: Section<'routes'> = [];
+  readonly #routes: RouteInput[] = [];
   readonly #limits: Record<string, LimitInput> = Object.create(null);
   /** Where each limit was set, for messages. */
   readonly #limitPlaces = new Map<string, string>();
-  #auth: Section<'auth'> | undefined;
+  #auth: readonly AuthInput[] | undefined;
   readonly #transformers = new TransformRegistry();
   #gateway: GatewayHandle | undefined;
 
@@ -118,7 +119,7 @@ export class ToolProxy {
 
   /** Adds a route behind those there are. Without any, every name goes to its own server. */
   addRoute(route: RouteOptions): this {
-    this.#configure(() => this.#routes.push(durations(route, ['timeout']) as Section<'routes'>[number]));
+    this.#configure(() => this.#routes.push(durations(route, ['timeout']) as RouteInput));
     return this;
   }
 
@@ -128,7 +129,7 @@ export class ToolProxy {
     options: { readonly anonymous?: boolean } = {},
   ): this {
     knownKeys('setBearerAuth', options, ['anonymous']);
-    const entries: Section<'auth'> = [bearers].flat().map(({ name, ...bearer }) => {
+    const entries: AuthInput[] = [bearers].flat().map(({ name, ...bearer }) => {
       const own = name ?? bearer.subject;
       return own === undefined ? { bearer } : { name: own, bearer };
     });

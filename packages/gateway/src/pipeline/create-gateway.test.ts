@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { type FakeHttpKind, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { verifies } from '@tollgate/testkit/verifies';
@@ -153,6 +154,20 @@ describe('createGateway', () => {
     await gateway.closed;
     await client.close();
   });
+});
+
+it('ends in order although it never listened, and serves no pipe without an endpoint', async () => {
+  await using fake = await startFakeHttp('modern');
+  const servers = { fake: { url: fake.url } };
+  const idle = await createGateway({ listen: LISTEN, servers });
+  expect(await idle.drain(1000)).toBe(true);
+  expect(await idle.drain(1000)).toBe(true);
+  await idle.close();
+  const piped = await createGateway({ listen: LISTEN, servers });
+  const pipes = { stdin: new PassThrough(), stdout: new PassThrough() };
+  const error = await rejected(piped.serveStdio({ ...pipes, endpoint: '/nowhere' }));
+  expect(error.message).toContain('/nowhere');
+  await piped.closed;
 });
 
 describe('transformers in a running gateway', () => {

@@ -17,8 +17,14 @@ import { Gateway } from './gateway.ts';
 import { type StatusReport, statusReport } from './status-report.ts';
 import { tokensOf } from './tokens.ts';
 
-/** The object form of `tollgate.yaml`. */
-export type GatewayConfig = ConfigInput;
+type Frozen<T> = T extends readonly (infer Item)[]
+  ? readonly Frozen<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: Frozen<T[Key]> }
+    : T;
+
+/** The object form of `tollgate.yaml`. It is copied, never changed. */
+export type GatewayConfig = Frozen<ConfigInput>;
 
 export interface GatewayOptions {
   /** A pino logger or anything like one. Default: silent. */

@@ -1,0 +1,24 @@
+/** A gateway inside a program of your own: made from an object, watched, asked, closed. */
+import { join } from 'node:path';
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { createGateway } from 'tollgate';
+
+await using gateway = await createGateway({
+  listen: '127.0.0.1:0',
+  servers: {
+    math: { command: process.execPath, args: [join(import.meta.dirname, '../proxy/math-server.ts')] },
+  },
+  limits: { calls: { on: 'tools/call', by: 'principal', limit: '30/min' } },
+});
+gateway.calls.watch((call) => console.log(`${call.method} ${call.target ?? ''} ${call.outcome}`));
+const { url } = await gateway.listen();
+
+const client = new Client({ name: 'embed', version: '1.0.0' }, { versionNegotiation: { mode: 'auto' } });
+await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`)));
+const { content } = await client.callTool({ name: 'math_add', arguments: { a: 40, b: 2 } });
+console.log(JSON.stringify(content));
+await client.close();
+
+const { tools, refused } = gateway.calls.statistics();
+console.log(`math_add ran ${tools.get('math/math_add')?.successful ?? 0} times, ${refused} calls were refused`);
+if (JSON.stringify(content) !== '[{"type":"text","text":"42"}]') process.exitCode = 1;
