@@ -26,13 +26,15 @@ export type Duration = number | string;
 interface UpstreamBase {
   /** Also the first part of canonical ids, `name/tool`. */
   readonly name: string;
-  readonly timeout?: {
-    readonly connect?: Duration;
-    readonly firstByte?: Duration;
-    readonly idle?: Duration;
-    /** The whole call. Default 30 s. */
-    readonly request?: Duration;
-  };
+  /** The whole call, or each wait for itself. Default 30 s for the whole call. */
+  readonly timeout?:
+    | Duration
+    | {
+        readonly connect?: Duration;
+        readonly firstByte?: Duration;
+        readonly idle?: Duration;
+        readonly request?: Duration;
+      };
 }
 
 export interface StdioUpstream extends UpstreamBase, Pick<ServerInput, 'args' | 'env' | 'cwd' | 'instances'> {

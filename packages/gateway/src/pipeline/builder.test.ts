@@ -68,7 +68,7 @@ describe('what a builder says', () => {
   it('is the configuration of the same meaning', () => {
     verifies('R1-46', 'R1-47', 'R1-14');
     const proxy = createProxy('full')
-      .addUpstream({ name: 'math', transport: 'stdio', command: 'node', args: ['math.ts'], timeout: { request: 1500 } })
+      .addUpstream({ name: 'math', transport: 'stdio', command: 'node', args: ['math.ts'], timeout: 1500 })
       .addUpstream({ name: 'data', transport: 'http', url: 'http://127.0.0.1:1/mcp', headers: { 'x-key': 'k' } })
       .addUpstream({ name: 'old', transport: 'sse', url: 'http://127.0.0.1:1/sse', timeout: { connect: '2s' } })
       .addRoute({ tool: 'math_*', to: 'math', scope: 'calculate', timeout: 250 })
@@ -117,6 +117,9 @@ describe('what a builder says', () => {
       'setRateLimit: Unknown key "clients". Did you mean "client"?',
     );
     expect(mistakeOf(() => createProxy('p', { rateLimit: false } as never))).toContain('Unknown key "rateLimit"');
+    expect(mistakeOf(() => proxy.setToolRateLimit('x', '5/s', { by: 'ip' as never }))).toBe(
+      'setToolRateLimit("x") by: Nothing is counted by "ip". One of client, everyone.',
+    );
     expect(mistakeOf(() => createProxy(''))).toContain('needs a name');
     proxy.addRequestTransformer('t', () => {});
     expect(mistakeOf(() => proxy.addRequestTransformer('t', () => {}))).toContain('already called t');

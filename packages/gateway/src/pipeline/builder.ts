@@ -109,8 +109,8 @@ export class ToolProxy {
     if (!['stdio', 'http', 'sse'].includes(transport)) {
       throw mistake(place, `There is no transport ${JSON.stringify(transport)}.`, 'One of stdio, http, sse.');
     }
-    const own =
-      timeout === undefined ? {} : { timeout: durations(timeout, ['connect', 'firstByte', 'idle', 'request']) };
+    const waits = typeof timeout === 'object' ? timeout : { request: timeout };
+    const own = timeout === undefined ? {} : { timeout: durations(waits, ['connect', 'firstByte', 'idle', 'request']) };
     this.#configure(() => {
       this.#servers[name] = { type: transport, ...rest, ...own } as ServerInput;
     });
@@ -156,12 +156,15 @@ export class ToolProxy {
   setToolRateLimit(pattern: string, rate: Rate, options: { readonly by?: 'client' | 'everyone' } = {}): this {
     const place = `setToolRateLimit(${JSON.stringify(pattern)})`;
     knownKeys(place, options, ['by']);
-    const by = options.by === 'everyone' ? 'everyone' : 'principal';
+    const { by = 'client' } = options;
+    if (by !== 'client' && by !== 'everyone') {
+      throw mistake(`${place} by`, `Nothing is counted by ${JSON.stringify(by)}.`, 'One of client, everyone.');
+    }
     const known = [...this.#limitPlaces].find(([, other]) => other === place)?.[0];
     this.#setLimit(known ?? this.#limitName(pattern), place, {
       on: 'tools/call',
       tool: pattern,
-      by,
+      by: by === 'client' ? 'principal' : 'everyone',
       ...limitOf(rate, place),
     });
     return this;

@@ -2,9 +2,9 @@
 import type { JsonObject, RequestTransformer, ResponseTransformer } from './registry.ts';
 
 /** Where `metadataTransformer` writes. */
-export const METADATA_KEY = 'tollgate/proxy';
+const METADATA_KEY = 'tollgate/proxy';
 /** What a redacted value becomes. */
-export const REDACTED = '[redacted]';
+const REDACTED = '[redacted]';
 
 /**
  * A response transformer that says which call this was: request id (the one in logs and refusals), client id and
