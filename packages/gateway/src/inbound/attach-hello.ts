@@ -1,6 +1,6 @@
 /**
  * The first line on an attach connection, by which both ends know each other: `{"tollgate":1,"endpoint":"/mcp"}`,
- * answered by `{"ok":true}` or `{"error":"…"}`. Everything after it is MCP over stdio.
+ * answered by `{"ok":true}` or `{"error":"…"}`, with `"retry":true` where a later attempt can help. Everything after it is MCP over stdio.
  */
 export const HELLO_VERSION = 1;
 /** Bytes of the hello line and of its answer. */
@@ -17,11 +17,14 @@ export function helloLine(endpoint: string): string {
   return `${JSON.stringify({ tollgate: HELLO_VERSION, endpoint })}\n`;
 }
 
-/** What the gateway answered: undefined when it agreed, else why it did not. */
-export function helloRefusal(line: string): string | undefined {
+/** What the gateway answered: undefined when it agreed, else why it did not and whether to try again. */
+export function helloRefusal(line: string): { readonly why: string; readonly retry: boolean } | undefined {
   const answer = parse(line);
   if (answer?.['ok'] === true) return undefined;
-  return typeof answer?.['error'] === 'string' ? answer['error'] : 'the answer is not one of a Tollgate gateway';
+  const why = answer?.['error'];
+  return typeof why === 'string'
+    ? { why, retry: answer?.['retry'] === true }
+    : { why: 'the answer is not one of a Tollgate gateway', retry: false };
 }
 
 function parse(line: string): Record<string, unknown> | undefined {

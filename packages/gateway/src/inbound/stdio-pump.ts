@@ -16,8 +16,8 @@ export interface PumpOptions {
 
 /**
  * Moves bytes between a client's pipes and the gateway until either side ends. Rejects with `gateway_not_running`
- * when nobody listens or the gateway does not agree; nothing was read from `stdin` then, so the caller may start a
- * gateway and try again.
+ * when nobody listens or the gateway is leaving; nothing was read from `stdin` then, so the caller may start a gateway
+ * and try again. Rejects with `usage` when trying again cannot help: an unknown endpoint, another version.
  */
 export async function pumpStdio(options: PumpOptions): Promise<void> {
   const socket = await open(options);
@@ -76,7 +76,10 @@ async function open(options: PumpOptions): Promise<Socket> {
       });
     });
     const refusal = helloRefusal(answer);
-    if (refusal !== undefined) throw new TollgateError('gateway_not_running', `The gateway refused: ${refusal}.`);
+    if (refusal !== undefined) {
+      const code = refusal.retry ? 'gateway_not_running' : 'usage';
+      throw new TollgateError(code, `The gateway at ${socketPath} refused: ${refusal.why}.`);
+    }
     socket.removeAllListeners('error').removeAllListeners('close');
     return socket;
   } catch (error) {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -132,6 +132,32 @@ describe('attaching', () => {
     edge = newEdge();
     await edge.listen();
     await attached();
+  });
+});
+
+describe('several gateways that start at once after a crash', () => {
+  it('end with exactly one on the socket', async () => {
+    await edge.close();
+    await leaveStaleSocket(path);
+    const all = Array.from({ length: 6 }, () => newEdge());
+    const outcomes = await Promise.allSettled(all.map(async (one) => await one.listen()));
+    expect(outcomes.filter((outcome) => outcome.status === 'fulfilled')).toHaveLength(1);
+    edge = all[outcomes.findIndex((outcome) => outcome.status === 'fulfilled')]!;
+    await attached();
+    expect(edge.clientCount).toBe(1);
+    await Promise.all(all.filter((one) => one !== edge).map(async (one) => await one.close()));
+    await attached();
+  });
+
+  it('are not held up by one that died in the middle of it', async () => {
+    await edge.close();
+    await writeFile(`${path}.lock`, '');
+    const old = new Date(Date.now() - 60_000);
+    await utimes(`${path}.lock`, old, old);
+    edge = newEdge();
+    await edge.listen();
+    await attached();
+    await expect(stat(`${path}.lock`)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 });
 
@@ -321,7 +347,7 @@ describe('pumpStdio', () => {
     const stdout = new PassThrough();
     const refused = pumpStdio({ socketPath: path, endpoint: '/nope', stdin, stdout });
     await expect(refused).rejects.toMatchObject({
-      code: 'gateway_not_running',
+      code: 'usage',
       message: expect.stringContaining('/nope'),
     });
     await edge.close();

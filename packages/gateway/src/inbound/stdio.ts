@@ -3,9 +3,10 @@
  * that all editors of a machine share its limits. Reaching the socket (0600 in a 0700 folder) is the authentication:
  * whoever connects is the local user.
  */
-import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, stat, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { newSessionId } from '../core/ids.ts';
@@ -22,6 +23,13 @@ import { ChannelClient } from './channel.ts';
 import { clientLeft, OpenCalls, shuttingDown } from './edge.ts';
 import type { InboundOptions } from './options.ts';
 import { toLine } from './wire.ts';
+
+/** Milliseconds in which a living gateway accepts a connection to its attach socket. */
+const PROBE_TIME = 1000;
+/** Milliseconds: how long a take-over is waited for, how often it is looked at, and when its lock is a dead one's. */
+const LOCK_WAIT = 5000;
+const LOCK_POLL = 20;
+const LOCK_AGE = 10_000;
 
 export interface StdioEdgeDeps {
   readonly log: Log;
@@ -71,7 +79,14 @@ class SocketStdioEdge implements StdioEdge {
   async listen(): Promise<void> {
     const path = this.#options.attachSocket!;
     await prepareFolder(dirname(path));
-    await removeStale(path);
+    await alone(path, async () => {
+      await removeStale(path);
+      await this.#bind(path);
+      await chmod(path, 0o600);
+    });
+  }
+
+  async #bind(path: string): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const failed = (error: NodeJS.ErrnoException): void => reject(unusable(path, error.code ?? 'error', error));
       this.#server.once('error', failed);
@@ -80,7 +95,6 @@ class SocketStdioEdge implements StdioEdge {
         resolve();
       });
     });
-    await chmod(path, 0o600);
   }
 
   async drain(deadlineMs: number): Promise<void> {
@@ -151,7 +165,7 @@ class SocketStdioEdge implements StdioEdge {
       return undefined;
     }
     if (this.#face().draining) {
-      refuse(socket, 'the gateway is shutting down');
+      refuse(socket, 'the gateway is shutting down', true);
       return undefined;
     }
     const { caps } = this.#options;
@@ -210,8 +224,8 @@ class SocketStdioEdge implements StdioEdge {
   }
 }
 
-function refuse(socket: Socket, why: string): void {
-  socket.end(`${JSON.stringify({ error: why })}\n`, () => socket.destroy());
+function refuse(socket: Socket, why: string, retry = false): void {
+  socket.end(`${JSON.stringify({ error: why, retry })}\n`, () => socket.destroy());
 }
 
 /** The folder must be the user's alone: otherwise another user could put a socket of their own there. */
@@ -225,26 +239,60 @@ async function prepareFolder(folder: string): Promise<void> {
   if (uid !== undefined && (found.mode & 0o077) !== 0) await chmod(folder, 0o700);
 }
 
+/**
+ * Runs the take-over of a socket alone: several gateways may start at once after a crash, and none may remove the
+ * socket that another has just opened. A lock that is older than any take-over was left by a process that died in it.
+ */
+async function alone(path: string, takeOver: () => Promise<void>): Promise<void> {
+  const lock = `${path}.lock`;
+  const until = performance.now() + LOCK_WAIT;
+  for (;;) {
+    try {
+      await (await open(lock, 'wx', 0o600)).close();
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+        throw unusable(path, 'its folder cannot be written', error);
+    }
+    const made = await stat(lock).then(
+      (found) => found.mtimeMs,
+      () => undefined,
+    );
+    if (made !== undefined && Date.now() - made > LOCK_AGE) await unlink(lock).catch(() => undefined);
+    else if (performance.now() > until) throw unusable(path, 'another gateway of the same configuration is starting');
+    else await sleep(LOCK_POLL);
+  }
+  try {
+    await takeOver();
+  } finally {
+    await unlink(lock).catch(() => undefined);
+  }
+}
+
 /** Removes the socket of a gateway that died; one that still answers is left alone and refused. */
 async function removeStale(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined) return;
   if (!found.isSocket()) throw unusable(path, 'something that is not a socket has this name');
-  const alive = await new Promise<boolean>((resolve) => {
+  if (await answers(path)) throw unusable(path, 'another gateway of the same configuration is running');
+  await unlink(path).catch(() => undefined);
+}
+
+/** Whether somebody accepts connections on a socket; one that neither accepts nor refuses counts as alive. */
+async function answers(path: string): Promise<boolean> {
+  return await new Promise<boolean>((resolve) => {
     const probe = connect(path);
-    const answer = (is: boolean): void => {
+    const settle = (alive: boolean): void => {
       clearTimeout(timer);
       probe.destroy();
-      resolve(is);
+      resolve(alive);
     };
-    const timer = setTimeout(() => answer(true), 1000);
-    probe.on('connect', () => answer(true));
+    const timer = setTimeout(() => settle(true), PROBE_TIME);
+    probe.on('connect', () => settle(true));
     probe.on('error', (error: NodeJS.ErrnoException) =>
-      answer(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'),
+      settle(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'),
     );
   });
-  if (alive) throw unusable(path, 'another gateway of the same configuration is running');
-  await unlink(path).catch(() => undefined);
 }
 
 function unusable(path: string, why: string, cause?: unknown): TollgateError {
