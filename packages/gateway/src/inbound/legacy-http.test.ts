@@ -262,7 +262,7 @@ describe('the GET stream', () => {
   it('carries what belongs to no call, after a priming event', async () => {
     const id = await initialize();
     const client = await stream(id);
-    await client.until((text) => /id: \d+-0\ndata: \n\n/.test(text));
+    await client.until((text) => /id: \d+-0\nretry: \d+\ndata: \n\n/.test(text));
     const session = rig.mcp.calls[0]!.session!;
     expect(session.notify(notification('notifications/tools/list_changed'))).toBe(true);
     expect(await client.until((text) => text.includes('list_changed'))).toMatch(/id: \d+-1\n/);
@@ -339,8 +339,49 @@ describe('a POST', () => {
     answer(call, { done: 1 });
     const got = await client.response();
     expect(got.headers.get('content-type')).toBe('text/event-stream');
-    expect(got.body).toMatch(/^id: \d+-0\ndata: \n\n/);
+    expect(got.body).toMatch(/^id: \d+-0\nretry: \d+\ndata: \n\n/);
     expect(got.body).toMatch(/id: \d+-2\nevent: message\ndata: .*"done":1/);
+  });
+
+  it('is a stream too when the answer is long in coming: it is kept alive, and a broken one can be fetched', async () => {
+    await rig.stop();
+    rig = await startEdge(optionsOf({ keepAlive: 40 }));
+    const id = await initialize();
+    const { client, call } = await held(id);
+    const seen = await client.until((text) => /^id: \d+-0\nretry: \d+\ndata: \n\n/m.test(text) && /^:$/m.test(text));
+    expect(seen).toMatch(/^HTTP\/1.1 200 /);
+    client.socket.destroy();
+    await client.close();
+    answer(call, { late: true });
+    const rest = await rig.send(get(id, { 'Last-Event-ID': lastId(seen) }));
+    expect(rest.body).toContain('"late":true');
+  });
+
+  it('stays JSON for a client that takes only that, however long it takes', async () => {
+    await rig.stop();
+    rig = await startEdge(optionsOf({ keepAlive: 5 }));
+    const id = await initialize();
+    const [quick, slow] = [await rig.open(), await rig.open()];
+    rig.mcp.hold('tools/call');
+    slow.write(post(legacyBody('tools/call', { name: 'x' }, 6), inSession(id, { Accept: 'application/json' })));
+    await expect.poll(() => rig.mcp.calls.length).toBe(2);
+    quick.write(post(legacyBody('tools/call', { name: 'x' }, 7), inSession(id)));
+    await quick.until((text) => text.includes('text/event-stream'));
+    for (const call of rig.mcp.calls.slice(1)) answer(call, { done: true });
+    expect((await slow.response()).headers.get('content-type')).toBe('application/json');
+  });
+
+  it('is a stream at once for a client that prefers it, unless the status says more', async () => {
+    const id = await initialize();
+    const headers = inSession(id, { Accept: 'text/event-stream, application/json' });
+    const got = await rig.send(post(legacyBody('tools/list'), headers));
+    expect(got.headers.get('content-type')).toBe('text/event-stream');
+    expect(got.body).toMatch(/^id: \d+-0\nretry: \d+\ndata: \n\nid: \d+-1\nevent: message\ndata: \{.*"result"/);
+    rig.mcp.handlers.set('tools/call', (call) => {
+      call.reply.respond(Buffer.from('{"jsonrpc":"2.0","id":5,"error":{"code":429,"message":"m"}}'), { status: 429 });
+    });
+    const refused = await rig.send(post(legacyBody('tools/call', {}, 5), headers));
+    expect([refused.status, refused.headers.get('content-type')]).toEqual([429, 'application/json']);
   });
 
   it('can be asked on', async () => {
@@ -470,7 +511,7 @@ describe('polling (SEP-1699)', () => {
     const { client, call } = await held(id);
     call.reply.pause!(250);
     const got = await client.response();
-    expect(got.body).toMatch(/^id: \d+-0\ndata: \n\nretry: 250\n\n$/);
+    expect(got.body).toMatch(/^id: \d+-0\nretry: \d+\ndata: \n\nretry: 250\n\n$/);
     expect(call.lifetime.over).toBe(false);
     expect(call.reply.canAsk).toBe(true);
     const poll = await rig.open();

@@ -12,9 +12,12 @@ import { askOn, attach, sendEvent } from './legacy-stream.ts';
 import type { HttpSession, SessionCall, SessionTable } from './sessions.ts';
 import { idKey } from './wire.ts';
 
+/** Milliseconds after which a client that prefers streams gets one; a refusal with a status of its own comes sooner. */
+const STREAM_FIRST_MS = 100;
+
 /**
  * The client's side of one legacy POST: answered as JSON, or as a resumable event stream once something must be
- * said or asked before the end.
+ * said or asked before the end, or the end is long in coming.
  */
 export class LegacyReply implements Reply, OpenCall, SessionCall {
   readonly lifetime = new Lifetime();
@@ -30,6 +33,8 @@ export class LegacyReply implements Reply, OpenCall, SessionCall {
   /** Requests to the client on this stream that wait for an answer. */
   #asks: Set<(reason: string) => void> | undefined;
   #stored: StoredStream | undefined;
+  /** Until the answer becomes a stream although nothing was said. */
+  #quiet: NodeJS.Timeout | undefined;
   #gone = false;
   #unwanted = false;
   #done = false;
@@ -54,6 +59,10 @@ export class LegacyReply implements Reply, OpenCall, SessionCall {
     edge.calls.add(this);
     session.calls.set(this.#key, this);
     exchange.onGone = () => this.#left();
+    if (!forms.stream || opening !== undefined) return;
+    // Who waits for a slow call keeps its connection, and can come back for the answer where that breaks all the same.
+    const patience = forms.streamFirst ? STREAM_FIRST_MS : edge.options.caps.keepAlive;
+    this.#quiet = setTimeout(() => this.#open(), patience).unref();
   }
 
   /** A client that reads streams can be asked, even while it polls: it fetches the question. */
@@ -93,12 +102,14 @@ export class LegacyReply implements Reply, OpenCall, SessionCall {
     this.#edge.calls.delete(this);
     this.#session.calls.delete(this.#key);
     this.lifetime.release();
+    clearTimeout(this.#quiet);
     for (const withdraw of this.#asks ?? []) withdraw('The call has ended.');
     const bytes = body instanceof Message ? responseBytes(body, this.#id) : body;
+    const asStream = this.#forms.streamFirst && (head?.status ?? 200) === 200;
     if (this.#opening !== undefined) this.#answerInitialize(bytes, this.#opening, head);
     else if (this.#stored !== undefined) this.#end(this.#stored, bytes);
     else if (this.#unwanted) this.#endSilently();
-    else if (this.#forms.json) this.#exchange.json(bytes, head);
+    else if (this.#forms.json && !asStream) this.#exchange.json(bytes, head);
     else {
       const stored = this.#open();
       if (stored !== undefined) this.#end(stored, bytes);

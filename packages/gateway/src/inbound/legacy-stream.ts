@@ -14,6 +14,9 @@ interface StreamOwner {
   readonly version: string;
 }
 
+/** After which a client whose connection broke should come back. */
+const RETRY_MS = 1_000;
+
 /** Revisions from which an event may be empty: older clients parse every event as JSON. */
 function primes(version: string): boolean {
   return version >= '2025-11-25';
@@ -26,7 +29,7 @@ export function attach(owner: StreamOwner, stored: StoredStream, live: EventStre
   // The old connection is dead, or the same client left it: one message goes to one stream only.
   before?.end();
   if (after === 0 && stored.last === 0 && primes(owner.version)) {
-    live.send(Buffer.from(`id: ${stored.id(0)}\ndata: \n\n`));
+    live.send(Buffer.from(`id: ${stored.id(0)}\nretry: ${RETRY_MS}\ndata: \n\n`));
     stored.known = true;
   }
   for (let sequence = Math.max(after + 1, stored.first); sequence <= stored.last; sequence++) {
