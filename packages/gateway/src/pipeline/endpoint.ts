@@ -229,7 +229,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   #transform(call: Call, target: Target, chain: TransformChain): Destination | undefined {
     try {
       transformRequest(call, chain);
-      return destinationOf(call, target);
+      return mirroredDestination(call, target);
     } catch (error) {
       this.fail(call, TollgateError.from(error));
       return undefined;

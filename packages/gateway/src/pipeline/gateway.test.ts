@@ -74,7 +74,47 @@ describe('routes and scopes', () => {
   });
 });
 
+describe('order', () => {
+  it('identifies, parses, then limits; what an earlier step refuses uses nothing up, and nothing refused is sent', async () => {
+    verifies('R3-16', 'R1-21');
+    await using server = await startScripted(listOf('t'));
+    await using gateway = await startGateway({
+      servers: { s: { url: server.url } },
+      auth: [bearer('ada', [])],
+      limits: { once: { on: 'tools/call', by: 'everyone', limit: '1/h' } },
+    });
+    const call = (options: { token?: string; headers?: Record<string, string> }, name = 't') =>
+      gateway.call('tools/call', { name }, options);
+    const sent = () => server.seen.filter((one) => one.method === 'tools/call').length;
+    expect((await call({})).status).toBe(401);
+    expect((await call({ token: 'not-a-token-0123456789' })).status).toBe(401);
+    expect((await call({ token: token('ada'), headers: { 'mcp-name': 'other' } })).body.error?.code).toBe(-32020);
+    expect((await call({ token: token('ada') }, 'unknown')).body.error?.code).toBe(-32602);
+    expect(sent()).toBe(0);
+    expect((await call({ token: token('ada') })).body.result).toBeDefined();
+    expect((await call({ token: token('ada') })).body.error?.code).toBe(429);
+    expect(sent()).toBe(1);
+  });
+});
+
 describe('names and arguments', () => {
+  it('passes metadata and documentation of tools on, meaning for meaning', async () => {
+    verifies('R2-57', 'R2-58');
+    const described = {
+      ...tool('t', { n: { type: 'integer', maximum: 9_007_199_254_740_991, description: 'How many' } }),
+      title: 'Title',
+      description: 'What it does',
+      annotations: { readOnlyHint: true },
+      _meta: { 'vendor/key': [1, null] },
+      unknown: { kept: true },
+    };
+    await using server = await startScripted({
+      'tools/list': () => ({ tools: [described], ttlMs: 60_000, cacheScope: 'private' }),
+    });
+    await using gateway = await startGateway({ servers: { s: { url: server.url } } });
+    expect((await gateway.call('tools/list')).body.result?.['tools']).toEqual([described]);
+  });
+
   it('asks the server for its own name, in body and headers, and validates where it is told to', async () => {
     verifies('R2-59');
     await using one = await startScripted(listOf('get'));
@@ -215,6 +255,7 @@ describe('time and failure', () => {
 
 describe('reload', () => {
   it('swaps the configuration, keeps what was used and what did not change', async () => {
+    verifies('R2-56');
     await using server = await startScripted(listOf('t'));
     await using other = await startScripted(listOf('u'));
     const limits = { calls: { on: 'tools/call', by: 'principal', limit: '2/h' } };

@@ -191,6 +191,30 @@ describe('a modern client on a legacy server', () => {
     expect(reply.notes).toEqual([{ jsonrpc: '2.0', method: 'notifications/progress', params: {} }]);
   });
 
+  it('opens the log of the server to the level of a request, and gives each call its own part', () => {
+    const reply = new FakeReply();
+    const levelled = (level: string) =>
+      fakeCall(
+        'modern',
+        'tools/call',
+        { name: 't', _meta: { [`${META}clientCapabilities`]: {}, [`${META}logLevel`]: level } },
+        { reply },
+      );
+    const parked = new ParkedCalls(new TestClock());
+    const connection = Object.assign(new FakeConnection('legacy'), { capabilities: { logging: {} } });
+    const levels: string[] = [];
+    Object.assign(connection, { setLogLevel: (level: string) => levels.push(level) });
+    for (const level of ['warning', 'info', 'error']) {
+      parked.run(levelled(level), connection, destination, new FakeOutcome());
+    }
+    expect(levels).toEqual(['warning', 'info']);
+    for (const level of ['info', 'error']) {
+      const params = { level, data: level };
+      connection.last().handler.onNotification(encode({ jsonrpc: '2.0', method: 'notifications/message', params }));
+    }
+    expect(reply.notes).toMatchObject([{ params: { data: 'error' } }]);
+  });
+
   it('turns the legacy codes into their modern forms', () => {
     const missing = begin();
     missing.connection.answerError({ code: -32002, message: 'Resource not found' });

@@ -154,6 +154,7 @@ class Conversation {
 
   start(call: Call, destination: Destination, outcome: Outcome): void {
     this.#attach(call, outcome);
+    openLevel(this.#connection, call.message.string(Field.logLevel));
     const message = encode({
       jsonrpc: '2.0',
       id: 0,
@@ -215,9 +216,17 @@ class Conversation {
   #notified(notification: Message): void {
     const call = this.#attached?.call;
     if (call === undefined) return;
-    // Without a log level in this very request a server must not log to it (MCP 2026-07-28, logging).
-    if (notification.method === 'notifications/message' && !call.message.has(Field.logLevel)) return;
+    if (notification.method === 'notifications/message' && !this.#wantsLog(call, notification)) return;
     call.reply.notify(notification);
+  }
+
+  /** Without a log level in this very request a server must not log to it (MCP 2026-07-28, logging). */
+  #wantsLog(call: Call, notification: Message): boolean {
+    const wanted = call.message.string(Field.logLevel);
+    if (wanted === undefined) return false;
+    const params = notification.json(Field.params);
+    const level = isObject(params) ? params['level'] : undefined;
+    return LOG_LEVELS.indexOf(String(level)) >= LOG_LEVELS.indexOf(wanted);
   }
 
   #asked(request: Message, answer: AnswerListener): void {
@@ -343,6 +352,22 @@ class Conversation {
       error['code'] === -32002 ? encode({ jsonrpc: '2.0', id: 0, error: { ...error, code: -32602 } }) : message,
     );
   }
+}
+
+/** Most verbose first. */
+const LOG_LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
+const openLevels = new WeakMap<Connection, number>();
+
+/**
+ * A connection that several calls share logs at the most verbose level that one of them asked for; each call then
+ * takes its own part.
+ */
+function openLevel(connection: Connection, level: string | undefined): void {
+  if (level === undefined || connection.capabilities['logging'] === undefined) return;
+  const wanted = LOG_LEVELS.indexOf(level);
+  if (wanted < 0 || wanted >= (openLevels.get(connection) ?? LOG_LEVELS.length)) return;
+  openLevels.set(connection, wanted);
+  connection.setLogLevel?.(level);
 }
 
 function inputRequired(members: Json): Message {
