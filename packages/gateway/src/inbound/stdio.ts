@@ -43,6 +43,8 @@ export interface StdioEdgeDeps {
 export interface StdioEdge {
   /** Opens the attach socket. Rejects with `listen_failed` when another gateway holds it or it cannot be made safe. */
   listen(): Promise<void>;
+  /** Takes new caps for clients that attach from now on; the socket stays. */
+  reconfigure(options: InboundOptions): void;
   /** Like `HttpEdge.drain`. */
   drain(deadlineMs: number): Promise<void>;
   close(): Promise<void>;
@@ -55,7 +57,7 @@ export function createStdioEdge(options: InboundOptions, face: () => Face, deps:
 }
 
 class SocketStdioEdge implements StdioEdge {
-  readonly #options: InboundOptions;
+  #options: InboundOptions;
   readonly #face: () => Face;
   readonly #deps: StdioEdgeDeps;
   readonly #server: Server;
@@ -95,6 +97,10 @@ class SocketStdioEdge implements StdioEdge {
         resolve();
       });
     });
+  }
+
+  reconfigure(options: InboundOptions): void {
+    this.#options = { ...options, attachSocket: this.#options.attachSocket };
   }
 
   async drain(deadlineMs: number): Promise<void> {

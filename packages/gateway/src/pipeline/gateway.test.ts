@@ -282,6 +282,18 @@ describe('reload', () => {
     expect(await gateway.names()).toEqual(['t']);
   });
 
+  it('takes new caps and allowed origins without a restart', async () => {
+    await using server = await startScripted(listOf('t'));
+    const servers = { s: { url: server.url } };
+    await using gateway = await startGateway({ servers });
+    const from = (origin: string) => gateway.call('tools/list', {}, { headers: { origin } });
+    expect((await from('https://app.example')).status).toBe(403);
+    await gateway.reload({ servers, allowedOrigins: ['https://app.example'], caps: { body: '1KiB' } });
+    expect((await from('https://app.example')).status).toBe(200);
+    expect((await gateway.call('tools/call', { name: 't', arguments: { text: 'x'.repeat(2000) } })).status).toBe(413);
+    await expect(gateway.reload({ servers, caps: { streams: 5 } })).rejects.toThrow('caps.streams cannot change');
+  });
+
   it('lets a call that runs finish on a server that is taken out', async () => {
     await using server = await startScripted({
       ...listOf('t'),

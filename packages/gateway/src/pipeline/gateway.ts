@@ -213,6 +213,9 @@ export class Gateway implements Face {
     await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
     this.#current = next;
     this.#adopt(next);
+    this.#http.reconfigure(config.inbound);
+    this.#admin?.reconfigure(config.inbound);
+    this.#stdio?.reconfigure(config.inbound);
     for (const [path, { catalog }] of before.endpoints) {
       announceDifference(path, catalog, next.endpoints.get(path), this.hub);
       catalog.close();
@@ -283,9 +286,9 @@ function refuseRestartOnly(before: CompiledConfig, after: CompiledConfig): void 
   if (!sameAddress(before.listen, after.listen)) changed.push('listen');
   if (!sameAddress(before.admin, after.admin)) changed.push('admin');
   if (before.dataDir !== after.dataDir) changed.push('dataDir');
-  if (JSON.stringify(before.inbound.caps) !== JSON.stringify(after.inbound.caps)) changed.push('caps');
-  if (String(before.inbound.allowedHosts) !== String(after.inbound.allowedHosts)) changed.push('allowedHosts');
-  if (String(before.inbound.allowedOrigins) !== String(after.inbound.allowedOrigins)) changed.push('allowedOrigins');
+  for (const cap of ['headers', 'streams'] as const) {
+    if (before.inbound.caps[cap] !== after.inbound.caps[cap]) changed.push(`caps.${cap}`);
+  }
   if (changed.length === 0) return;
   throw new TollgateError(
     'config_invalid',
