@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Ask } from './ask.ts';
 import { MemoryLimiter } from './memory.ts';
+import { ReferenceBucket } from './testing.ts';
 import type { Outcome, Refused, Rule } from './types.ts';
 
 const SECOND = 1_000_000;
@@ -13,47 +14,6 @@ function bucket(limiter: MemoryLimiter, limit: number, periodMs: number, burst =
 function refused(outcome: Outcome): Refused {
   if (outcome.allowed) throw new Error('expected a refusal');
   return outcome;
-}
-
-/** Exact token bucket over rationals: a unit is worth period/limit µs, time is scaled by `limit`. */
-class ReferenceBucket {
-  #full = 0n;
-  readonly #limit: bigint;
-  readonly #period: bigint;
-  readonly #capacity: bigint;
-
-  constructor(limit: number, periodMicros: number, burst: number) {
-    this.#limit = BigInt(limit);
-    this.#period = BigInt(periodMicros);
-    this.#capacity = BigInt(limit + burst);
-  }
-
-  #at(now: number): bigint {
-    const start = BigInt(now) * this.#limit;
-    return this.#full > start ? this.#full : start;
-  }
-
-  fits(now: number, cost: number): boolean {
-    return (
-      cost === 0 ||
-      this.#at(now) + BigInt(cost) * this.#period <= BigInt(now) * this.#limit + this.#capacity * this.#period
-    );
-  }
-
-  take(now: number, cost: number): void {
-    this.#full = this.#at(now) + BigInt(cost) * this.#period;
-  }
-
-  remaining(now: number): number {
-    const left = BigInt(now) * this.#limit + this.#capacity * this.#period - this.#at(now);
-    return Number(left / this.#period);
-  }
-
-  retryAfter(now: number, cost: number): number {
-    if (BigInt(cost) > this.#capacity) return Infinity;
-    const missing = this.#at(now) + (BigInt(cost) - this.#capacity) * this.#period - BigInt(now) * this.#limit;
-    return missing <= 0n ? 0 : Number((missing + this.#limit - 1n) / this.#limit);
-  }
 }
 
 describe('token bucket', () => {
@@ -375,40 +335,6 @@ describe('state', () => {
     const unrelated = limiter.inspect(ask.clear().rule(more, 0).key(2), 0)[0]!;
     expect(unrelated.remaining).toBe(200);
     expect(left(more, 3_600 * SECOND)).toBe(200);
-  });
-
-  it('decides like a plain map of buckets while the table grows, shrinks and reuses slots', () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 1, max: 2 ** 31 - 1 }), (seed) => {
-        let state = seed;
-        const random = (below: number) => {
-          state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
-          return Math.floor((state / 0x80000000) * below);
-        };
-        const limiter = new MemoryLimiter();
-        const made = [bucket(limiter, 3, 50, 0, 'fast'), bucket(limiter, 7, 1000, 2, 'odd')];
-        const models = [new Map<number, ReferenceBucket>(), new Map<number, ReferenceBucket>()];
-        const ask = new Ask();
-        let now = 0;
-        for (let i = 0; i < 30_000; i++) {
-          // Phases with many and with few keys, so that the table goes both ways.
-          const key = random(Math.floor(i / 6000) % 2 === 0 ? 9000 : 50);
-          now += random(40);
-          const mine = models.map((model, r) => {
-            const known = model.get(key) ?? new ReferenceBucket([3, 7][r]!, [50, 1000][r]! * 1000, [0, 2][r]!);
-            model.set(key, known);
-            return known;
-          });
-          const fits = mine.every((model) => model.fits(now, 1));
-          ask.clear();
-          for (const rule of made) ask.rule(rule).key(key);
-          if (limiter.decide(ask, now).allowed !== fits) throw new Error(`call ${i} of key ${key} decided otherwise`);
-          if (fits) for (const model of mine) model.take(now, 1);
-        }
-        expect(limiter.stats().overflows).toBe(0);
-      }),
-      { numRuns: 8 },
-    );
   });
 
   it('writes nothing on a refusal or a check', () => {

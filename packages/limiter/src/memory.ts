@@ -1,6 +1,7 @@
 import { type Ask, MAX_RULES } from './ask.ts';
 import { mixHigh, mixLow } from './hash.ts';
-import { intervalOf, MAX_TIME, quotient, quotientUp } from './interval.ts';
+import { MAX_TIME, quotient, quotientUp } from './interval.ts';
+import { MemoryRule, own, sameNumbers } from './rule.ts';
 import { Slots, TAG_MASK } from './slots.ts';
 import type { Admitted, Limiter, Outcome, Rule, RuleOptions, Standing } from './types.ts';
 
@@ -9,8 +10,9 @@ const ADMITTED: Admitted = Object.freeze({ allowed: true });
 const FIRST_SIZE = 2048;
 /** Slots of the old table carried over per key written to the new one: ends well before the new one fills. */
 const MIGRATION_STEP = 8;
-/** Writes to wait before looking again whether a full table has dead slots to win back. */
-const FULL_RECHECK = 1024;
+/** When a full table is looked at again for dead slots to win back: after so many new keys, or microseconds. */
+const RECHECK_KEYS = 1024;
+const RECHECK_TIME = 1_000_000;
 
 export interface MemoryLimiterOptions {
   /**
@@ -23,43 +25,6 @@ export interface MemoryLimiterOptions {
   readonly seed?: readonly [number, number];
 }
 
-class MemoryRule implements Rule {
-  readonly name: string;
-  readonly options: RuleOptions;
-  readonly capacity: number;
-  readonly resolution: number;
-  readonly interval: number;
-  readonly refill: number;
-  readonly high: number;
-  readonly low: number;
-  /** Tick at which the keys without a slot of their own are full again. */
-  shared = 0;
-  /** Number of the last decision that met this rule, to see a second mention at once. */
-  seenIn = 0;
-  /** The rule this one replaced, while its state can still matter: until that microsecond. */
-  previous: MemoryRule | undefined;
-  previousUntil = 0;
-
-  constructor(options: RuleOptions, high: number, low: number) {
-    const { name, limit, periodMs, burst = 0 } = options;
-    const period = Math.round(periodMs * 1000);
-    if (!Number.isSafeInteger(limit) || limit < 1)
-      throw new RangeError(`${name}: limit must be an integer of at least 1`);
-    if (!Number.isSafeInteger(burst) || burst < 0)
-      throw new RangeError(`${name}: burst must be a non-negative integer`);
-    if (!Number.isSafeInteger(period) || period < 1) throw new RangeError(`${name}: periodMs must be at least 0.001`);
-    this.name = name;
-    this.options = options;
-    this.capacity = limit + burst;
-    const { resolution, interval, refill } = intervalOf(limit, period, this.capacity);
-    this.resolution = resolution;
-    this.interval = interval;
-    this.refill = refill;
-    this.high = high;
-    this.low = low;
-  }
-}
-
 /**
  * The limiter of one process. Synchronous from first to last line of a decision, so atomic without a lock; an
  * admission allocates nothing. State only ever moves forward: a `now` that goes back counts as the latest seen.
@@ -70,10 +35,13 @@ export class MemoryLimiter implements Limiter {
   #generation = 0;
   #now = 0;
   #slots = new Slots(FIRST_SIZE);
+  /** The next table while its memory is allocated, a segment per call; not in use yet. */
+  #coming: Slots | undefined;
   /** The table being carried over into `#slots`, and how far that is. */
   #old: Slots | undefined;
   #cursor = 0;
-  #recheck = 0;
+  #recheckKeys = 0;
+  #recheckTime = 0;
   #overflows = 0;
   #decision = 0;
   /** True when the ask at hand names a rule twice. */
@@ -91,6 +59,7 @@ export class MemoryLimiter implements Limiter {
     while (size * 0.75 < maxKeys) size *= 2;
     this.#maxSize = size;
     this.#seed = seed;
+    this.#slots.allocate();
   }
 
   rule(options: RuleOptions, previous?: Rule): Rule {
@@ -98,11 +67,7 @@ export class MemoryLimiter implements Limiter {
     if (before !== undefined && sameNumbers(before.options, options) && before.name === options.name) return before;
     const generation = ++this.#generation;
     const rule = new MemoryRule(options, mixHigh(this.#seed[0], generation), mixLow(this.#seed[1], generation));
-    if (before !== undefined) {
-      rule.previous = before;
-      rule.previousUntil = this.#now + quotientUp(before.refill, before.resolution);
-      rule.shared = convert(before.shared, before, rule, this.#now);
-    }
+    if (before !== undefined) rule.replace(before, this.#now);
     return rule;
   }
 
@@ -128,7 +93,7 @@ export class MemoryLimiter implements Limiter {
 
   /** For status and metrics. `overflows` counts charges to shared states since the start; it should stay 0. */
   stats(): { readonly keys: number; readonly slots: number; readonly bytes: number; readonly overflows: number } {
-    const slots = this.#slots.size + (this.#old?.size ?? 0);
+    const slots = this.#slots.size + (this.#old?.size ?? 0) + (this.#coming?.size ?? 0);
     const keys = this.#slots.estimateLive(this.#now) + (this.#old?.estimateLive(this.#now) ?? 0);
     return { keys, slots, bytes: slots * 16, overflows: this.#overflows };
   }
@@ -166,23 +131,31 @@ export class MemoryLimiter implements Limiter {
       this.#place[i] = place;
       this.#next[i] = next;
       if (cost > 0 && next - start > rule.refill) room = false;
+      if (this.#repeats && place < 0 && slots.tight(ask.size)) {
+        const together = this.#costTogether(ask, i);
+        if (together > 0 && full + together * rule.interval - start > rule.refill) room = false;
+      }
     }
     return room;
   }
 
-  /** Second pass: writes what the first found. */
+  /**
+   * Second pass: writes what the first found. Slots that were found come first: one found dead is alive then, so that
+   * no key added afterwards takes it over and loses the charge.
+   */
   #commit(ask: Ask, time: number): void {
-    let written = 0;
+    let missing = 0;
     for (let i = 0; i < ask.size; i++) {
       if (ask.costs[i] === 0) continue;
       const place = this.#place[i]!;
       if (place >= 0) this.#slots.set(place, this.#next[i]!);
-      else {
-        this.#add(ask, i, time);
-        written++;
-      }
+      else missing++;
     }
-    if (written > 0) this.#maintain(written, time);
+    if (missing === 0) return;
+    // Room first: after a flood that has passed, nobody need share a state.
+    if (this.#old === undefined && this.#slots.tight(missing)) this.#maintain(0, time);
+    for (let i = 0; i < ask.size; i++) if (this.#place[i]! < 0 && ask.costs[i] !== 0) this.#add(ask, i, time);
+    this.#maintain(missing, time);
   }
 
   /** Gives a key its slot and clears what it came from; without room it is charged to the rule's shared state. */
@@ -191,7 +164,7 @@ export class MemoryLimiter implements Limiter {
     const high = this.#high[i]!;
     const low = this.#low[i]!;
     const next = this.#next[i]!;
-    const again = this.#slots.find(high, low);
+    const again = this.#repeats ? this.#slots.find(high, low) : -1;
     if (again >= 0) {
       this.#slots.set(again, next);
       return;
@@ -201,9 +174,13 @@ export class MemoryLimiter implements Limiter {
       if (at >= 0) this.#old!.set(at, 0);
     } else if (at >= 0) {
       this.#old!.set(at, next);
+      // Behind the cursor it would go with the old table.
+      this.#cursor = Math.min(this.#cursor, at);
     } else {
       this.#overflows++;
-      rule.shared = next;
+      // Added up, because other keys of the rule may be charged to it in the same decision.
+      const full = next - this.#costSoFar(ask, i) * rule.interval;
+      rule.shared = Math.max(rule.shared, full) + ask.costs[i]! * rule.interval;
     }
     for (let from = rule.previous; from !== undefined; from = from.previous) this.#forget(from, ask, i);
   }
@@ -215,14 +192,19 @@ export class MemoryLimiter implements Limiter {
       if (at >= 0) return this.#old.value(at);
     }
     // Keys that were counted together while there was no room must not start afresh now that there is.
-    let full = rule.shared;
-    if (rule.previous !== undefined) {
-      if (time > rule.previousUntil) rule.previous = undefined;
-      for (let from = rule.previous; from !== undefined; from = from.previous) {
-        full = Math.max(full, convert(this.#lookup(from, ask, i), from, rule, time));
-      }
+    return Math.max(rule.shared, this.#inherited(rule, ask, i, time));
+  }
+
+  /** What a key without state of its own has from the rules that this one replaced, step by step. */
+  #inherited(rule: MemoryRule, ask: Ask, i: number, time: number): number {
+    const from = rule.previous;
+    if (from === undefined) return 0;
+    if (time > rule.previousUntil) {
+      rule.previous = undefined;
+      return 0;
     }
-    return full;
+    const full = Math.max(this.#lookup(from, ask, i), this.#inherited(from, ask, i, time));
+    return rule.converted(full, from, time);
   }
 
   #lookup(rule: MemoryRule, ask: Ask, i: number): number {
@@ -250,10 +232,28 @@ export class MemoryLimiter implements Limiter {
       if (this.#cursor === old.size) this.#old = undefined;
       return;
     }
-    if (!this.#slots.crowded) return;
-    if (this.#recheck > 0) {
-      this.#recheck--;
+    if (this.#coming === undefined && !this.#plan(written, time)) return;
+    try {
+      if (!this.#coming!.allocate()) return;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      // No memory for a larger table now: this one goes on, at the worst as a full one.
+      this.#coming = undefined;
+      this.#postpone(time);
       return;
+    }
+    this.#old = this.#slots;
+    this.#cursor = 0;
+    this.#slots = this.#coming!;
+    this.#coming = undefined;
+  }
+
+  /** Chooses the next table when the current one is getting full. False: none is needed or it would not help. */
+  #plan(written: number, time: number): boolean {
+    if (!this.#slots.crowded) return false;
+    if (this.#recheckKeys > 0 && time < this.#recheckTime) {
+      this.#recheckKeys -= written;
+      return false;
     }
     const { size } = this.#slots;
     const live = this.#slots.estimateLive(time);
@@ -261,12 +261,16 @@ export class MemoryLimiter implements Limiter {
     if (live > size * 0.375) target = Math.min(size * 2, this.#maxSize);
     else if (live < size * 0.1) target = Math.max(size / 2, FIRST_SIZE);
     if (target === size && live > size * 0.6) {
-      this.#recheck = FULL_RECHECK;
-      return;
+      this.#postpone(time);
+      return false;
     }
-    this.#old = this.#slots;
-    this.#cursor = 0;
-    this.#slots = new Slots(target);
+    this.#coming = new Slots(target);
+    return true;
+  }
+
+  #postpone(time: number): void {
+    this.#recheckKeys = RECHECK_KEYS;
+    this.#recheckTime = time + RECHECK_TIME;
   }
 
   #refusal(ask: Ask, time: number): Outcome {
@@ -283,7 +287,7 @@ export class MemoryLimiter implements Limiter {
     for (let i = 0; i < ask.size; i++) {
       if (this.#repeated(ask, i)) continue;
       const rule = own(ask.rules[i]!);
-      const cost = this.#costSoFar(ask, i);
+      const cost = this.#costTogether(ask, i);
       const start = time * rule.resolution;
       const place = this.#place[i]!;
       const state = place >= 0 ? this.#slots.value(place) : this.#elsewhere(rule, ask, i, time);
@@ -306,42 +310,36 @@ export class MemoryLimiter implements Limiter {
   /** Cost of a mention and of the earlier ones of the same rule and key. */
   #costSoFar(ask: Ask, i: number): number {
     let cost = ask.costs[i]!;
-    for (let j = 0; j < i; j++) {
-      if (this.#low[j] === this.#low[i] && this.#high[j] === this.#high[i]) cost += ask.costs[j]!;
-    }
+    for (let j = 0; j < i; j++) if (this.#same(j, i)) cost += ask.costs[j]!;
+    return cost;
+  }
+
+  /** The same, with the other keys that may have to share a state with this one. */
+  #costTogether(ask: Ask, i: number): number {
+    let cost = ask.costs[i]!;
+    for (let j = 0; j < i; j++) if (this.#same(j, i) || this.#sharing(ask, j, i)) cost += ask.costs[j]!;
     return cost;
   }
 
   /** True when a later mention of the same rule and key stands for this one. */
   #repeated(ask: Ask, i: number): boolean {
-    for (let j = i + 1; j < ask.size; j++) {
-      if (this.#low[j] === this.#low[i] && this.#high[j] === this.#high[i]) return true;
-    }
+    for (let j = i + 1; j < ask.size; j++) if (this.#same(i, j)) return true;
     return false;
   }
-}
 
-function own(rule: Rule): MemoryRule {
-  if (!(rule instanceof MemoryRule)) throw new TypeError(`rule ${rule.name} was made by another limiter`);
-  return rule;
+  #same(i: number, j: number): boolean {
+    return this.#low[i] === this.#low[j] && this.#high[i] === this.#high[j];
+  }
+
+  /** Two keys of one rule for which the table may have no room: to be safe they are weighed as the one they may become. */
+  #sharing(ask: Ask, i: number, j: number): boolean {
+    return ask.rules[i] === ask.rules[j] && this.#place[i]! < 0 && this.#place[j]! < 0 && this.#slots.tight(ask.size);
+  }
 }
 
 function fingerprint(rule: MemoryRule, ask: Ask, i: number): [number, number] {
   const low = ((mixLow(rule.low, ask.low[i]!) & ~TAG_MASK) | (rule.resolution - 1)) >>> 0;
   return [mixHigh(rule.high, ask.high[i]!) >>> 0 || 1, low];
-}
-
-/** What is used under one rule, in units, as a state of another; never more than the other holds. */
-function convert(full: number, from: MemoryRule, to: MemoryRule, time: number): number {
-  const used = full - time * from.resolution;
-  if (used <= 0) return 0;
-  return time * to.resolution + Math.min(to.refill, Math.ceil((used / from.interval) * to.interval));
-}
-
-function sameNumbers(a: RuleOptions, b: RuleOptions): boolean {
-  return (
-    a.algorithm === b.algorithm && a.limit === b.limit && a.periodMs === b.periodMs && (a.burst ?? 0) === (b.burst ?? 0)
-  );
 }
 
 function random32(): number {
