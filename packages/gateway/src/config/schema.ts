@@ -54,7 +54,11 @@ const caps = section({
   sessions: whole(1, 1_000_000).prefault(10_000).describe('Legacy sessions in all.'),
   sessionIdle: duration().prefault('30m').describe('A legacy session without use for so long ends.'),
   streamBuffer: size().prefault('4MiB').describe('Waiting for one slow reader before its stream is closed.'),
-  keepAlive: duration().prefault('15s').describe('Between keep-alive comments on quiet streams.'),
+  keepAlive: duration()
+    .prefault('15s')
+    .describe(
+      'Between keep-alive comments on quiet streams. A legacy call that is quiet for so long becomes a stream.',
+    ),
 });
 
 export const configSchema = section(
