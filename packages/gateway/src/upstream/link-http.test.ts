@@ -110,37 +110,38 @@ describe('a session', () => {
   });
 
   it('waits until the server can be heard, but not for a server that holds back the head of its GET stream', async () => {
-    const server = await rawServer(session((_request, socket) => held.push(socket)));
-    const held: { write(text: string): unknown }[] = [];
+    const gets: { write(text: string): unknown }[] = [];
+    const server = await rawServer(session((_request, socket) => gets.push(socket)));
     const client = httpClient(server.url);
-    const begin = async (headMs: number): Promise<string> => {
-      const record = linkRecord();
-      const link = await openHttpLink(client, { headMs })(record.listener);
-      open.push(() => link.close());
-      await handshake(link, record);
-      await until(() => held.length > 0);
-      return link.listening!().then(() => 'listening');
-    };
     open.push(
       () => server.close(),
       () => client.close(),
     );
-    const moment = (): Promise<string> => new Promise((resolve) => setImmediate(resolve, 'waiting'));
+    /** A session whose GET has arrived; the promise in it resolves when it is heard or not waited for. */
+    const begin = async (headMs: number): Promise<{ readonly listening: Promise<unknown> }> => {
+      const record = linkRecord();
+      const link = await openHttpLink(client, { headMs })(record.listener);
+      open.push(() => link.close());
+      const before = gets.length;
+      await handshake(link, record);
+      await until(() => gets.length > before);
+      return { listening: link.listening!() };
+    };
 
-    const prompt = begin(60_000);
-    await until(() => held.length === 1);
-    expect(await Promise.race([prompt, moment()])).toBe('waiting');
-    held.pop()!.write(SSE_HEAD);
-    expect(await prompt).toBe('listening');
+    const prompt = await begin(60_000);
+    const next = new Promise((resolve) => setImmediate(resolve, 'waiting'));
+    expect(await Promise.race([prompt.listening, next])).toBe('waiting');
+    gets[0]!.write(SSE_HEAD);
+    await prompt.listening;
     expect(client.lateStreams).toBe(false);
 
-    expect(await begin(1)).toBe('listening');
+    await (await begin(1)).listening;
     expect(client.lateStreams).toBe(true);
-    held.length = 0;
 
     // Not waited for, but still observed: a server that is fast again is waited for again.
-    expect(await begin(60_000)).toBe('listening');
-    held.pop()!.write(SSE_HEAD);
+    await (await begin(60_000)).listening;
+    expect(client.lateStreams).toBe(true);
+    gets[2]!.write(SSE_HEAD);
     await until(() => !client.lateStreams);
   });
 
