@@ -69,9 +69,9 @@ it(
   `no answer is swapped between ${CLIENTS} callers that use the same ids, ${CALLS} calls`,
   async () => {
     verifies('R1-23', 'R1-24');
-    await using modern = await startFakeHttp('modern', { latency: shuffled });
-    await using session = await startFakeHttp('session', { latency: shuffled, answer: 'sse' });
-    await using events = await startFakeHttp('sse', { latency: shuffled });
+    await using modern = await startFakeHttp('modern', { latency: shuffled, keep: 0 });
+    await using session = await startFakeHttp('session', { latency: shuffled, keep: 0, answer: 'sse' });
+    await using events = await startFakeHttp('sse', { latency: shuffled, keep: 0 });
     const stdio = (era: string) => ({
       command: process.execPath,
       args: [FAKE_STDIO, JSON.stringify({ era, shuffle: 21 })],
@@ -91,6 +91,11 @@ it(
     const wrong = await Promise.all(
       Array.from({ length: CLIENTS }, (_, number) => caller(number, gateway.port, CALLS / CLIENTS)),
     );
+    // Connections are kept and shared: far fewer than calls.
+    for (const server of [modern, session]) {
+      expect(server.count('tools/call')).toBeGreaterThan(CALLS / 10);
+      expect(server.accepted()).toBeLessThan(CALLS / 20);
+    }
     expect(wrong.flat().slice(0, 10), gateway.child.transcript().slice(-4_000)).toEqual([]);
   },
   FULL ? 3_600_000 : 120_000,

@@ -25,8 +25,12 @@ export interface FakeHttpServer extends AsyncDisposable {
   readonly requests: RecordedRequest[];
   /** Requests whose JSON-RPC method is `method`. */
   seen(method: string): RecordedRequest[];
+  /** Number of requests whose JSON-RPC method is `method`, those beyond `keep` included. */
+  count(method: string): number;
   /** Long-lived streams that are open now: listen (modern), GET (legacy). */
   openStreams(): number;
+  /** TCP connections so far. */
+  accepted(): number;
   /** Sends a notification on every open long-lived stream. */
   notify(method: string, params?: JsonObject): void;
   /** Ends all legacy sessions, as a restart does. */
@@ -49,6 +53,8 @@ export async function startFakeHttp(kind: FakeHttpKind, options: FakeOptions = {
   const sessions = new Set<string>();
   const postBack = new Map<string, ServerResponse>();
   const sockets = new Set<Socket>();
+  const counts = new Map<string, number>();
+  let accepted = 0;
 
   const event = (data: string): string => `event: message\ndata: ${data}\n\n`;
 
@@ -70,7 +76,9 @@ export async function startFakeHttp(kind: FakeHttpKind, options: FakeOptions = {
     }
     const { method = '', url = '', headers, rawHeaders } = request;
     const entry: RecordedRequest = { method, path: url, headers, rawHeaders, body, message, abandoned: false };
-    requests.push(entry);
+    if (requests.length < (options.keep ?? Number.POSITIVE_INFINITY)) requests.push(entry);
+    const rpc = String(message?.['method']);
+    counts.set(rpc, (counts.get(rpc) ?? 0) + 1);
     response.on('close', () => {
       if (!response.writableFinished) entry.abandoned = true;
     });
@@ -183,6 +191,7 @@ export async function startFakeHttp(kind: FakeHttpKind, options: FakeOptions = {
   server.keepAliveTimeout = 60_000;
   server.on('connection', (socket) => {
     sockets.add(socket);
+    accepted += 1;
     socket.on('error', () => {}).on('close', () => sockets.delete(socket));
   });
   server.listen(0, '127.0.0.1');
@@ -193,7 +202,9 @@ export async function startFakeHttp(kind: FakeHttpKind, options: FakeOptions = {
     port,
     requests,
     seen: (method) => requests.filter((entry) => entry.message?.['method'] === method),
+    count: (method) => counts.get(method) ?? 0,
     openStreams: () => streams.size,
+    accepted: () => accepted,
     notify: (method, params = {}) => {
       for (const { response, subscription } of streams) {
         const meta =

@@ -47,6 +47,8 @@ export interface FakeOptions {
   readonly extraTools?: number;
   /** Tools of one page of tools/list; default: all in one. */
   readonly pageSize?: number;
+  /** Requests of which a fake HTTP server keeps the record, the first ones; default: all. Counts go on. */
+  readonly keep?: number;
   readonly name?: string;
   readonly instructions?: string;
   /** Cache hints of lists, modern only. Default 0 and `private`. */
