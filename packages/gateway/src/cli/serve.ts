@@ -55,6 +55,7 @@ function untilStopped(host: Host, log: ProcessLog, idle: IdleTimer | undefined):
         process.exit(Exit.failure);
       }
       stopping = true;
+      idle?.stop();
       log.info({ why }, 'stopping: open calls may finish');
       host.stop().then(
         (clean) => {
@@ -110,6 +111,12 @@ class IdleTimer {
   start(expired: () => void): void {
     this.#expired = expired;
     this.clients(this.#count);
+  }
+
+  /** A timer that still ran would keep the stopped process alive. */
+  stop(): void {
+    this.#expired = undefined;
+    clearTimeout(this.#timer);
   }
 
   clients(count: number): void {

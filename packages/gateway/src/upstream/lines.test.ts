@@ -35,4 +35,16 @@ describe('lines', () => {
     expect(split(1000, [long])).toEqual(['long 5008 head…tail']);
     expect(split(3, ['abc\nabcd\n'])).toEqual(['abc', 'long 4 abcd…abcd']);
   });
+
+  it('that do not end are reported once', () => {
+    const lengths: number[] = [];
+    const splitter = new LineSplitter(10, {
+      onLine: () => {},
+      onTooLong: () => {},
+      onEndless: (length) => lengths.push(length),
+    });
+    for (let i = 0; i < 40; i++) splitter.push(Buffer.alloc(64 * 1024, 0x78));
+    expect(lengths).toHaveLength(1);
+    expect(lengths[0]).toBeGreaterThan(1024 * 1024);
+  });
 });

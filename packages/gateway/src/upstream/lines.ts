@@ -1,12 +1,16 @@
 /** Splits a byte stream into lines of bounded length. A child that never writes a newline costs at most the cap. */
 const KEPT = 256;
 const NEWLINE = 0x0a;
+/** Beyond twice the cap, before a line counts as endless: a small cap is no reason to give a child up. */
+const SLACK = 1024 * 1024;
 
 export interface LineListener {
   /** One line without its newline (and without a carriage return before it); never empty. */
   onLine(line: Buffer): void;
   /** A line longer than the cap was dropped; its first and last bytes are kept. */
   onTooLong(head: Buffer, tail: Buffer, length: number): void;
+  /** A line has grown far beyond the cap without a newline: it will hardly end. Called once. */
+  onEndless?(length: number): void;
 }
 
 export class LineSplitter {
@@ -16,6 +20,7 @@ export class LineSplitter {
   #length = 0;
   #head: Buffer | undefined;
   #tail: Buffer | undefined;
+  #endless = false;
 
   constructor(max: number, listener: LineListener) {
     this.#max = max;
@@ -44,6 +49,10 @@ export class LineSplitter {
     this.#length += part.length;
     if (this.#tail !== undefined) {
       this.#tail = last(this.#tail, part);
+      if (this.#length > 2 * this.#max + SLACK && !this.#endless) {
+        this.#endless = true;
+        this.#listener.onEndless?.(this.#length);
+      }
       return;
     }
     this.#parts.push(part);

@@ -96,6 +96,8 @@ export class StdioLink implements Link {
     this.#stdout = new LineSplitter(options.maxMessage, {
       onLine: (line) => this.#onLine(line),
       onTooLong: (head, tail, length) => this.#onTooLong(head, tail, length),
+      // Nothing of it can be understood before the line ends, so a new process is the only way on.
+      onEndless: (length) => this.#gone(`wrote ${length} bytes without ending its message`),
     });
     const { child } = group;
     this.#started = new Promise((resolve, reject) => {
@@ -233,6 +235,7 @@ export class StdioLink implements Link {
   }
 
   #gone(how: string): void {
+    if (this.#exit !== undefined) return;
     this.#exit = how;
     // What it forked must not live on, nor hold its pipes open.
     if (this.#closing === undefined) this.#closing = this.#group.terminate(this.#grace);
