@@ -43,7 +43,7 @@ describe('unmodified clients and servers from npm, through one gateway', () => {
   });
 
   it.each(CLIENTS)('%s lists the tools of all servers and calls each server', async (name) => {
-    verifies('R1-06', 'R1-07', 'R1-27');
+    verifies('R2-60', 'R1-06', 'R1-07', 'R1-27');
     await using client = await connectClient(name, gateway.url());
     const tools = await client.listTools();
     expect(tools).toEqual(

@@ -5,7 +5,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 
-const ROOT = resolve(import.meta.dirname, '../packages/gateway/src');
+export const SOURCES: string = resolve(import.meta.dirname, '../packages/gateway/src');
 const ROOMS = [
   'inbound',
   'identity',
@@ -32,21 +32,30 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 
 const IMPORT = /(?:from|import)\s*\(?\s*'(\.[^']+)'/g;
 
-const breaches: string[] = [];
-for (const file of globSync('**/*.ts', { cwd: ROOT }).filter((name) => !name.includes('fixtures/'))) {
-  if (file.endsWith('.test.ts')) continue;
-  const room = file.split('/')[0]!;
-  const allowed = ALLOWED[room];
-  if (allowed === undefined) {
-    breaches.push(`${file}: ${room} is not a room of docs/architecture.md`);
-    continue;
+/** Every import below `root` that points upwards or into another room, as a sentence. */
+export function breaches(root: string): string[] {
+  const found: string[] = [];
+  for (const file of globSync('**/*.ts', { cwd: root })) {
+    if (file.endsWith('.test.ts') || file.includes('fixtures/')) continue;
+    const room = file.split('/')[0]!;
+    const allowed = ALLOWED[room];
+    if (allowed === undefined) {
+      found.push(`${file}: ${room} is not a room of docs/architecture.md`);
+      continue;
+    }
+    for (const [, target] of readFileSync(join(root, file), 'utf8').matchAll(IMPORT)) {
+      const path = relative(root, resolve(root, dirname(file), target!));
+      const to = path.split('/')[0]!;
+      if (to !== room && to !== '..' && !allowed.includes(to)) {
+        found.push(`${file} imports ${path}: ${room} may not use ${to}`);
+      }
+    }
   }
-  for (const [, target] of readFileSync(join(ROOT, file), 'utf8').matchAll(IMPORT)) {
-    const path = relative(ROOT, resolve(ROOT, dirname(file), target!));
-    const to = path.split('/')[0]!;
-    if (to !== room && to !== '..' && !allowed.includes(to))
-      breaches.push(`${file} imports ${path}: ${room} may not use ${to}`);
-  }
+  return found;
 }
-for (const breach of breaches) console.error(breach);
-if (breaches.length > 0) process.exitCode = 1;
+
+if (process.argv[1] === import.meta.filename) {
+  const found = breaches(SOURCES);
+  for (const breach of found) console.error(breach);
+  if (found.length > 0) process.exitCode = 1;
+}

@@ -95,58 +95,58 @@ R0-81 planned Prometheus metrics export
 R0-82 planned GraphQL rate limiting
 R0-83 planned Backward-compatible API; deprecated features marked and kept for at least 2 major versions
 # S1: MCP proxy
-R1-01 planned Route tools by name pattern, resources by URI pattern, prompts by name pattern
-R1-02 planned Wildcards: 'math_*' matches 'math_add' and 'math_subtract'; 'data://*' matches any such URI; exact names match exactly
-R1-03 planned A default/catch-all route takes requests no pattern matches
-R1-04 planned Routes have priority and a defined matching order
-R1-05 planned A request with no route gets a clear "no route" error
-R1-06 planned One proxy serves several upstreams at once (math, data, admin in the examples)
-R1-07 planned Any MCP server can be an upstream
+R1-01 covered Route tools by name pattern, resources by URI pattern, prompts by name pattern
+R1-02 covered Wildcards: 'math_*' matches 'math_add' and 'math_subtract'; 'data://*' matches any such URI; exact names match exactly
+R1-03 covered A default/catch-all route takes requests no pattern matches
+R1-04 covered Routes have priority and a defined matching order
+R1-05 covered A request with no route gets a clear "no route" error
+R1-06 covered One proxy serves several upstreams at once (math, data, admin in the examples)
+R1-07 covered Any MCP server can be an upstream
 R1-08 planned JWT authentication, HS256
 R1-09 planned JWT authentication, RS256
-R1-10 planned Bearer-token authentication
+R1-10 covered Bearer-token authentication
 R1-11 planned Multi-auth: methods are tried in order until one succeeds
 R1-12 planned Client id is taken from the token automatically
 R1-13 planned Scopes are taken from JWT claims
-R1-14 planned Global rate limit (API example: 1000 requests per 60000 ms)
-R1-15 planned Per-client rate limit
-R1-16 planned Per-tool rate limit
+R1-14 covered Global rate limit (API example: 1000 requests per 60000 ms)
+R1-15 covered Per-client rate limit
+R1-16 covered Per-tool rate limit
 R1-17 planned Per-route rate-limit override
 R1-18 planned Three algorithms: token bucket, sliding window, fixed window
-R1-19 planned Scope-based authorization with per-route 'required_scope'
-R1-20 planned Wildcard scope matching
-R1-21 planned Auth, rate limit and authorization all run before anything reaches an upstream
+R1-19 covered Scope-based authorization with per-route 'required_scope'
+R1-20 covered Wildcard scope matching
+R1-21 covered Auth, rate limit and authorization all run before anything reaches an upstream
 R1-22 planned Auth, rate limiting and circuit breaker can each be switched on or off at construction
-R1-23 planned One connection pool per upstream, safe under concurrency
-R1-24 planned Idle connections are reused; active ones are tracked; unhealthy ones are dropped
-R1-25 planned Pool size limit and connect timeout are enforced
-R1-26 planned Connections come from a factory keyed by transport type
-R1-27 planned STDIO upstream transport (subprocess management)
-R1-28 planned HTTP upstream transport
+R1-23 covered One connection pool per upstream, safe under concurrency
+R1-24 covered Idle connections are reused; active ones are tracked; unhealthy ones are dropped
+R1-25 covered Pool size limit and connect timeout are enforced
+R1-26 covered Connections come from a factory keyed by transport type
+R1-27 covered STDIO upstream transport (subprocess management)
+R1-28 covered HTTP upstream transport
 R1-29 planned WebSocket upstream transport
 R1-30 planned Circuit breaker disables a failing upstream automatically and lets it back later
 R1-31 planned Automatic retry with exponential backoff
 R1-32 planned Failover to a backup upstream
-R1-33 planned Request timeout enforcement
+R1-33 covered Request timeout enforcement
 R1-34 planned Automatic health monitoring of each upstream
-R1-35 planned Pluggable transformer interface for requests and for responses, registered by name
-R1-36 planned Metadata transformer adds request id, client id and proxy name
-R1-37 planned Sanitising transformer redacts configured fields (passwords, API keys)
+R1-35 covered Pluggable transformer interface for requests and for responses, registered by name
+R1-36 covered Metadata transformer adds request id, client id and proxy name
+R1-37 covered Sanitising transformer redacts configured fields (passwords, API keys)
 R1-38 planned Caching transformer adds cache-control data
-R1-39 planned Custom transformers need no change to the core
+R1-39 covered Custom transformers need no change to the core
 R1-40 planned Request counts: total, successful, failed, retried
 R1-41 planned Latency: minimum, maximum, average
 R1-42 planned Request count per upstream
 R1-43 planned Request count per tool
 R1-44 planned Success rate
 R1-45 planned Circuit-breaker state per upstream
-R1-46 planned Proxy object: construct with name and flags, 'add_upstream', 'add_route', 'set_jwt_auth', 'set_rate_limit', 'add_request_transformer', 'add_response_transformer', 'run(transport)'
-R1-47 planned Typed configuration for upstreams (name, transport type, command, args), routes and statistics; helper factories for transformers
-R1-48 planned The proxy itself serves over STDIO
-R1-49 planned Runnable examples: full proxy, math, data and admin upstreams, and a client
+R1-46 covered Proxy object: construct with name and flags, 'add_upstream', 'add_route', 'set_jwt_auth', 'set_rate_limit', 'add_request_transformer', 'add_response_transformer', 'run(transport)'
+R1-47 covered Typed configuration for upstreams (name, transport type, command, args), routes and statistics; helper factories for transformers
+R1-48 covered The proxy itself serves over STDIO
+R1-49 covered Runnable examples: full proxy, math, data and admin upstreams, and a client
 R1-50 planned Guide covering usage, configuration, security, transformation, troubleshooting, API, performance tuning
 R1-51 planned Integration tests for routing, security, pooling, circuit breaker, transformations, statistics
-R1-52 planned Modular separation of routing, security, pooling and transformation
+R1-52 covered Modular separation of routing, security, pooling and transformation
 R1-53 planned Route matching under 0.1 µs
 R1-54 planned Auth check (JWT) under 1 µs
 R1-55 planned Rate-limit check under 0.05 µs
@@ -156,19 +156,19 @@ R1-58 planned Circuit-breaker check under 0.01 µs
 R1-59 planned Total proxy overhead under 2 µs per request, upstream latency excluded
 R1-60 planned 100 times faster than a pure-Python proxy. **** (seed: expected once native bindings exist)
 R1-61 planned Native core bindings (the seed's proxy still runs in the scripting language)
-R1-62 planned HTTP server transport for the proxy itself
+R1-62 covered HTTP server transport for the proxy itself
 R1-63 planned Caching layer
 R1-64 planned Advanced failover strategies
 R1-65 planned Distributed tracing
 R1-66 planned Metrics export (Prometheus and others)
-R1-67 planned Performance benchmarking
+R1-67 covered Performance benchmarking
 R1-68 planned Advanced load-balancing algorithms
 R1-69 planned Service-mesh integration
 R1-70 planned Kubernetes operator
 R1-71 planned Multi-datacenter routing
 R1-72 planned Request replay for debugging
 # S2: keys, tools, cache, fallback, audit
-R2-01 planned Integration service registers tools, invokes them with authentication, and validates responses ('register_tools', 'invoke_tool', 'handle_response')
+R2-01 covered Integration service registers tools, invokes them with authentication, and validates responses ('register_tools', 'invoke_tool', 'handle_response')
 R2-02 planned Key manager encrypts, stores, validates (format and permissions) and rotates keys, and handles expiry ('encrypt_key', 'store_key', 'validate_key', 'rotate_key')
 R2-03 planned Caching service: 'get_cached_data', 'set_cache', 'invalidate_cache'; a miss is handled gracefully
 R2-04 planned Fallback service: 'handle_fallback', 'retry_with_backoff', 'offline_mode'
@@ -223,11 +223,11 @@ R2-52 planned OpenAI provider
 R2-53 planned Anthropic provider
 R2-54 planned Provider abstraction and switching
 R2-55 planned Utility tools and multi-provider tools besides todo tools
-R2-56 planned Dynamic tool registration at run time
-R2-57 planned Tool discovery
-R2-58 planned Tool metadata and documentation
-R2-59 planned Tool validation framework (schema checks on register and invoke)
-R2-60 planned The official MCP SDK is used
+R2-56 covered Dynamic tool registration at run time
+R2-57 covered Tool discovery
+R2-58 covered Tool metadata and documentation
+R2-59 covered Tool validation framework (schema checks on register and invoke)
+R2-60 covered The official MCP SDK is used
 R2-61 planned Database queries optimised; database connection pool; request batching; tool response times optimised
 R2-62 planned Metrics: performance, response time, cache effectiveness, resource usage; monitoring dashboards
 R2-63 planned API-key management UI, user friendly, with guided setup and help
@@ -254,14 +254,14 @@ R3-06 planned Redis session storage without an address is rejected ('rate limiti
 R3-07 planned 'refillPeriod' accepts durations such as '1m'; the generated config shows 'duration: 1m0s'
 R3-08 planned The effective generated config shows both 'sessionStorage' and 'rateLimiting'
 R3-09 planned No 'rateLimiting' block means no middleware and no Redis connection
-R3-10 planned Virtual server groups several backends by a group reference and aggregates their tools
+R3-10 covered Virtual server groups several backends by a group reference and aggregates their tools
 R3-11 planned Token buckets in Redis: shared limit counts all users together
 R3-12 planned Per-user bucket is keyed by the authenticated subject; users do not affect each other
 R3-13 planned One user has one bucket across all aggregated backends of the virtual server
 R3-14 planned Only parsed 'tools/call' requests consume tokens; other methods pass
 R3-15 planned The limit key is the parsed resource id (tool name)
-R3-16 planned Order: incoming auth, MCP parsing, rate limit, then audit and discovery
-R3-17 planned Rejected call returns HTTP 429 with a JSON-RPC error body (one wire contract, one owner module)
+R3-16 covered Order: incoming auth, MCP parsing, rate limit, then audit and discovery
+R3-17 covered Rejected call returns HTTP 429 with a JSON-RPC error body (one wire contract, one owner module)
 R3-18 planned With 'maxTokens: 1' and one user, the second authenticated 'tools/call' within the period is rejected
 R3-19 planned Redis error at request time: fail open (allow)
 R3-20 planned Redis is pinged at startup with a 5 s timeout; failure is a startup error naming the address
