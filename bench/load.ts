@@ -20,6 +20,8 @@ export interface LoadOrder {
 
 export interface LoadResult {
   readonly completed: number;
+  /** All answers, those of the warm-up included. */
+  readonly answered: number;
   /** Answers that were not HTTP 200 or carried another id. */
   readonly wrong: number;
   readonly seconds: number;
@@ -101,6 +103,7 @@ async function run(order: LoadOrder): Promise<LoadResult> {
   );
   const histogram = new Histogram();
   let completed = 0;
+  let answered = 0;
   let wrong = 0;
   let counting = false;
   let running = true;
@@ -113,6 +116,7 @@ async function run(order: LoadOrder): Promise<LoadResult> {
   };
   const paced = order.rate !== undefined;
   const done = (lane: Lane, good: boolean): void => {
+    answered += 1;
     if (counting) {
       histogram.add(Number(process.hrtime.bigint() - lane.startedAt));
       completed += 1;
@@ -164,7 +168,7 @@ async function run(order: LoadOrder): Promise<LoadResult> {
   const seconds = Number(process.hrtime.bigint() - from) / 1e9;
   running = false;
   for (const lane of lanes) lane.socket.destroy();
-  return { completed, wrong, seconds, counts: histogram.counts };
+  return { completed, answered, wrong, seconds, counts: histogram.counts };
 }
 
 process.on('message', (order: LoadOrder) => {

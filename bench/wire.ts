@@ -29,14 +29,18 @@ interface Cell {
   best: number;
   readonly histogram: Histogram;
   wrong: number;
+  /** Least microseconds of processor time for a call in a round: noise only ever adds. */
+  processor: number | undefined;
 }
 
+const newCell = (): Cell => ({ best: 0, histogram: new Histogram(), wrong: 0, processor: undefined });
 const micros = (nanoseconds: number): string => (nanoseconds / 1000).toFixed(0);
 
 /**
  * Throughput and latency of every target in the same run. Rounds are interleaved, so that a slow moment of the machine
  * hits all; throughput is the best round, latency is of all rounds. Nothing is pinned: the generator, the proxy and
- * the upstream share the machine's cores, which costs every proxy alike.
+ * the upstream share the machine's cores, which costs every proxy alike. Beside it stands the processor time of the
+ * target for a call, and the bare pass-through's divided by it: what the throughput would say with a core for each.
  */
 export async function benchWire(options: WireOptions): Promise<void> {
   await using stack = new AsyncDisposableStack();
@@ -58,13 +62,11 @@ export async function benchWire(options: WireOptions): Promise<void> {
     const rows: string[][] = [];
     let capacity: number | undefined;
     for (const connections of connectionCounts) {
-      const cells = new Map<string, Cell>(
-        targets.map(({ name }) => [name, { best: 0, histogram: new Histogram(), wrong: 0 }]),
-      );
+      const cells = new Map<string, Cell>(targets.map(({ name }) => [name, newCell()]));
       for (let round = 0; round < rounds; round += 1) {
         for (const target of targets) {
           const order = { port: target.port, path: target.path(shape.form), body, connections };
-          const result = await load.measure({ ...order, warmUp: round === 0 ? 1_000 : 200, duration });
+          const result = await load.measure({ ...order, warmUp: round === 0 ? 1_000 : 200, duration }, target.pid);
           record(cells, target, result);
         }
       }
@@ -72,7 +74,10 @@ export async function benchWire(options: WireOptions): Promise<void> {
       if (connections === 32) capacity = cells.get('gateway')?.best ?? cells.get('passthrough')?.best;
     }
     console.log(`\n${shape.title}`);
-    printTable(['connections', 'target', 'calls/s', 'of nginx', 'of bare', 'p50 µs', 'p99 µs', 'wrong'], rows);
+    printTable(
+      ['connections', 'target', 'calls/s', 'of nginx', 'of bare', 'CPU µs', 'of bare', 'p50 µs', 'p99 µs', 'wrong'],
+      rows,
+    );
     if (shape === SHAPES[0] && capacity !== undefined) {
       await halfLoad(load, targets, shape, body, Math.floor(capacity / 2), options.quick);
     }
@@ -88,6 +93,7 @@ function record(
   cell.best = Math.max(cell.best, result.perSecond);
   cell.histogram.merge(result.histogram);
   cell.wrong += result.wrong;
+  if (result.processor !== undefined) cell.processor = Math.min(cell.processor ?? Infinity, result.processor);
 }
 
 function closedRows(connections: number, targets: readonly WireTarget[], cells: ReadonlyMap<string, Cell>): string[][] {
@@ -95,6 +101,11 @@ function closedRows(connections: number, targets: readonly WireTarget[], cells: 
     const other = cells.get(name)?.best;
     return other === undefined || other === 0 ? '-' : (cell.best / other).toFixed(2);
   };
+  const bare = cells.get('passthrough')?.processor;
+  const ofProcessor = (cell: Cell): string =>
+    bare === undefined || cell.processor === undefined || cell.processor === 0
+      ? '-'
+      : (bare / cell.processor).toFixed(2);
   return targets.map(({ name }) => {
     const cell = cells.get(name) as Cell;
     const { histogram } = cell;
@@ -104,6 +115,8 @@ function closedRows(connections: number, targets: readonly WireTarget[], cells: 
       cell.best.toFixed(0),
       of(cell, 'nginx'),
       of(cell, 'passthrough'),
+      cell.processor?.toFixed(0) ?? '-',
+      ofProcessor(cell),
       micros(histogram.percentile(50)),
       micros(histogram.percentile(99)),
       String(cell.wrong),
@@ -120,13 +133,12 @@ async function halfLoad(
   rate: number,
   quick: boolean,
 ): Promise<void> {
-  const cells = new Map<string, Cell>(
-    targets.map(({ name }) => [name, { best: 0, histogram: new Histogram(), wrong: 0 }]),
-  );
+  const cells = new Map<string, Cell>(targets.map(({ name }) => [name, newCell()]));
   for (let round = 0; round < (quick ? 2 : 4); round += 1) {
     for (const target of targets) {
       const order = { port: target.port, path: target.path(shape.form), body, connections: 32, rate };
-      record(cells, target, await load.measure({ ...order, warmUp: 300, duration: quick ? 700 : 2_000 }));
+      const paced = { ...order, warmUp: 300, duration: quick ? 700 : 2_000 };
+      record(cells, target, await load.measure(paced, target.pid));
     }
   }
   const direct = cells.get('direct')?.histogram ?? new Histogram();

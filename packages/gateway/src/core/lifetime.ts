@@ -10,7 +10,9 @@ type EndListener = (reason: TollgateError) => void;
 export class Lifetime {
   #reason: TollgateError | undefined;
   #released = false;
-  #listeners: Set<EndListener> | undefined;
+  /** Most have one listener; a set for it would cost more than the rest of the object. */
+  #listener: EndListener | undefined;
+  #more: Set<EndListener> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #controller: AbortController | undefined;
 
@@ -45,9 +47,15 @@ export class Lifetime {
       return noop;
     }
     if (this.#released) return noop;
-    this.#listeners ??= new Set();
-    this.#listeners.add(listener);
-    return () => this.#listeners?.delete(listener);
+    if (this.#listener === undefined) this.#listener = listener;
+    else {
+      this.#more ??= new Set();
+      this.#more.add(listener);
+    }
+    return () => {
+      if (this.#listener === listener) this.#listener = undefined;
+      else this.#more?.delete(listener);
+    };
   }
 
   /** Ends early. The first reason wins; later calls do nothing. */
@@ -55,10 +63,13 @@ export class Lifetime {
     if (this.over) return;
     this.#reason = reason;
     clearTimeout(this.#timer);
-    const listeners = this.#listeners;
-    this.#listeners = undefined;
+    const listener = this.#listener;
+    const more = this.#more;
+    this.#listener = undefined;
+    this.#more = undefined;
     this.#controller?.abort(reason);
-    if (listeners !== undefined) for (const listener of listeners) listener(reason);
+    listener?.(reason);
+    if (more !== undefined) for (const other of more) other(reason);
   }
 
   /** Ends normally: timers and listeners are dropped, nobody is called. */
@@ -66,7 +77,8 @@ export class Lifetime {
     if (this.over) return;
     this.#released = true;
     clearTimeout(this.#timer);
-    this.#listeners = undefined;
+    this.#listener = undefined;
+    this.#more = undefined;
   }
 }
 

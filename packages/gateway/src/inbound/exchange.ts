@@ -20,8 +20,7 @@ export class Exchange {
   readonly response: ServerResponse;
   /** Allowed origin of the page that asks; undefined for programs. */
   readonly origin: string | undefined;
-  /** Called when the client goes away before the answer is complete. */
-  onGone: (() => void) | undefined;
+  #gone: (() => void) | undefined;
   #stream: EventStream | undefined;
 
   constructor(response: ServerResponse, origin: string | undefined, connection?: Connection) {
@@ -32,13 +31,22 @@ export class Exchange {
     response.on('close', () => {
       connection?.open.delete(response);
       this.#stream?.detach();
-      if (!response.writableEnded) this.onGone?.();
+      if (!response.writableEnded) this.#gone?.();
     });
   }
 
   /** True once a status line was sent, or the client has gone. */
   get started(): boolean {
     return this.response.headersSent || this.response.destroyed;
+  }
+
+  /**
+   * The listener is called when the client goes away before the answer is complete; the last one given counts.
+   * A method and not a property: V8 allocates a function literal that is assigned to a property among the old objects,
+   * and a dead old object keeps request, answer and call alive until the next full garbage collection.
+   */
+  whenGone(listener: () => void): void {
+    this.#gone = listener;
   }
 
   /** A bare status. */

@@ -113,10 +113,11 @@ export class LegacyHttp {
 
   #open(exchange: Exchange, session: HttpSession, stored: NonNullable<HttpSession['standalone']>) {
     const live = exchange.stream(this.#edge.streams, session.principal.key);
-    exchange.onGone = () => {
+    const left = (): void => {
       if (stored.live === live) stored.live = undefined;
     };
-    live.onOverflow = exchange.onGone;
+    exchange.whenGone(left);
+    live.whenOverflow(left);
     return live;
   }
 

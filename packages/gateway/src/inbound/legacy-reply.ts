@@ -58,7 +58,7 @@ export class LegacyReply implements Reply, OpenCall, SessionCall {
     this.#key = idKey(id);
     edge.calls.add(this);
     session.calls.set(this.#key, this);
-    exchange.onGone = () => this.#left();
+    exchange.whenGone(() => this.#left());
     if (!forms.stream || opening !== undefined) return;
     // Who waits for a slow call keeps its connection, and can come back for the answer where that breaks all the same.
     const patience = forms.streamFirst ? STREAM_FIRST_MS : edge.options.caps.keepAlive;
@@ -144,9 +144,9 @@ export class LegacyReply implements Reply, OpenCall, SessionCall {
     const stored = this.#session.events.open();
     this.#stored = stored;
     const live = this.#exchange.stream(this.#edge.streams, this.#session.principal.key);
-    live.onOverflow = () => {
+    live.whenOverflow(() => {
       if (stored.live === live) stored.live = undefined;
-    };
+    });
     attach(this.#session, stored, live, 0);
     return stored;
   }

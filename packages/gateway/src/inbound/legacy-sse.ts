@@ -96,8 +96,8 @@ export class LegacySse {
       stream.end();
     });
     // Nothing can be fetched later in this transport: with the stream its calls lose their reader, and end.
-    exchange.onGone = () => channel.lifetime.end(clientLeft());
-    stream.onOverflow = (reason) => channel.lifetime.end(reason);
+    exchange.whenGone(() => channel.lifetime.end(clientLeft()));
+    stream.whenOverflow((reason) => channel.lifetime.end(reason));
     stream.send(Buffer.from(`event: endpoint\ndata: ${route.messages}?session_id=${id}\n\n`));
   }
 

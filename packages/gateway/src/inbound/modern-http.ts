@@ -88,7 +88,7 @@ class ModernReply implements Reply, OpenCall {
     this.#id = id;
     this.#principalKey = principalKey;
     edge.calls.add(this);
-    exchange.onGone = () => this.lifetime.end(clientLeft());
+    exchange.whenGone(() => this.lifetime.end(clientLeft()));
   }
 
   notify(message: Message): void {
@@ -116,7 +116,7 @@ class ModernReply implements Reply, OpenCall {
   #open(): EventStream | undefined {
     if (this.#stream === undefined && !this.#exchange.started) {
       this.#stream = this.#exchange.stream(this.#edge.streams, this.#principalKey);
-      this.#stream.onOverflow = (reason: TollgateError) => this.lifetime.end(reason);
+      this.#stream.whenOverflow((reason) => this.lifetime.end(reason));
     }
     return this.#stream;
   }

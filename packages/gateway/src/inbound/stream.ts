@@ -17,10 +17,9 @@ export class EventStream {
   readonly #response: ServerResponse;
   readonly #streams: Streams;
   readonly principalKey: number;
-  /** Called once when the gateway gives the stream up: the reader is too slow. */
-  onOverflow: ((reason: TollgateError) => void) | undefined;
   turn = 0;
   quiet = true;
+  #overflow: ((reason: TollgateError) => void) | undefined;
   #open = true;
   #stalled = 0;
 
@@ -33,6 +32,11 @@ export class EventStream {
 
   get open(): boolean {
     return this.#open;
+  }
+
+  /** The listener is called once when the gateway gives the stream up because its reader is too slow. */
+  whenOverflow(listener: (reason: TollgateError) => void): void {
+    this.#overflow = listener;
   }
 
   /** Hands encoded events to the socket. False: the stream is closed, or was closed because its reader is too slow. */
@@ -77,7 +81,7 @@ export class EventStream {
   #giveUp(why: string): void {
     this.detach();
     this.#response.destroy();
-    this.onOverflow?.(new TollgateError('cancelled', `${why} The stream was closed.`, { executed: 'unknown' }));
+    this.#overflow?.(new TollgateError('cancelled', `${why} The stream was closed.`, { executed: 'unknown' }));
   }
 }
 
