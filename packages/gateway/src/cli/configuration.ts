@@ -4,7 +4,7 @@ import { stateFolder as folderOf, type LoadedConfig } from '../config/assemble.t
 import { type CompiledConfig, compile } from '../config/compile.ts';
 import { type ConsentReview, formatReview } from '../config/consent.ts';
 import { loadConfig } from '../config/load.ts';
-import { printable } from './output.ts';
+import { withoutControls } from '../core/plain-text.ts';
 
 export interface CommandConfig {
   readonly loaded: LoadedConfig;
@@ -53,7 +53,7 @@ export function stateFolder(): string {
 
 /** Shows what an unnamed configuration would run, and asks. The default is no. */
 async function ask(review: ConsentReview): Promise<boolean> {
-  process.stderr.write(`${printable(formatReview(review))}\n`);
+  process.stderr.write(`${withoutControls(formatReview(review))}\n`);
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
     return /^y(es)?$/i.test((await terminal.question('Run it? [y/N] ')).trim());

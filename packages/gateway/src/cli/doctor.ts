@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { formatProblems } from '../config/problems.ts';
 import { TollgateError } from '../core/errors.ts';
+import { oneLine } from '../core/plain-text.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import type { StdioTarget } from '../upstream/options.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
@@ -143,7 +144,7 @@ async function checkRunning(command: CommandConfig): Promise<Finding[]> {
     findings.push(
       server.problem === undefined
         ? fine(`${server.name}: ${server.state}, ${server.tools} tools`)
-        : { level: 'problem', what: `${server.name}: ${server.state}`, fix: server.problem },
+        : { level: 'problem', what: `${server.name}: ${server.state}`, fix: oneLine(server.problem) },
     );
   }
   return findings;

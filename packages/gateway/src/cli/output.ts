@@ -1,5 +1,6 @@
 /** What the command line prints: prose for people, `--json` for programs, never a stack trace for a user's mistake. */
 import { TollgateError } from '../core/errors.ts';
+import { plainJson, withoutControls } from '../core/plain-text.ts';
 
 /** Exit codes, documented in `docs/cli.md`. */
 export const Exit = {
@@ -12,21 +13,17 @@ export const Exit = {
   unreachable: 3,
 } as const;
 
-/** A control character of a server or a client must not steer the terminal. */
-export function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
-}
-
 export function out(text: string): void {
-  process.stdout.write(`${printable(text)}\n`);
+  process.stdout.write(`${withoutControls(text)}\n`);
 }
 
 export function err(text: string): void {
-  process.stderr.write(`${printable(text)}\n`);
+  process.stderr.write(`${withoutControls(text)}\n`);
 }
 
+/** One line of JSON; what could steer a terminal is escaped in it. */
 export function json(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
+  process.stdout.write(`${plainJson(value)}\n`);
 }
 
 export function exitCodeOf(error: TollgateError): number {

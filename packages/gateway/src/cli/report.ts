@@ -1,4 +1,5 @@
 /** The status report as text, for `tollgate status` and the start-up print. */
+import { oneLine } from '../core/plain-text.ts';
 import type { EndpointReport, ServerReport, StatusReport } from '../pipeline/status-report.ts';
 
 export function renderStatus(report: StatusReport): string {
@@ -19,7 +20,8 @@ export function renderStatus(report: StatusReport): string {
 /** What the person who started the gateway needs: servers, endpoint, what is enforced, what to do next. */
 export function renderStart(report: StatusReport, mainPath: string): string {
   const lines = [`tollgate ${report.version}`, '', ...renderServers(report.servers), ''];
-  for (const endpoint of report.endpoints) for (const conflict of endpoint.conflicts) lines.push(`  ${conflict}`);
+  for (const endpoint of report.endpoints)
+    for (const conflict of endpoint.conflicts) lines.push(`  ${oneLine(conflict)}`);
   lines.push(...renderEndpoints(report.endpoints), '', ...renderLimits(report.limits), '', 'Next:');
   lines.push(
     '  tollgate connect cursor   let an MCP client use it (also: claude, claude-desktop, vscode, codex)',
@@ -42,10 +44,10 @@ export function renderServers(servers: readonly ServerReport[]): string[] {
         : '';
     const head = `  ${server.name.padEnd(width)}  ${STATES[server.state].padEnd(14)}${offer}`;
     const lines = [head.trimEnd()];
-    if (server.problem !== undefined) lines.push(`  ${' '.repeat(width)}  ${server.problem}`);
-    for (const warning of server.warnings.slice(0, 5)) lines.push(`  ${' '.repeat(width)}  ${warning}`);
+    if (server.problem !== undefined) lines.push(`  ${' '.repeat(width)}  ${oneLine(server.problem)}`);
+    for (const warning of server.warnings.slice(0, 5)) lines.push(`  ${' '.repeat(width)}  ${oneLine(warning)}`);
     for (const line of server.state === 'failed' ? server.stderr.slice(-5) : []) {
-      lines.push(`  ${' '.repeat(width)}  | ${line}`);
+      lines.push(`  ${' '.repeat(width)}  | ${oneLine(line)}`);
     }
     return lines;
   });

@@ -1,6 +1,7 @@
+import { oneLine } from '../core/plain-text.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
 import { loadForCommand } from './configuration.ts';
-import { Exit, err, out } from './output.ts';
+import { Exit, err, json, out } from './output.ts';
 import { control } from './running.ts';
 
 /** `tollgate tail [--refused]`: calls as they finish, one line each, until interrupted or the gateway stops. */
@@ -16,8 +17,11 @@ export async function tail(
   });
   try {
     for await (const { event, data } of events(response)) {
-      if (event === 'call') out(options.json === true ? data : line(JSON.parse(data) as FinishedCall));
-      else if (event === 'dropped') err(`${data} calls were not shown: they came faster than this terminal reads.`);
+      if (event === 'call') {
+        const call = JSON.parse(data) as FinishedCall;
+        if (options.json === true) json(call);
+        else out(line(call));
+      } else if (event === 'dropped') err(`${data} calls were not shown: they came faster than this terminal reads.`);
     }
   } catch (error) {
     if (interrupted.signal.aborted) return Exit.ok;
@@ -57,6 +61,7 @@ function line(call: FinishedCall): string {
     call.reason ?? '',
     call.decisionId ?? '',
   ]
+    .map(oneLine)
     .join('  ')
     .trimEnd();
 }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { TollgateError } from '../core/errors.ts';
+import { oneLine } from '../core/plain-text.ts';
 
 /** Keys from the root of the configuration; list positions are numbers. */
 export type KeyPath = readonly (string | number)[];
@@ -74,7 +75,8 @@ export function formatProblems(problems: readonly Problem[], cwd = process.cwd()
       if (key !== '') parts.push(key);
       const label = parts.length > 0 ? `${parts.join(' ')}: ` : '';
       const fix = problem.fix === '' ? '' : ` ${problem.fix}`;
-      return `${label}${problem.severity === 'warning' ? 'warning: ' : ''}${problem.what}${fix}`;
+      // Keys and values of the file stand in it: none of them may look like another problem.
+      return oneLine(`${label}${problem.severity === 'warning' ? 'warning: ' : ''}${problem.what}${fix}`);
     })
     .join('\n');
 }

@@ -71,5 +71,7 @@ describe('the log', () => {
     log.warn({ server: 'files', why: 'a b', err: new Error('\u001b[31mred\u009b') }, 'started\u0007\u001b]0;x');
     expect(lines[0]).toMatch(/^\d\d:\d\d:\d\d WARN started\]0;x {2}server=files {2}why="a b" {2}err=\{/);
     expect(lines[0]).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+    log.info({ name: 'a\n12:00:00 forged' }, 'one\n12:00:00 forged\u2028two\u202eturned');
+    expect(lines[1]).toMatch(/^\d\d:\d\d:\d\d one\n {4}12:00:00 forgedtwoturned {2}name="a\\n12:00:00 forged"\n$/);
   });
 });

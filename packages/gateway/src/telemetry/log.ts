@@ -82,7 +82,12 @@ function prettyLine(line: string): string {
   const { level, time, msg, ...fields } = record;
   const clock = typeof time === 'string' ? time.slice(11, 19) : '';
   const rest = Object.entries(fields).map(([key, value]) => `${key}=${fieldText(value)}`);
-  return `${[`${clock} ${TAGS[String(level)] ?? ''}${msg ?? ''}`, ...rest].join('  ')}\n`;
+  return `${[`${clock} ${TAGS[String(level)] ?? ''}${indented(msg)}`, ...rest].join('  ')}\n`;
+}
+
+/** A line break in a message must not look like the next line of the log. */
+function indented(msg: unknown): string {
+  return typeof msg === 'string' ? msg.replace(/\r?\n/g, '\n    ') : '';
 }
 
 function fieldText(value: unknown): string {

@@ -1,4 +1,5 @@
 /** Makes the fields of a log line safe: no secrets, no control characters, no endless values. */
+import { withoutControls } from '../core/plain-text.ts';
 
 const SECRET_KEY =
   /(authorization|cookie|token|secret|passw|credential|api[-_]?key|private[-_]?key|assertion|session[-_]?id)/i;
@@ -8,8 +9,6 @@ const IN_TEXT: readonly (readonly [RegExp, string])[] = [
   [/(:\/\/)[^\s/@]+@/g, '$1[secret]@'],
   [/([?&][^=&\s]*(?:token|key|secret|password|signature|code)[^=&\s]*=)[^&\s#]+/gi, '$1[secret]'],
 ];
-/** C0 and C1 controls, and the two separators that break lines in some viewers. A line break in text stays visible. */
-const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u2028\u2029]/g;
 const MAX_DEPTH = 5;
 const MAX_ITEMS = 50;
 const MAX_TEXT = 4096;
@@ -72,7 +71,8 @@ function cleanError(error: Error, depth: number): Record<string, unknown> {
 
 function cleanText(text: string): string {
   let safe = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
-  safe = safe.replace(CONTROL, '');
+  // A line feed stays: JSON escapes it, and lines for people are indented after it.
+  safe = withoutControls(safe);
   for (const [pattern, replacement] of IN_TEXT) safe = safe.replace(pattern, replacement);
   return safe;
 }

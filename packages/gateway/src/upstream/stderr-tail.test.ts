@@ -19,6 +19,7 @@ describe('what a child writes to stderr', () => {
 
   it('loses what drives a terminal or forges a log line', () => {
     expect(plainText('\u001b[31mred\u001b[0m\u001b]0;title\u0007 a\rb\u009bc\u0000\tend')).toBe('red abc\tend');
+    expect(plainText('a\u2028b\u202ec\u2066d')).toBe('abcd');
     expect(plainText('x'.repeat(5000))).toHaveLength(1001);
   });
 

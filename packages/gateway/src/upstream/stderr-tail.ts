@@ -1,6 +1,7 @@
 /** What a child writes to stderr: logged line by line with the server's name, its last lines kept for the status. */
 import type { Clock } from '../core/clock.ts';
 import type { Log } from '../core/log.ts';
+import { withoutControls } from '../core/plain-text.ts';
 import { LineSplitter } from './lines.ts';
 
 const KEPT_LINES = 20;
@@ -10,11 +11,10 @@ const MAX_LINE_CHARACTERS = 1000;
 const LINES_PER_SECOND = 100;
 
 const ESCAPES = /\u001b\[[0-?]*[ -/]*[@-~]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)?/g;
-const CONTROLS = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g;
 
 /** Text without terminal escapes and control characters (they forge log lines and drive terminals), cut. */
 export function plainText(text: string): string {
-  const plain = text.replace(ESCAPES, '').replace(CONTROLS, '');
+  const plain = withoutControls(text.replace(ESCAPES, ''));
   return plain.length > MAX_LINE_CHARACTERS ? `${plain.slice(0, MAX_LINE_CHARACTERS)}…` : plain;
 }
 
