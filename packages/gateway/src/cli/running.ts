@@ -1,6 +1,6 @@
 /** The running gateway of a data folder, as other commands find and talk to it. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
 
@@ -36,24 +36,61 @@ export async function findRunning(dataDir: string): Promise<RunningGateway | und
   return record !== undefined && isAlive(record.pid) ? record : undefined;
 }
 
-/** The admin token of a data folder, made at the first start: 256 random bits in a file that only its owner reads. */
+/**
+ * The admin token of a data folder, made at the first start: 256 random bits in a file that only its owner reads.
+ * Throws `config_invalid` for a file that is a link, too short, or open to other users.
+ */
 export async function adminToken(dataDir: string): Promise<string> {
   const file = join(dataDir, TOKEN);
-  try {
-    return (await readFile(file, 'utf8')).trim();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
+  const known = await readToken(file);
+  if (known !== undefined) return known;
   const token = `tga_${randomBytes(32).toString('base64url')}`;
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  const whole = `${file}.${randomBytes(6).toString('hex')}`;
+  await writeFile(whole, `${token}\n`, { mode: 0o600, flag: 'wx' });
   try {
-    await writeFile(file, `${token}\n`, { mode: 0o600, flag: 'wx' });
+    // A link appears with its whole content, and only once: of several processes that start together, one makes the token.
+    await link(whole, file);
     return token;
   } catch (error) {
-    // Another process made it between the two calls: there is only one token.
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return (await readFile(file, 'utf8')).trim();
+    const winner = (error as NodeJS.ErrnoException).code === 'EEXIST' ? await readToken(file) : undefined;
+    if (winner === undefined) throw error;
+    return winner;
+  } finally {
+    await rm(whole, { force: true });
+  }
+}
+
+/**
+ * A data folder may lie in a repository: a token that came with it (a checkout is readable by all), or that others can
+ * read, is known to others.
+ */
+async function readToken(file: string): Promise<string | undefined> {
+  try {
+    const { mode, uid } = await lstatFile(file);
+    const foreign = uid !== (process.getuid?.() ?? uid) && process.getuid?.() !== 0;
+    const token = (await readFile(file, 'utf8')).trim();
+    if (process.platform !== 'win32' && ((mode & 0o077) !== 0 || foreign))
+      throw unsafeToken(file, 'others can read it');
+    if (token.length < 32) throw unsafeToken(file, 'it is too short');
+    return token;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+async function lstatFile(file: string): Promise<{ readonly mode: number; readonly uid: number }> {
+  const found = await lstat(file);
+  if (!found.isFile()) throw unsafeToken(file, 'it is no regular file');
+  return found;
+}
+
+function unsafeToken(file: string, why: string): TollgateError {
+  return new TollgateError(
+    'config_invalid',
+    `The admin token in ${file} is not used: ${why}. Delete it and restart the gateway, which makes a new one.`,
+  );
 }
 
 /** Asks the running gateway. `gateway_not_running` when there is none, with the command that starts it. */

@@ -1,0 +1,59 @@
+import { chmod, lstat, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
+import { describe, expect, it } from 'vitest';
+import { adminToken, findRunning, removeRecord, writeRecord } from './running.ts';
+
+describe('the admin token', () => {
+  it('is made once, random, in a file for its owner', async () => {
+    await using folder = await temporaryDirectory('running');
+    const dataDir = join(folder.path, 'data');
+    const all = await Promise.all(Array.from({ length: 5 }, () => adminToken(dataDir)));
+    expect(new Set(all).size).toBe(1);
+    expect(all[0]).toMatch(/^tga_[\w-]{43}$/);
+    expect((await lstat(join(dataDir, 'admin.token'))).mode & 0o777).toBe(0o600);
+    expect((await lstat(dataDir)).mode & 0o777).toBe(0o700);
+    await rm(join(dataDir, 'admin.token'));
+    expect(await adminToken(dataDir)).not.toBe(all[0]);
+  });
+
+  it('that came with a repository, or that others can read, is not used', async () => {
+    await using folder = await temporaryDirectory('running');
+    const file = join(folder.path, 'admin.token');
+    const planted = `tga_${'x'.repeat(43)}`;
+    await writeFile(file, planted);
+    for (const mode of [0o644, 0o640, 0o604, 0o660]) {
+      await chmod(file, mode);
+      await expect(adminToken(folder.path)).rejects.toMatchObject({
+        code: 'config_invalid',
+        message: expect.stringMatching(/others can read it\. Delete it/),
+      });
+    }
+    await chmod(file, 0o600);
+    expect(await adminToken(folder.path)).toBe(planted);
+    await writeFile(file, 'short\n');
+    await expect(adminToken(folder.path)).rejects.toMatchObject({ code: 'config_invalid' });
+    await rm(file);
+    const elsewhere = join(folder.path, 'elsewhere');
+    await writeFile(elsewhere, planted, { mode: 0o600 });
+    await symlink(elsewhere, file);
+    await expect(adminToken(folder.path)).rejects.toMatchObject({ code: 'config_invalid' });
+  });
+});
+
+describe('the record of a running gateway', () => {
+  const record = { url: 'http://127.0.0.1:1', control: 'http://127.0.0.1:1', configuration: '/c', startedAt: 'now' };
+
+  it('is for the owner, found while its process lives, and removed by nobody else', async () => {
+    await using folder = await temporaryDirectory('running');
+    await mkdir(join(folder.path, 'data'));
+    const dataDir = join(folder.path, 'data');
+    await writeRecord(dataDir, { pid: process.pid, ...record });
+    expect((await lstat(join(dataDir, 'gateway.json'))).mode & 0o777).toBe(0o600);
+    expect(await findRunning(dataDir)).toMatchObject({ pid: process.pid });
+    await removeRecord(dataDir, process.pid + 1);
+    expect(await readFile(join(dataDir, 'gateway.json'), 'utf8')).toContain('"pid"');
+    await removeRecord(dataDir, process.pid);
+    expect(await findRunning(dataDir)).toBeUndefined();
+  });
+});
