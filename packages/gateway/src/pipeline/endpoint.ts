@@ -33,12 +33,18 @@ import { destinationOf, mirroredDestination, type Target, type TargetResolver } 
 import type { TaskOwners } from './task-owners.ts';
 import { transformRequest, transformResponse } from './transforms.ts';
 
+/** Counters move from the old rules to the new at one moment; asking an old rule after that would miscount. */
+export interface LimitsInForce {
+  current: Admission;
+}
+
 export interface EndpointParts {
   readonly path: string;
   readonly catalog: Catalog;
   readonly servers: ReadonlyMap<string, Server>;
   readonly targets: TargetResolver;
-  readonly admission: Admission;
+  /** The limits in force, shared by all generations: a reload changes them for calls that are on their way, too. */
+  readonly limits: LimitsInForce;
   readonly refusals: RefusalStyle;
   readonly parked: ParkedCalls;
   readonly hub: SubscriptionHub;
@@ -237,7 +243,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   }
 
   #whenAdmitted(call: Call, target: Target | undefined, proceed: () => void): void {
-    const verdict = this.#parts.admission.admit(call, target ?? this.#untargeted, call.startedAt);
+    const verdict = this.#parts.limits.current.admit(call, target ?? this.#untargeted, call.startedAt);
     if (verdict instanceof Promise) {
       verdict.then(
         (decided) => this.#decided(call, decided, proceed),

@@ -5,6 +5,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { userInfo } from 'node:os';
+import { createAdmission } from '../admission/admission.ts';
 import { Listings } from '../catalog/listing.ts';
 import type { CompiledConfig } from '../config/compile.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
@@ -88,6 +89,7 @@ export class Gateway implements Face {
       transforms: deps.transforms,
       hub: this.hub,
       parked: this.parked,
+      limits: { current: createAdmission(config.limits, { clock }) },
       listings: new Listings({ client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES }, clock, log }),
       tasks: new TaskOwners(() => this.#current.servers),
       createServer: (options) =>
@@ -211,6 +213,8 @@ export class Gateway implements Face {
     const next = buildGeneration(config, this.#lasting, before);
     // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
     await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
+    const { limits, clock } = this.#lasting;
+    limits.current = createAdmission(config.limits, { clock, previous: limits.current });
     this.#current = next;
     this.#adopt(next);
     this.#http.reconfigure(config.inbound);

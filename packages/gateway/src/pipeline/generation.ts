@@ -4,7 +4,7 @@
  * counter.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type Admission, createAdmission } from '../admission/admission.ts';
+import { createAdmission } from '../admission/admission.ts';
 import { type Catalog, createCatalog } from '../catalog/catalog.ts';
 import type { Listings } from '../catalog/listing.ts';
 import type { Entry } from '../catalog/merge.ts';
@@ -20,7 +20,7 @@ import { compileRoutes, type Router } from '../routing/router.ts';
 import type { CallLog } from '../telemetry/calls.ts';
 import type { TransformChains, TransformRegistry } from '../transform/registry.ts';
 import type { ServerOptions } from '../upstream/options.ts';
-import { EndpointChain } from './endpoint.ts';
+import { EndpointChain, type LimitsInForce } from './endpoint.ts';
 import type { SubscriptionHub } from './subscriptions.ts';
 import { KIND_OF, TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
@@ -35,6 +35,7 @@ export interface Lasting {
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
+  readonly limits: LimitsInForce;
   /** Absent: nothing is transformed. */
   readonly transforms?: TransformRegistry | undefined;
   readonly createServer: (options: ServerOptions) => Server;
@@ -52,7 +53,6 @@ export interface Generation {
   readonly servers: ReadonlyMap<string, Server>;
   readonly endpoints: ReadonlyMap<string, EndpointInUse>;
   readonly identity: Identity;
-  readonly admission: Admission;
 }
 
 /** Builds; starts reading the lists of new servers. Throws `config_invalid` and leaves `previous` as it was. */
@@ -62,7 +62,8 @@ export function buildGeneration(
   previous: Generation | undefined,
 ): Generation {
   const router = compileRoutes(config.routes);
-  const admission = createAdmission(config.limits, { clock: lasting.clock, previous: previous?.admission });
+  // Only to refuse what cannot be kept; the counters move when the generation is taken into use.
+  createAdmission(config.limits, { clock: lasting.clock });
   const identity = createIdentity(config.identity, lasting.keys);
   const made: Server[] = [];
   const endpoints = new Map<string, EndpointInUse>();
@@ -75,9 +76,9 @@ export function buildGeneration(
       servers.set(options.name, server);
     }
     const transforms = lasting.transforms?.compose() ?? NO_TRANSFORMS;
-    const parts = { config, lasting, previous, router, admission, servers, transforms };
+    const parts = { config, lasting, previous, router, servers, transforms };
     for (const options of config.endpoints) endpoints.set(options.path, buildEndpoint(options, parts));
-    return { number: (previous?.number ?? 0) + 1, config, servers, endpoints, identity, admission };
+    return { number: (previous?.number ?? 0) + 1, config, servers, endpoints, identity };
   } catch (error) {
     for (const { catalog } of endpoints.values()) catalog.close();
     for (const server of made) void server.close();
@@ -102,13 +103,12 @@ interface Parts {
   readonly lasting: Lasting;
   readonly previous: Generation | undefined;
   readonly router: Router;
-  readonly admission: Admission;
   readonly servers: ReadonlyMap<string, Server>;
   readonly transforms: TransformChains;
 }
 
 function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
-  const { config, lasting, previous, router, admission } = parts;
+  const { config, lasting, previous, router } = parts;
   const { path } = options;
   const servers = new Map(options.catalog.servers.map((name) => [name, parts.servers.get(name)!]));
   const before = previous?.endpoints.get(path)?.catalog;
@@ -134,7 +134,7 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     catalog,
     servers,
     targets,
-    admission,
+    limits: lasting.limits,
     refusals: options.refusals,
     parked: lasting.parked,
     hub: lasting.hub,
