@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { TollgateError } from '../core/errors.ts';
 import type { ResponseHead } from '../protocol/call.ts';
 import { errorBytes } from '../protocol/json/splice.ts';
+import { sizeOfPieces } from '../protocol/message.ts';
 import type { Connection } from './connections.ts';
 import { EventStream, type Streams } from './stream.ts';
 
@@ -14,7 +15,7 @@ const EXPOSED = 'Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, RateL
 /** Milliseconds without progress after which an answer that nobody reads is given up. */
 const STALL = 60_000;
 /** Bytes up to which copying an answer is cheaper than a second piece to write. */
-const SMALL = 4096;
+export const SMALL = 4096;
 
 export class Exchange {
   readonly response: ServerResponse;
@@ -58,13 +59,20 @@ export class Exchange {
     this.#head(status, status === 204 ? list.slice(2) : list)?.end();
   }
 
-  json(body: Buffer, head?: ResponseHead): void {
+  /** Answers with a complete JSON text, in one Buffer or in several. */
+  json(body: Buffer | readonly Buffer[], head?: ResponseHead): void {
     if (this.started) return;
-    const list = ['content-type', 'application/json', 'content-length', String(body.length)];
+    const whole = body instanceof Uint8Array;
+    const length = whole ? body.length : sizeOfPieces(body);
+    const list = ['content-type', 'application/json', 'content-length', String(length)];
     this.#addTo(list, head?.headers);
     const response = this.#head(head?.status ?? 200, list);
     // Node joins a small text to the head and writes both at once; latin1 is the bytes as they are.
-    if (body.length <= SMALL) response?.end(body.toString('latin1'), 'latin1');
+    if (!whole) {
+      // Node holds all of them back until `end`, and hands them to the system in one call.
+      for (const piece of body) response?.write(piece);
+      response?.end();
+    } else if (length <= SMALL) response?.end(body.toString('latin1'), 'latin1');
     else response?.end(body);
     // A reader that stalls in the middle of a large answer may not hold its memory for ever.
     if (this.response.writableLength > 0) this.response.setTimeout(STALL, () => this.response.destroy());

@@ -1,6 +1,7 @@
 import { verifies } from '@tollgate/testkit/verifies';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
+import { DEFAULT_SCAN_CAPS, scan } from '../protocol/json/scan.ts';
 import {
   answer,
   answerError,
@@ -43,6 +44,21 @@ describe('a modern request', () => {
       expect(got.status).toBe(200);
       expect(got.headers.get('content-type')).toBe('application/json');
       expect(got.body).toContain(`"id":${raw}`);
+    }
+  });
+
+  it('is answered whole, whether the answer is small or came in large pieces', async () => {
+    const text = 'ä'.repeat(50_000);
+    const whole = Buffer.from(`{"jsonrpc":"2.0","id":"server's","result":{"text":"${text}"}}`);
+    const small = Buffer.from('{"jsonrpc":"2.0","id":5,"result":{}}');
+    const large = [whole.subarray(0, 19), whole.subarray(19, 40_001), whole.subarray(40_001)];
+    for (const bytes of [large, [small.subarray(0, 20), small.subarray(20)], whole, small]) {
+      rig.mcp.handlers.set('tools/list', (call) => call.reply.respond(scan(bytes, DEFAULT_SCAN_CAPS)));
+      const got = await rig.send(modernPost('tools/list'));
+      const expected = (bytes === large || bytes === whole ? whole : small).toString().replace(/"id":[^,]+/, '"id":1');
+      // The test's client reads bytes as latin1.
+      expect(Buffer.from(got.body, 'latin1').equals(Buffer.from(expected))).toBe(true);
+      expect(Number(got.headers.get('content-length'))).toBe(Buffer.byteLength(expected));
     }
   });
 

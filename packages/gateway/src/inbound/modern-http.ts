@@ -7,14 +7,14 @@ import { Lifetime } from '../core/lifetime.ts';
 import type { Principal } from '../core/principal.ts';
 import { type AnswerListener, Call, type Reply, type ResponseHead } from '../protocol/call.ts';
 import { checkMirroredHeaders, checkVersionHeader, decodeParamHeaders } from '../protocol/headers.ts';
-import { responseBytes } from '../protocol/json/splice.ts';
+import { responseBytes, responseSlices } from '../protocol/json/splice.ts';
 import { Field, Message } from '../protocol/message.ts';
 import { checkModernRequest } from '../protocol/modern/request.ts';
 import { encodeEvent } from '../protocol/sse.ts';
 import { LATEST_MODERN } from '../protocol/versions.ts';
 import { type Accepted, accepted } from './accept.ts';
 import { cannotAsk, clientLeft, type Edge, type OpenCall, type Posted } from './edge.ts';
-import type { Exchange } from './exchange.ts';
+import { type Exchange, SMALL } from './exchange.ts';
 import type { EventStream } from './stream.ts';
 
 /** Checks and runs one modern message. */
@@ -107,6 +107,10 @@ class ModernReply implements Reply, OpenCall {
     this.#done = true;
     this.#edge.calls.delete(this);
     this.lifetime.release();
+    if (body instanceof Message && body.length > SMALL && this.#stream === undefined && this.#forms.json) {
+      this.#exchange.json(responseSlices(body, this.#id), head);
+      return;
+    }
     const bytes = body instanceof Message ? responseBytes(body, this.#id) : body;
     if (this.#stream !== undefined) this.#stream.end(encodeEvent(bytes));
     else if (this.#forms.json) this.#exchange.json(bytes, head);

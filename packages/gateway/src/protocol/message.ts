@@ -47,7 +47,11 @@ export const Field = {
 export type FieldId = (typeof Field)[keyof typeof Field];
 
 export class Message {
-  readonly bytes: Buffer;
+  #bytes: Buffer | undefined;
+  /** As they came from the network, in order, while nobody needed them in one. */
+  readonly #pieces: readonly Buffer[] | undefined;
+  /** Number of bytes. */
+  readonly length: number;
   readonly kind: MessageKind;
   /** Empty on responses. */
   readonly method: string;
@@ -56,12 +60,65 @@ export class Message {
   /** True when some number would lose digits or form in `JSON.parse`; `json()` then keeps its source text. */
   readonly exactNumbers: boolean;
 
-  constructor(bytes: Buffer, kind: MessageKind, method: string, spans: readonly number[], exactNumbers: boolean) {
-    this.bytes = bytes;
+  constructor(
+    bytes: Buffer | readonly Buffer[],
+    kind: MessageKind,
+    method: string,
+    spans: readonly number[],
+    exactNumbers: boolean,
+  ) {
+    if (bytes instanceof Uint8Array) {
+      this.#bytes = bytes;
+      this.#pieces = undefined;
+      this.length = bytes.length;
+    } else {
+      this.#bytes = undefined;
+      this.#pieces = bytes;
+      this.length = sizeOfPieces(bytes);
+    }
     this.kind = kind;
     this.method = method;
     this.spans = spans;
     this.exactNumbers = exactNumbers;
+  }
+
+  /** All of it. A message that came in pieces is joined for this, at the price of a copy. */
+  get bytes(): Buffer {
+    this.#bytes ??= Buffer.concat(this.#pieces!, this.length);
+    return this.#bytes;
+  }
+
+  /** The bytes from `start` to `end` without a copy, in as many Buffers as they lie in. */
+  slices(start: number, end: number): Buffer[] {
+    if (this.#bytes !== undefined) return start < end ? [this.#bytes.subarray(start, end)] : [];
+    const found: Buffer[] = [];
+    let from = 0;
+    for (const piece of this.#pieces!) {
+      const to = from + piece.length;
+      if (from < end && to > start)
+        found.push(piece.subarray(Math.max(0, start - from), Math.min(piece.length, end - from)));
+      from = to;
+    }
+    return found;
+  }
+
+  /** The byte at a place. */
+  at(place: number): number | undefined {
+    if (this.#bytes !== undefined) return this.#bytes[place];
+    let rest = place;
+    for (const piece of this.#pieces!) {
+      if (rest < piece.length) return piece[rest];
+      rest -= piece.length;
+    }
+    return undefined;
+  }
+
+  /** True when the field is written as this ASCII text; without making a string, which would cost as much as a scan. */
+  spells(field: FieldId, text: string): boolean {
+    const start = this.spans[2 * field]!;
+    if (start < 0 || this.spans[2 * field + 1]! - start !== text.length) return false;
+    for (let i = 0; i < text.length; i++) if (this.at(start + i) !== text.charCodeAt(i)) return false;
+    return true;
   }
 
   has(field: FieldId): boolean {
@@ -71,15 +128,15 @@ export class Message {
   /** The JSON text of a field as it stands in the bytes, or undefined. */
   raw(field: FieldId): string | undefined {
     const start = this.spans[2 * field]!;
-    return start < 0 ? undefined : this.bytes.toString('utf8', start, this.spans[2 * field + 1]!);
+    return start < 0 ? undefined : this.#text(start, this.spans[2 * field + 1]!);
   }
 
   /** A field whose value is a JSON string, decoded; undefined when absent or not a string. */
   string(field: FieldId): string | undefined {
     const start = this.spans[2 * field]!;
-    if (start < 0 || this.bytes[start] !== 0x22) return undefined;
+    if (start < 0 || this.at(start) !== 0x22) return undefined;
     const end = this.spans[2 * field + 1]!;
-    const text = this.bytes.toString('utf8', start + 1, end - 1);
+    const text = this.#text(start + 1, end - 1);
     return text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text;
   }
 
@@ -93,4 +150,17 @@ export class Message {
   object(): Record<string, unknown> {
     return parseLossless(this.bytes.toString('utf8'), this.exactNumbers) as Record<string, unknown>;
   }
+
+  #text(start: number, end: number): string {
+    if (this.#bytes !== undefined) return this.#bytes.toString('utf8', start, end);
+    // A character may lie in two pieces.
+    const slices = this.slices(start, end);
+    return (slices.length === 1 ? slices[0]! : Buffer.concat(slices)).toString('utf8');
+  }
+}
+
+export function sizeOfPieces(pieces: readonly Buffer[]): number {
+  let size = 0;
+  for (const piece of pieces) size += piece.length;
+  return size;
 }

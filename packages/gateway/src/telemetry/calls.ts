@@ -225,7 +225,7 @@ class Counter {
 /** `isError: true` of a tool result, without making a string of it. */
 function saysFailed(response: Message): boolean {
   const start = response.spans[2 * Field.isError]!;
-  return start >= 0 && response.bytes[start] === 0x74;
+  return start >= 0 && response.at(start) === 0x74;
 }
 
 /** A copy of its own, so that a record never keeps a large body alive through a slice of it. */

@@ -15,7 +15,9 @@ import {
   tooLarge,
 } from './http-failure.ts';
 
-const EMPTY = Buffer.alloc(0);
+/** Pieces of a body are kept as they come while they have this many bytes on average, or are few. */
+const PIECE = 4096;
+const FEW_PIECES = 8;
 /** After the answer a stream may still end politely, so that its connection is kept; then it is cut. */
 const LINGER_MS = 500;
 const LINGER_BYTES = 65_536;
@@ -65,7 +67,9 @@ export abstract class HttpExchange implements HttpHandler {
   #controller: Dispatcher.DispatchController | undefined;
   #over = false;
   #complete = false;
-  #body: Buffer = EMPTY;
+  #pieces: Buffer[] = [];
+  /** The one piece is a Buffer of our own, perhaps with room at its end. */
+  #joined = false;
   #length = 0;
   #events: SseParser | undefined;
   #linger: NodeJS.Timeout | undefined;
@@ -82,6 +86,10 @@ export abstract class HttpExchange implements HttpHandler {
 
   /** The whole body of an answer that is not an event stream. Calls `finish`, or `fail`. */
   protected abstract onBody(body: Buffer): void;
+  /** Like `onBody`, in the pieces in which it came. */
+  protected onPieces(pieces: readonly Buffer[]): void {
+    this.onBody(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces));
+  }
   /** One event of a 2xx event stream. `finish` ends the exchange when it was the last one of interest. */
   protected abstract onEvent(event: SseEvent): void;
   /** The event stream ended before `finish`. */
@@ -210,7 +218,7 @@ export abstract class HttpExchange implements HttpHandler {
     if (this.#over) return;
     try {
       if (this.#events !== undefined) this.onStreamEnd();
-      else this.onBody(this.#length === this.#body.length ? this.#body : this.#body.subarray(0, this.#length));
+      else this.onPieces(this.#joined ? [this.#pieces[0]!.subarray(0, this.#length)] : this.#pieces);
     } catch (cause) {
       this.#broke(cause);
     }
@@ -243,7 +251,7 @@ export abstract class HttpExchange implements HttpHandler {
     );
   }
 
-  /** One chunk stays what it is; more are copied together, so that many small ones cost no more than their bytes. */
+  /** A few chunks, or large ones, stay what they are; many small ones are joined, so that they cost no more than their bytes. */
   #collect(chunk: Buffer): void {
     const length = this.#length + chunk.length;
     const max = this.http.options.maxResponse;
@@ -251,10 +259,11 @@ export abstract class HttpExchange implements HttpHandler {
       this.fail(tooLarge(this.http.name, max));
       return;
     }
-    if (this.#length === 0) this.#body = chunk;
+    const count = this.#pieces.length;
+    if (!this.#joined && (count < FEW_PIECES || length >= count * PIECE)) this.#pieces.push(chunk);
     else {
-      if (length > this.#body.length) this.#grow(length);
-      chunk.copy(this.#body, this.#length);
+      if (!this.#joined || length > this.#pieces[0]!.length) this.#grow(length);
+      chunk.copy(this.#pieces[0]!, this.#length);
     }
     this.#length = length;
   }
@@ -263,13 +272,16 @@ export abstract class HttpExchange implements HttpHandler {
     const announced = this.headers['content-length'];
     const room = typeof announced === 'string' ? Number(announced) : length * 2;
     const body = Buffer.allocUnsafe(Math.max(length, Math.min(room, this.http.options.maxResponse)));
-    this.#body.copy(body, 0, 0, this.#length);
-    this.#body = body;
+    let at = 0;
+    for (const piece of this.#pieces) at += piece.copy(body, at, 0, Math.min(piece.length, this.#length - at));
+    this.#pieces = [body];
+    this.#joined = true;
   }
 
   #leave(): void {
     this.#over = true;
-    this.#body = EMPTY;
+    this.#pieces = [];
+    this.#joined = false;
     // Given up while it waits: undici keeps its place in the queue, but not the body for it.
     if (this.waiting && this.#queued !== undefined) this.#queued.body = null;
     this.onLeave();

@@ -350,6 +350,26 @@ describe('a server that misbehaves', () => {
     expect((await run(connection)).responses[0]?.bytes.toString()).toBe(resultText('1', text));
   });
 
+  it.each([
+    ['few', [20_000, 1, 30_000]],
+    ['few, then tiny', [5000, ...new Array<number>(2000).fill(1), 9000]],
+    ['tiny, then large', [...new Array<number>(50).fill(1), 30_000, 30_000, 7]],
+    ['large', new Array<number>(12).fill(5000)],
+  ])('%s chunks give the whole answer', async (_what, sizes) => {
+    const text = Array.from({ length: 12_000 }, (_, i) => String(i % 100_000)).join(' ');
+    const { connection } = await start((request, socket) => {
+      const body = Buffer.from(resultText(request.id, text));
+      socket.write(SSE_HEAD.replace('text/event-stream', 'application/json'));
+      let at = 0;
+      for (const size of [...sizes, body.length]) {
+        if (at < body.length) socket.write(chunk(body.subarray(at, at + size)));
+        at += size;
+      }
+      socket.write(LAST_CHUNK);
+    });
+    expect((await run(connection)).responses[0]?.bytes.toString()).toBe(resultText('1', text));
+  });
+
   it.each(['FIN', 'RST'])('%s at any byte of the answer is an error, never a part of an answer', async (how) => {
     const json = jsonAnswer(resultText('1'));
     const stream = Buffer.concat([Buffer.from(SSE_HEAD), event(resultText('1')), Buffer.from(LAST_CHUNK)]);

@@ -148,15 +148,6 @@ export class HttpModernConnection implements Connection {
   }
 }
 
-/** True when the field is written as this ASCII text. Compares in place: a string per call would cost as much as a scan. */
-function spells(message: Message, field: FieldId, text: string): boolean {
-  const { bytes, spans } = message;
-  const start = spans[2 * field]!;
-  if (start < 0 || spans[2 * field + 1]! - start !== text.length) return false;
-  for (let i = 0; i < text.length; i++) if (bytes[start + i] !== text.charCodeAt(i)) return false;
-  return true;
-}
-
 /** Where the name stands that a `target` replaces. */
 function targetField(message: Message): FieldId {
   const field = methodInfo(message.method)?.nameField;
@@ -179,7 +170,7 @@ class ModernExchange extends HttpExchange {
   readonly #id: string;
   /** The caller's own progress token as JSON text. */
   readonly #token: string | undefined;
-  #stopListening: () => void = () => {};
+  #stopListening: (() => void) | undefined;
 
   constructor(
     connection: HttpModernConnection,
@@ -202,7 +193,7 @@ class ModernExchange extends HttpExchange {
     const { message, headerName, paramHeaders } = this.#request;
     let headers = this.#connection.headersOf(message.method);
     const otherVersion =
-      message.has(Field.protocolVersion) && !spells(message, Field.protocolVersion, this.#connection.quotedVersion);
+      message.has(Field.protocolVersion) && !message.spells(Field.protocolVersion, this.#connection.quotedVersion);
     if (headerName !== undefined || paramHeaders !== undefined || otherVersion) {
       headers = headers.slice();
       // The header must say what the body says.
@@ -224,6 +215,12 @@ class ModernExchange extends HttpExchange {
     if (status < 300) return undefined;
     // Redirects and sign-in are between the gateway and the server: such a body is not for the caller.
     return status < 400 || needsSignIn(status, this.headers) ? this.#refusal() : undefined;
+  }
+
+  protected override onPieces(pieces: readonly Buffer[]): void {
+    // A large answer is relayed in the pieces it came in.
+    if (this.status < 300 && pieces.length > 1 && isJson(this.headers)) this.#answer(this.#scan(pieces));
+    else super.onPieces(pieces);
   }
 
   protected override onBody(body: Buffer): void {
@@ -272,7 +269,7 @@ class ModernExchange extends HttpExchange {
     if (message.kind === 'request' || message.kind === 'notification') {
       // Servers never send requests in this era (SEP-2322), and a notification answers nothing.
       this.fail(protocolFailure(this.http.name, `a ${message.kind} came where the answer belongs`));
-    } else if (!spells(message, Field.id, this.#id)) {
+    } else if (!message.spells(Field.id, this.#id)) {
       this.fail(protocolFailure(this.http.name, 'the answer carries another id than the request'));
     } else {
       this.#respond(message);
@@ -282,7 +279,7 @@ class ModernExchange extends HttpExchange {
   #respond(message: Message): void {
     this.finish();
     this.#end();
-    const listened = this.#request.message.method === LISTEN && spells(message, Field.subscriptionId, this.#id);
+    const listened = this.#request.message.method === LISTEN && message.spells(Field.subscriptionId, this.#id);
     this.#handler.onResponse(listened ? this.#restoreSubscription(message) : message);
   }
 
@@ -296,7 +293,7 @@ class ModernExchange extends HttpExchange {
   /** Only what belongs to this request is passed on; on a listen stream, what carries its subscription id. */
   #notification(message: Message): void {
     if (this.#request.message.method === LISTEN) {
-      if (spells(message, Field.subscriptionId, this.#id)) {
+      if (message.spells(Field.subscriptionId, this.#id)) {
         this.#handler.onNotification(this.#restoreSubscription(message));
         return;
       }
@@ -304,7 +301,7 @@ class ModernExchange extends HttpExchange {
       this.#handler.onNotification(message);
       return;
     } else if (message.method === 'notifications/progress' && this.#token !== undefined) {
-      if (spells(message, Field.progressToken, this.#id)) {
+      if (message.spells(Field.progressToken, this.#id)) {
         const restored = replaceFields(message, [[Field.progressToken, this.#token]]);
         this.#handler.onNotification(scan(restored, this.http.caps));
         return;
@@ -313,7 +310,7 @@ class ModernExchange extends HttpExchange {
     this.#connection.dropped++;
   }
 
-  #scan(bytes: Buffer): Message {
+  #scan(bytes: Buffer | readonly Buffer[]): Message {
     try {
       return scan(bytes, this.http.caps);
     } catch (cause) {
@@ -327,6 +324,6 @@ class ModernExchange extends HttpExchange {
 
   #end(): void {
     this.#connection.pending--;
-    this.#stopListening();
+    this.#stopListening?.();
   }
 }

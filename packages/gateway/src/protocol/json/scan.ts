@@ -7,7 +7,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { TollgateError } from '../../core/errors.ts';
-import { Field, Message } from '../message.ts';
+import { Field, Message, sizeOfPieces } from '../message.ts';
 import { MAX_BODY, MAX_DEPTH, type ScanCaps } from './caps.ts';
 import { envelopeKind, isId, methodText } from './envelope.ts';
 import { ENVELOPE, type Level, type Member, SPAN_COUNT } from './levels.ts';
@@ -45,7 +45,6 @@ const NO_SPANS: readonly number[] = new Array<number>(2 * SPAN_COUNT).fill(-1);
 const bytes = Buffer.from(new ArrayBuffer(MAX_BODY + PADDING));
 const words = new DataView(bytes.buffer);
 
-let body: Buffer = bytes;
 let limit = 0;
 let spans: number[] = [];
 let keys = 0;
@@ -66,14 +65,14 @@ let open = 0;
 /**
  * Validates one JSON-RPC message and locates its fields. Throws a TollgateError `parse_error` (not strict JSON) or
  * `invalid_request` (ambiguous, over a cap, or no message of this protocol) that names the byte and the rule;
- * `failedId(error)` then has the id when it was read.
+ * `failedId(error)` then has the id when it was read. A body that came in pieces need not be joined for this.
  */
-export function scan(message: Buffer, caps: ScanCaps): Message {
-  body = message;
-  limit = message.length;
+export function scan(message: Buffer | readonly Buffer[], caps: ScanCaps): Message {
+  limit = message instanceof Uint8Array ? message.length : sizeOfPieces(message);
   spans = NO_SPANS.slice();
   if (limit > MAX_BODY) throw refuse('size', MAX_BODY);
-  bytes.set(message);
+  if (message instanceof Uint8Array) bytes.set(message);
+  else copyPieces(message);
   for (let at = limit; at < limit + PADDING; at += 4) words.setInt32(at, 0);
   keys = 0;
   open = 0;
@@ -88,19 +87,31 @@ export function scan(message: Buffer, caps: ScanCaps): Message {
   if (bytes[start] !== 0x7b) throw notAnObject(start);
   const end = skipSpace(scanLevel(start + 1, 1, ENVELOPE));
   if (end !== limit) throw refuse('trailing', end);
-  if (wide && !isUtf8(message)) throw refuse('utf8', firstInvalidUtf8(message));
-  const kind = envelopeKind(message, spans, start, refuse);
-  const method = kind === 'request' || kind === 'notification' ? methodText(message, spans) : '';
+  if (wide) refuseInvalidUtf8(bytes.subarray(0, limit));
+  const kind = envelopeKind(bytes, spans, start, refuse);
+  const method = kind === 'request' || kind === 'notification' ? methodText(bytes, spans) : '';
   return new Message(message, kind, method, spans, exactNumbers);
+}
+
+function copyPieces(pieces: readonly Buffer[]): void {
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+}
+
+function refuseInvalidUtf8(body: Buffer): void {
+  if (!isUtf8(body)) throw refuse('utf8', firstInvalidUtf8(body));
 }
 
 function refuse(rule: ScanRule, at: number): TollgateError {
   const start = spans[2 * Field.id]!;
-  const known = start >= 0 && isId(body, spans, start);
+  const known = start >= 0 && isId(bytes, spans, start);
   return scanError(
     at >= limit && rule === 'syntax' ? 'end' : rule,
     at,
-    known ? body.toString('latin1', start, spans[2 * Field.id + 1]!) : undefined,
+    known ? bytes.toString('latin1', start, spans[2 * Field.id + 1]!) : undefined,
   );
 }
 

@@ -92,6 +92,14 @@ export function responseBytes(message: Message, id: string): Buffer {
   return result;
 }
 
+/** Like `responseBytes`, but as Buffers to be written one after the other: nothing large is copied. */
+export function responseSlices(message: Message, id: string): readonly Buffer[] {
+  const start = message.spans[2 * Field.id]!;
+  if (start < 0) return [responseBytes(message, id)];
+  const end = message.spans[2 * Field.id + 1]!;
+  return [...message.slices(0, start), Buffer.from(id), ...message.slices(end, message.length)];
+}
+
 /**
  * The bytes of a message with members added at the front of the object that is the value of `field`. `members` is
  * JSON text without braces (`"a":1,"b":2`); the caller makes sure that the object has none of these keys.
