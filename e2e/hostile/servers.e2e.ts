@@ -166,11 +166,9 @@ describe('a modern HTTP server that attacks', () => {
     );
     const answer = await callTool(gateway.port, name);
     expect(answer.id).toBe(1);
-    if (!SOUND.has(name)) {
-      expect(answer.result, JSON.stringify(answer).slice(0, 300)).toBeUndefined();
-      expect([503, 504]).toContain(answer.error?.code);
-      expect(answer.error?.message).toContain('attacker');
-    }
+    expect(answer.result, JSON.stringify(answer).slice(0, 300)).toBeUndefined();
+    expect([503, 504]).toContain(answer.error?.code);
+    expect(answer.error?.message).toContain('attacker');
     for (const [i, text] of (await others).entries()) expect(text).toContain(`other ${i}`);
     expect(JSON.stringify(await callTool(gateway.port, 'echo', { text: 'afterwards' }))).toContain('afterwards');
     expect(gateway.child.transcript()).not.toContain('was not handled');
