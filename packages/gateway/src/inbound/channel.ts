@@ -202,6 +202,7 @@ class ChannelReply implements Reply, OpenCall {
   readonly canAsk: boolean;
   readonly lifetime = new Lifetime();
   readonly method: string;
+  place = -1;
   readonly key: string;
   readonly #client: ChannelClient;
   readonly #id: string;

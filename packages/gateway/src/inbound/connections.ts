@@ -4,9 +4,32 @@ import type { Socket } from 'node:net';
 /** Requests of one connection that may be unanswered at a time (pipelining); no client of ours needs more than one. */
 export const MAX_PIPELINED = 64;
 
-export interface Connection {
-  /** Requests begun and not yet answered, in order. */
-  readonly open: Set<ServerResponse>;
+/**
+ * One connection. A list and not a set: a set that is filled and emptied all the time is built anew again and again, each
+ * old table refers to the next, and from the first one among the old objects on they all stay until the next full
+ * garbage collection, with every request that was in them.
+ */
+export class Connection {
+  readonly #open: ServerResponse[] = [];
+
+  /** Requests begun and not yet answered. */
+  get open(): number {
+    return this.#open.length;
+  }
+
+  /** True when no byte of an answer can be under way. */
+  get silent(): boolean {
+    return this.#open.length === 0 || (this.#open.length === 1 && !this.#open[0]!.headersSent);
+  }
+
+  begin(response: ServerResponse): void {
+    this.#open.push(response);
+  }
+
+  ended(response: ServerResponse): void {
+    const at = this.#open.indexOf(response);
+    if (at >= 0) this.#open.splice(at, 1);
+  }
 }
 
 /** The sockets of a listener and what is unanswered on them. */
@@ -18,23 +41,20 @@ export class Connections {
   }
 
   add(socket: Socket): void {
-    this.#bySocket.set(socket, { open: new Set() });
+    this.#bySocket.set(socket, new Connection());
     socket.on('close', () => this.#bySocket.delete(socket));
   }
 
   /** Notes a request on its connection; its exchange takes it off again. */
   begin(socket: Socket, response: ServerResponse): Connection | undefined {
     const connection = this.#bySocket.get(socket);
-    connection?.open.add(response);
+    connection?.begin(response);
     return connection;
   }
 
-  /** True when no byte of an answer can be under way, so that a bare status line would be read as what it is. */
+  /** True when a bare status line would be read as what it is. */
   silent(socket: Socket): boolean {
-    const open = this.#bySocket.get(socket)?.open;
-    if (open === undefined || open.size === 0) return true;
-    const [only] = open;
-    return open.size === 1 && only?.headersSent === false;
+    return this.#bySocket.get(socket)?.silent ?? true;
   }
 
   destroy(): void {

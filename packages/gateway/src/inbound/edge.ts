@@ -35,23 +35,32 @@ export interface OpenCall {
   readonly lifetime: Lifetime;
   /** The method; a `subscriptions/listen` never ends by itself, so a drain ends it first. */
   readonly method: string;
+  /** Kept by `OpenCalls`: the place in its list, -1 when not there. */
+  place: number;
 }
 
-/** Calls that an edge has handed to an endpoint and not yet answered. */
+/** Calls that an edge has handed to an endpoint and not yet answered. A list, for the reason given at `Connection`. */
 export class OpenCalls {
-  readonly #open = new Set<OpenCall>();
+  readonly #open: OpenCall[] = [];
   #waiting: (() => void)[] = [];
 
   get size(): number {
-    return this.#open.size;
+    return this.#open.length;
   }
 
   add(call: OpenCall): void {
-    this.#open.add(call);
+    call.place = this.#open.push(call) - 1;
   }
 
   delete(call: OpenCall): void {
-    if (!this.#open.delete(call) || this.#open.size > 0 || this.#waiting.length === 0) return;
+    if (call.place < 0) return;
+    const last = this.#open.pop()!;
+    if (last !== call) {
+      this.#open[call.place] = last;
+      last.place = call.place;
+    }
+    call.place = -1;
+    if (this.#open.length > 0 || this.#waiting.length === 0) return;
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const resolve of waiting) resolve();
@@ -66,7 +75,7 @@ export class OpenCalls {
 
   /** Resolves when no call is open, or after so many milliseconds. */
   async empty(ms: number): Promise<void> {
-    if (this.#open.size === 0) return;
+    if (this.#open.length === 0) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#waiting.push(() => {

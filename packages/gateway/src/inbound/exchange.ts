@@ -30,7 +30,7 @@ export class Exchange {
     // A late write to a dead socket must not end the process; the `close` event says all there is to know.
     response.on('error', ignore);
     response.on('close', () => {
-      connection?.open.delete(response);
+      connection?.ended(response);
       this.#stream?.detach();
       if (!response.writableEnded) this.#gone?.();
     });

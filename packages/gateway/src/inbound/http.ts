@@ -195,7 +195,7 @@ class NodeHttpEdge implements HttpEdge {
       exchange.refuseUnread(path as TollgateError);
       return;
     }
-    if (connection !== undefined && connection.open.size > MAX_PIPELINED) {
+    if (connection !== undefined && connection.open > MAX_PIPELINED) {
       exchange.refuseUnread(new TollgateError('too_many_streams', 'Too many unanswered requests on this connection.'));
       return;
     }

@@ -22,6 +22,7 @@ const STREAM_FIRST_MS = 100;
 export class LegacyReply implements Reply, OpenCall, SessionCall {
   readonly lifetime = new Lifetime();
   readonly method: string;
+  place = -1;
   readonly #edge: Edge;
   readonly #exchange: Exchange;
   readonly #forms: Accepted;

@@ -72,6 +72,7 @@ class ModernReply implements Reply, OpenCall {
   readonly canAsk = false;
   readonly lifetime = new Lifetime();
   readonly method: string;
+  place = -1;
   readonly #edge: Edge;
   readonly #exchange: Exchange;
   readonly #forms: Accepted;
