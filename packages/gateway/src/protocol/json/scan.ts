@@ -24,7 +24,6 @@ import {
 } from './text.ts';
 
 export { DEFAULT_SCAN_CAPS, type ScanCaps } from './caps.ts';
-export { failedId } from './rules.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
