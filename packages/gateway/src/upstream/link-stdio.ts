@@ -13,6 +13,7 @@ import type { Link, LinkListener } from './link.ts';
 import type { StdioTarget } from './options.ts';
 import { ProcessGroup } from './process-group.ts';
 import { plainText, StderrTail, tellingLine } from './stderr-tail.ts';
+import { Throttle } from './throttle.ts';
 
 export interface StdioLinkOptions {
   readonly name: string;
@@ -36,6 +37,11 @@ const MAX_UNREAD = 16 * 1024 * 1024;
 const DRAIN_MS = 250;
 /** Noise on stdout is logged this often, then only counted. */
 const LOGGED_NOISE = 10;
+/** Lines on stdout in a second before the child is held up; far more than any server has answers. Noise counts tenfold. */
+const LINES_PER_SECOND = 50_000;
+const NOISE_COSTS = 10;
+/** Bytes on stderr in a second before the child is held up. */
+const STDERR_PER_SECOND = 1024 * 1024;
 
 /** Opens a link by starting the child. Rejects with `server_unavailable` when it cannot be started. */
 export function openStdioLink(
@@ -69,6 +75,8 @@ export class StdioLink implements Link {
   readonly #listener: LinkListener;
   readonly #stderr: StderrTail;
   readonly #stdout: LineSplitter;
+  readonly #stdoutThrottle: Throttle;
+  readonly #stderrThrottle: Throttle;
   readonly #started: Promise<void>;
   #messages = 0;
   #noise = 0;
@@ -92,7 +100,8 @@ export class StdioLink implements Link {
     this.#env = env;
     this.#environment = deps.environment ?? process.env;
     this.#listener = listener;
-    this.#stderr = new StderrTail(deps.log, deps.clock ?? systemClock, secretValues(options.target.env));
+    const clock = deps.clock ?? systemClock;
+    this.#stderr = new StderrTail(deps.log, clock, secretValues(options.target.env));
     this.#stdout = new LineSplitter(options.maxMessage, {
       onLine: (line) => this.#onLine(line),
       onTooLong: (head, tail, length) => this.#onTooLong(head, tail, length),
@@ -100,6 +109,8 @@ export class StdioLink implements Link {
       onEndless: (length) => this.#gone(`wrote ${length} bytes without ending its message`),
     });
     const { child } = group;
+    this.#stdoutThrottle = new Throttle(child.stdout, clock, LINES_PER_SECOND);
+    this.#stderrThrottle = new Throttle(child.stderr, clock, STDERR_PER_SECOND);
     this.#started = new Promise((resolve, reject) => {
       child.once('spawn', resolve);
       child.on('error', (error) => {
@@ -116,7 +127,10 @@ export class StdioLink implements Link {
     child.stdout.on('error', () => {});
     child.stderr.on('error', () => {});
     child.stdout.on('data', (chunk: Buffer) => this.#stdout.push(chunk));
-    child.stderr.on('data', (chunk: Buffer) => this.#stderr.push(chunk));
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.#stderrThrottle.spend(chunk.length);
+      this.#stderr.push(chunk);
+    });
     child.stdout.on('close', () => {
       this.#stdoutEnded = true;
       this.#stdout.end();
@@ -191,6 +205,7 @@ export class StdioLink implements Link {
     let first = 0;
     while (line[first] === 0x20 || line[first] === 0x09) first++;
     if (line[first] !== 0x7b) {
+      this.#stdoutThrottle.spend(NOISE_COSTS);
       // Legacy servers print banners to stdout; it is against the specification and common.
       if (++this.#noise <= LOGGED_NOISE) {
         this.#log.warn(
@@ -201,6 +216,7 @@ export class StdioLink implements Link {
       return;
     }
     this.#messages++;
+    this.#stdoutThrottle.spend(1);
     this.#listener.onMessage(line, undefined);
   }
 
@@ -231,6 +247,8 @@ export class StdioLink implements Link {
   }
 
   #onExit(code: number | null, signal: NodeJS.Signals | null): void {
+    this.#stdoutThrottle.release();
+    this.#stderrThrottle.release();
     if (this.#exit === undefined) this.#gone(signal === null ? `exited with code ${code}` : `was ended by ${signal}`);
   }
 
