@@ -11,7 +11,7 @@ import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
 import { tokensOf } from '../pipeline/tokens.ts';
 import { withAdminToken } from './admin-token.ts';
 import type { CommandConfig } from './configuration.ts';
-import { adminToken, findRunning, removeRecord, writeRecord } from './running.ts';
+import { adminToken, findHolder, removeRecord, writeRecord } from './running.ts';
 
 /** Milliseconds that open calls get at the end before they are cut. */
 const DRAIN_MS = 25_000;
@@ -52,7 +52,7 @@ export class Host {
   static async start(command: CommandConfig, options: HostOptions): Promise<Host> {
     const { dataDir } = command;
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    const other = await findRunning(dataDir);
+    const other = await findHolder(dataDir);
     if (other !== undefined && other.pid !== process.pid) {
       throw new TollgateError(
         'listen_failed',

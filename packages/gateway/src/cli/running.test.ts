@@ -1,8 +1,10 @@
+import { once } from 'node:events';
 import { chmod, lstat, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { describe, expect, it } from 'vitest';
-import { adminToken, findRunning, removeRecord, writeRecord } from './running.ts';
+import { adminToken, findHolder, findRunning, removeRecord, writeRecord } from './running.ts';
 
 describe('the admin token', () => {
   it('is made once, random, in a file for its owner', async () => {
@@ -55,5 +57,20 @@ describe('the record of a running gateway', () => {
     expect(await readFile(join(dataDir, 'gateway.json'), 'utf8')).toContain('"pid"');
     await removeRecord(dataDir, process.pid);
     expect(await findRunning(dataDir)).toBeUndefined();
+  });
+
+  it('that a crash left counts for nothing when its number belongs to another program', async () => {
+    await using folder = await temporaryDirectory('running');
+    const closed = createServer().listen(0, '127.0.0.1');
+    await once(closed, 'listening');
+    const { port } = closed.address() as AddressInfo;
+    const left = { ...record, pid: process.ppid, control: `http://127.0.0.1:${port}` };
+    await writeRecord(folder.path, left);
+    closed.on('connection', (socket) => socket.destroy());
+    expect(await findHolder(folder.path)).toMatchObject({ pid: process.ppid });
+    closed.close();
+    await once(closed, 'close');
+    expect(await findRunning(folder.path)).toMatchObject({ pid: process.ppid });
+    expect(await findHolder(folder.path)).toBeUndefined();
   });
 });

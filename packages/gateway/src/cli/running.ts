@@ -18,6 +18,7 @@ export interface RunningGateway {
 const RECORD = 'gateway.json';
 const TOKEN = 'admin.token';
 const ANSWER_MS = 10_000;
+const PROBE_MS = 2_000;
 
 /** Leaves the record of a gateway that now serves. */
 export async function writeRecord(dataDir: string, gateway: RunningGateway): Promise<void> {
@@ -34,6 +35,22 @@ export async function removeRecord(dataDir: string, pid: number): Promise<void> 
 export async function findRunning(dataDir: string): Promise<RunningGateway | undefined> {
   const record = await readRecord(dataDir);
   return record !== undefined && isAlive(record.pid) ? record : undefined;
+}
+
+/**
+ * The gateway that holds this data folder. After a crash the number of its process may belong to another program, so a
+ * record whose address refuses connections counts for nothing; one that is merely slow does.
+ */
+export async function findHolder(dataDir: string): Promise<RunningGateway | undefined> {
+  const record = await findRunning(dataDir);
+  if (record === undefined) return undefined;
+  try {
+    await fetch(new URL('/healthz', record.control), { method: 'HEAD', signal: AbortSignal.timeout(PROBE_MS) });
+    return record;
+  } catch (error) {
+    const { cause } = error as { cause?: NodeJS.ErrnoException };
+    return cause?.code === 'ECONNREFUSED' ? undefined : record;
+  }
 }
 
 /**
