@@ -17,6 +17,9 @@ import { cannotAsk, clientLeft, type Edge, type OpenCall, type Posted } from './
 import { type Exchange, SMALL } from './exchange.ts';
 import type { EventStream } from './stream.ts';
 
+/** As JSON text: known without making a string of what was sent. */
+const LATEST = JSON.stringify(LATEST_MODERN);
+
 /** Checks and runs one modern message. */
 export function serveModern(edge: Edge, posted: Posted): void {
   const { exchange, head, message, endpoint, principal } = posted;
@@ -48,7 +51,9 @@ export function serveModern(edge: Edge, posted: Posted): void {
     new Call({
       message,
       era: 'modern',
-      version: message.string(Field.protocolVersion) ?? LATEST_MODERN,
+      version: message.spells(Field.protocolVersion, LATEST)
+        ? LATEST_MODERN
+        : (message.string(Field.protocolVersion) ?? ''),
       endpoint: endpoint.path,
       principal,
       session: undefined,

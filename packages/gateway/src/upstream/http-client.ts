@@ -68,6 +68,7 @@ export class HttpClient {
   #control: Pool | undefined;
   #streams: Pool | undefined;
   #waiting = 0;
+  #finished: Lingering[] = [];
   #closed = false;
 
   /** Throws `config_invalid` for a header that the gateway itself sets or that HTTP cannot carry. */
@@ -111,6 +112,16 @@ export class HttpClient {
   /** Called by a handler once, when its request is written or has failed while `waiting`. */
   left(): void {
     this.#waiting--;
+  }
+
+  /** Calls `linger` in the next turn of the event loop; one wake-up serves all exchanges of a turn. */
+  afterTurn(exchange: Lingering): void {
+    if (this.#finished.push(exchange) > 1) return;
+    setImmediate(() => {
+      const finished = this.#finished;
+      this.#finished = [];
+      for (const one of finished) one.linger();
+    });
   }
 
   /** Waits for answers under way up to 5 s, then cuts them; long-lived streams are cut at once. */
@@ -170,6 +181,11 @@ export class HttpClient {
  * while calls hold every connection; as many again. `stream`: open for hours, each with a connection of its own.
  */
 export type Lane = 'call' | 'control' | 'stream';
+
+/** An exchange that is over before its answer has ended. */
+export interface Lingering {
+  linger(): void;
+}
 
 /** What the client needs of a handler beyond undici's own interface. */
 export interface HttpHandler extends Dispatcher.DispatchHandler {

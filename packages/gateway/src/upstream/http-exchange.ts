@@ -124,9 +124,16 @@ export abstract class HttpExchange implements HttpHandler {
     if (this.#over) return;
     this.#leave();
     if (!this.#complete && this.#controller !== undefined) {
-      this.#linger = setTimeout(() => this.#cut(), LINGER_MS);
-      this.#linger.unref();
+      // Mostly the end comes with the last event, in this turn: then no timer is needed.
+      this.http.afterTurn(this);
     }
+  }
+
+  /** A turn after `finish`: what is not complete by now gets its time to end. */
+  linger(): void {
+    if (this.#complete) return;
+    this.#linger = setTimeout(() => this.#cut(), LINGER_MS);
+    this.#linger.unref();
   }
 
   /** Ends the exchange with an error and cuts the connection if the answer is not complete. */

@@ -1,8 +1,10 @@
 /** What every request of MCP 2026-07-28 must carry in `params._meta` (basic protocol, "Request metadata"). */
 import { TollgateError } from '../../core/errors.ts';
 import { Field, type FieldId, type Message } from '../message.ts';
-import { isModernVersion, MODERN_VERSIONS } from '../versions.ts';
+import { isModernVersion, LATEST_MODERN, MODERN_VERSIONS } from '../versions.ts';
 
+/** As JSON text: the usual case, seen without making a string. */
+const LATEST = JSON.stringify(LATEST_MODERN);
 const PREFIX = 'params._meta["io.modelcontextprotocol/';
 const LOG_LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency'];
 const logLevels: ReadonlySet<string> = new Set(LOG_LEVELS);
@@ -22,14 +24,10 @@ function invalidMeta(message: string): TollgateError {
 export function checkModernRequest(message: Message): TollgateError | undefined {
   if (!message.has(Field.meta)) return invalidMeta('params._meta is missing');
   if (!isObjectField(message, Field.meta)) return invalidMeta('params._meta must be an object');
-  const version = message.string(Field.protocolVersion);
-  if (version === undefined) return invalidMeta(`${PREFIX}protocolVersion"] must be a string`);
-  if (!isModernVersion(version)) {
-    return new TollgateError(
-      'unsupported_version',
-      `Protocol version ${JSON.stringify(version.slice(0, 64))} is not supported; use ${MODERN_VERSIONS.join(' or ')}`,
-      { data: { supported: MODERN_VERSIONS, requested: version } },
-    );
+  if (!message.spells(Field.protocolVersion, LATEST)) {
+    const version = message.string(Field.protocolVersion);
+    if (version === undefined) return invalidMeta(`${PREFIX}protocolVersion"] must be a string`);
+    if (!isModernVersion(version)) return unsupported(version);
   }
   if (!message.has(Field.clientCapabilities) || !isObjectField(message, Field.clientCapabilities)) {
     return invalidMeta(`${PREFIX}clientCapabilities"] must be an object; it may be empty`);
@@ -38,6 +36,14 @@ export function checkModernRequest(message: Message): TollgateError | undefined 
     return invalidMeta(`${PREFIX}clientInfo"] must be an object`);
   }
   return checkOptional(message);
+}
+
+function unsupported(version: string): TollgateError {
+  return new TollgateError(
+    'unsupported_version',
+    `Protocol version ${JSON.stringify(version.slice(0, 64))} is not supported; use ${MODERN_VERSIONS.join(' or ')}`,
+    { data: { supported: MODERN_VERSIONS, requested: version } },
+  );
 }
 
 function checkOptional(message: Message): TollgateError | undefined {
