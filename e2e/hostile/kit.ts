@@ -31,6 +31,8 @@ export interface Script {
   /** Answers a tools/call in any way it likes. Default: the text `ok`. */
   readonly call?: (received: Received, response: ServerResponse) => void;
   readonly instructions?: string;
+  /** Refuses `initialize` with this message. */
+  readonly refuses?: string;
 }
 
 export interface ScriptedServer extends AsyncDisposable {
@@ -93,6 +95,10 @@ export async function startScripted(script: Script): Promise<ScriptedServer> {
         );
       case 'initialize': {
         if (modern) break;
+        if (script.refuses !== undefined) {
+          const error = { code: -32000, message: script.refuses };
+          return sendJson(response, JSON.stringify({ jsonrpc: '2.0', id, error }));
+        }
         const hello = { protocolVersion: '2025-11-25', serverInfo: { name: 'scripted', version: '1' }, ...about };
         return sendJson(response, result(id, JSON.stringify(hello)), { 'mcp-session-id': randomUUID() });
       }

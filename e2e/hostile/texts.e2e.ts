@@ -45,12 +45,7 @@ describe('texts with line breaks and terminal controls', () => {
           ),
       }),
     );
-    refusing = stack.use(
-      await startScripted({
-        era: 'legacy',
-        tools: '{"not":"a list"}',
-      }),
-    );
+    refusing = stack.use(await startScripted({ era: 'legacy', tools: [], refuses: `refused ${EVIL}` }));
     gateway = stack.use(
       await startGateway({
         version: 1,
@@ -107,6 +102,7 @@ describe('texts with line breaks and terminal controls', () => {
     const text = await command('status', gateway.configFile);
     expect(text).toContain('dying');
     expect(text).toContain('fatal:');
+    expect(text).toContain('refused');
     expectHarmless(text, 'status');
     expectHarmless(await command('status', gateway.configFile, '--json'), 'status --json');
     expectHarmless(await command('doctor', gateway.configFile), 'doctor');

@@ -4,12 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { processTable } from '@tollgate/testkit/process-table';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
 import { Lifetime } from '../core/lifetime.ts';
 import { fixture, rememberingLog } from './fixtures/rig.ts';
 import type { LinkListener } from './link.ts';
 import { openStdioLink, type StdioLink } from './link-stdio.ts';
+import { Throttle } from './throttle.ts';
 
 const open: StdioLink[] = [];
 afterEach(async () => {
@@ -163,6 +164,19 @@ describe('stdio link', () => {
     expect(opened.stderr).toHaveLength(20);
     expect(opened.stderr.at(-2)).toBe('line 4999 red ***');
     expect(JSON.stringify(log.lines)).not.toContain('secret-value-1234');
+  });
+
+  it('counts what the child writes against what it may, noise tenfold', async () => {
+    const spend = vi.spyOn(Throttle.prototype, 'spend');
+    try {
+      const code = `console.log('noise'); console.log('{"a":1}'); console.error('twelve bytes')`;
+      await link(hearing(), { args: ['-e', `${code}; process.stdin.resume()`] });
+      const spent = (): number => spend.mock.calls.reduce((sum, [units]) => sum + units, 0);
+      await waitUntil('all that was written', () => spent() >= 10 + 1 + 13);
+      expect(spent()).toBe(10 + 1 + 13);
+    } finally {
+      spend.mockRestore();
+    }
   });
 
   it('fails the one request whose answer is too long', async () => {

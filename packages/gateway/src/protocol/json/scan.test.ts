@@ -138,6 +138,10 @@ describe('duplicate keys (one parser reads the first, another the last)', () => 
     call('{"arguments":{"é":1,"\\u00e9":2}}'),
     call('{"arguments":{"":1,"":2}}'),
     call('{"_meta":{"progressToken":1,"progressToken":2}}'),
+    // Keys that the protocol does not know, where it knows others.
+    '{"jsonrpc":"2.0","id":1,"method":"ping","x":1,"x":2}',
+    call('{"name":"a","x":1,"x":2}'),
+    call('{"_meta":{"vendor/x":1,"vendor/x":2}}'),
   ])('refuses %s', (text) => {
     refusedBy('duplicate', text);
   });
