@@ -18,7 +18,12 @@ const server = createServer((request, response) => {
   pool.dispatch(
     { path: request.url ?? '/', method: 'POST', headers, body: request },
     {
-      onRequestStart: () => {},
+      onRequestStart: (controller) => {
+        // A client that leaves in the middle of an answer must not keep the server's connection for ever.
+        response.on('close', () => {
+          if (!response.writableFinished) controller.abort(new Error('the client has left'));
+        });
+      },
       onResponseStart: (_controller, status, upstreamHeaders) => {
         const kept: Record<string, string | string[]> = {};
         for (const [name, value] of Object.entries(upstreamHeaders)) {
@@ -34,6 +39,7 @@ const server = createServer((request, response) => {
       },
       onResponseEnd: () => response.end(),
       onResponseError: (_controller, error) => {
+        if (response.destroyed) return;
         console.error(error);
         if (!response.headersSent) response.writeHead(502);
         response.end();
