@@ -101,7 +101,14 @@ export class Flight implements ReplyHandler, Outcome, OutboundRequest {
 
   // ReplyHandler, same era.
   onNotification(message: Message): void {
-    if (!this.#ended) this.#call.reply.notify(message);
+    if (this.#ended || this.#isUnwantedLog(message)) return;
+    this.#call.reply.notify(message);
+  }
+
+  /** Without a log level in this very request a server must not log to it (MCP 2026-07-28, logging). */
+  #isUnwantedLog(message: Message): boolean {
+    const { era, message: request } = this.#call;
+    return era === 'modern' && message.method === 'notifications/message' && !request.has(Field.logLevel);
   }
 
   onServerRequest(message: Message, answer: AnswerListener): void {

@@ -216,6 +216,32 @@ describe('names and arguments', () => {
   });
 });
 
+describe('log messages', () => {
+  it('of a modern server reach a caller only where the very request asked for them', async () => {
+    await using server = await startScripted({
+      ...listOf('t'),
+      'tools/call': (_params, response, id) => {
+        const note = { jsonrpc: '2.0', method: 'notifications/message', params: { level: 'error', data: 'noted' } };
+        const answer = { jsonrpc: '2.0', id, result: { resultType: 'complete', content: [] } };
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        for (const message of [note, answer]) response.write(`data: ${JSON.stringify(message)}\n\n`);
+        response.end();
+        return undefined;
+      },
+    });
+    await using gateway = await startGateway({ servers: { s: { url: server.url } } });
+    expect((await gateway.call('tools/call', { name: 't' })).body.result).toMatchObject({ content: [] });
+    const { modernBody, modernHeaders, modernMeta } = await import('@tollgate/testkit/modern-request');
+    const params = { name: 't', _meta: modernMeta({}, { 'io.modelcontextprotocol/logLevel': 'error' }) };
+    const wanted = await fetch(`${gateway.url}/mcp`, {
+      method: 'POST',
+      headers: modernHeaders('tools/call', params),
+      body: modernBody(1, 'tools/call', params),
+    });
+    expect(await wanted.text()).toContain('noted');
+  });
+});
+
 describe('time and failure', () => {
   it('ends a call at the deadline of its tool and says that it may have run', async () => {
     verifies('R1-33');
