@@ -20,11 +20,18 @@ function isJson(type: string | undefined): boolean {
   return type !== undefined && /^\s*application\/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i.test(type);
 }
 
+/** Average size from which on pieces are not joined, in bytes. */
+const PIECE = 4096;
+
 /**
- * Calls back once with the whole body, or with an error: `payload_too_large` as soon as the cap is passed. Nothing
+ * Calls back once with the whole body (in the pieces in which it came, when they are large), or with an error: `payload_too_large` as soon as the cap is passed. Nothing
  * is called when the client goes away first.
  */
-export function readBody(request: IncomingMessage, cap: number, done: (body: Buffer | TollgateError) => void): void {
+export function readBody(
+  request: IncomingMessage,
+  cap: number,
+  done: (body: Buffer | readonly Buffer[] | TollgateError) => void,
+): void {
   let first: Buffer | undefined;
   let rest: Buffer[] | undefined;
   let size = 0;
@@ -46,7 +53,9 @@ export function readBody(request: IncomingMessage, cap: number, done: (body: Buf
   request.on('end', () => {
     if (over) return;
     over = true;
-    done(rest === undefined ? (first ?? EMPTY) : Buffer.concat(rest, size));
+    if (rest === undefined) done(first ?? EMPTY);
+    // Many small pieces would cost more than their bytes for as long as the message lives.
+    else done(size >= rest.length * PIECE ? rest : Buffer.concat(rest, size));
   });
   request.on('error', ignore);
 }

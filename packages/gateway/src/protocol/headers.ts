@@ -89,12 +89,12 @@ function trim(value: string): string {
 /** Whether a plain header equals a string of the body; in the usual case without making a string of that. */
 function equalsField(message: Message, field: FieldId, header: string): boolean {
   const value = trim(header);
-  const { bytes, spans } = message;
+  const { spans } = message;
   const start = spans[2 * field]! + 1;
-  if (start === 0 || bytes[start - 1] !== 0x22) return false;
+  if (start === 0 || message.at(start - 1) !== 0x22) return false;
   if (spans[2 * field + 1]! - start - 1 === value.length) {
     let i = 0;
-    while (i < value.length && bytes[start + i] === value.charCodeAt(i)) i++;
+    while (i < value.length && message.at(start + i) === value.charCodeAt(i)) i++;
     // Equal bytes are equal text only without escapes and outside of latin1, in which headers are read.
     if (i === value.length && PLAIN.test(value) && !value.includes('\\')) return true;
   }

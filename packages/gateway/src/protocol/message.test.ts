@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { checkMirroredHeaders } from './headers.ts';
 import { DEFAULT_SCAN_CAPS, scan } from './json/scan.ts';
-import { responseBytes, responseSlices } from './json/splice.ts';
+import { replaceFields, responseBytes, responseSlices } from './json/splice.ts';
 import { Field, type Message } from './message.ts';
+import { checkModernRequest } from './modern/request.ts';
 
 const text =
   '{"jsonrpc":"2.0","id":41,"result":{"resultType":"complete","isError":true,"content":[{"type":"text","text":"größe \\u00df 🙂"}]}}';
@@ -58,6 +60,30 @@ describe('a message in pieces', () => {
       const slices = responseSlices(scan(pieces, DEFAULT_SCAN_CAPS), id);
       expect(Buffer.concat(slices).toString()).toBe(expected);
       expect(slices.filter((slice) => slice.buffer === body.buffer).length).toBe(slices.length - 1);
+    }
+  });
+
+  it('is checked, changed and sent as the same request in one piece', () => {
+    const request = Buffer.from(
+      '{"jsonrpc":"2.0","id":"é","method":"tools/call","params":{"name":"größe","arguments":{"a":[1]},"_meta":{"progressToken":7,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}',
+    );
+    const whole = scan(request, DEFAULT_SCAN_CAPS);
+    const edits = [
+      [Field.id, '1'],
+      [Field.metaProgressToken, '1'],
+      [Field.name, '"größer"'],
+    ] as const;
+    const headers = { protocolVersion: '2026-07-28', mcpMethod: 'tools/call', mcpName: '=?base64?Z3LDtsOfZQ==?=' };
+    for (let at = 1; at < request.length; at++) {
+      const message = scan([request.subarray(0, at), request.subarray(at)], DEFAULT_SCAN_CAPS);
+      expect(checkModernRequest(message)).toBeUndefined();
+      expect(checkMirroredHeaders(message, headers)).toBeUndefined();
+      expect(checkMirroredHeaders(message, { ...headers, mcpName: 'other' })).toMatchObject({
+        code: 'header_mismatch',
+      });
+      expect(replaceFields(message, edits).toString()).toBe(replaceFields(whole, edits).toString());
+      expect(message.inPieces).toBe(true);
+      expect(replaceFields(message, [])).toEqual(request);
     }
   });
 

@@ -88,6 +88,11 @@ export class Message {
     return this.#bytes;
   }
 
+  /** True while asking for `bytes` would copy. */
+  get inPieces(): boolean {
+    return this.#bytes === undefined;
+  }
+
   /** The bytes from `start` to `end` without a copy, in as many Buffers as they lie in. */
   slices(start: number, end: number): Buffer[] {
     if (this.#bytes !== undefined) return start < end ? [this.#bytes.subarray(start, end)] : [];

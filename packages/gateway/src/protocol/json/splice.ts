@@ -43,8 +43,8 @@ function write(text: string, size: number, target: Buffer, at: number): number {
  * lie inside another and none may be given twice: anything else is a mistake of the caller and throws a RangeError.
  */
 export function replaceFields(message: Message, edits: readonly Edit[]): Buffer {
-  const { bytes, spans } = message;
-  if (edits.length === 0) return bytes;
+  const { spans } = message;
+  if (edits.length === 0) return message.bytes;
   // By place; there are few, and they mostly come in order.
   const ordered = edits.slice();
   for (let i = 1; i < ordered.length; i++) {
@@ -54,7 +54,7 @@ export function replaceFields(message: Message, edits: readonly Edit[]): Buffer 
     for (; k >= 0 && spans[2 * ordered[k]![0]]! > start; k--) ordered[k + 1] = ordered[k]!;
     ordered[k + 1] = edit;
   }
-  let total = bytes.length;
+  let total = message.length;
   let last = 0;
   for (const [field, text] of ordered) {
     const start = spans[2 * field]!;
@@ -66,12 +66,20 @@ export function replaceFields(message: Message, edits: readonly Edit[]): Buffer 
   let read = 0;
   let at = 0;
   for (const [field, text] of ordered) {
-    at = copy(bytes, read, spans[2 * field]!, result, at);
+    at = copyOf(message, read, spans[2 * field]!, result, at);
     at = write(text, sizeOf(text), result, at);
     read = spans[2 * field + 1]!;
   }
-  copy(bytes, read, bytes.length, result, at);
+  copyOf(message, read, message.length, result, at);
   return result;
+}
+
+/** Copies a part of a message, from the pieces in which it came when it was not joined. */
+function copyOf(message: Message, start: number, end: number, target: Buffer, at: number): number {
+  if (!message.inPieces) return copy(message.bytes, start, end, target, at);
+  let next = at;
+  for (const slice of message.slices(start, end)) next += slice.copy(target, next);
+  return next;
 }
 
 /** A response under another id (JSON text). An error response that came without an id gets one. */

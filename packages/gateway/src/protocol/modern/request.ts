@@ -10,7 +10,7 @@ const LOG_LEVELS = ['debug', 'info', 'notice', 'warning', 'error', 'critical', '
 const logLevels: ReadonlySet<string> = new Set(LOG_LEVELS);
 
 function isObjectField(message: Message, field: FieldId): boolean {
-  return message.bytes[message.spans[2 * field]!] === 0x7b;
+  return message.at(message.spans[2 * field]!) === 0x7b;
 }
 
 function invalidMeta(message: string): TollgateError {
@@ -57,11 +57,11 @@ function checkOptional(message: Message): TollgateError | undefined {
 }
 
 function isToken(message: Message): boolean {
-  const { bytes, spans } = message;
+  const { spans } = message;
   let at = spans[2 * Field.metaProgressToken]!;
   const end = spans[2 * Field.metaProgressToken + 1]!;
-  if (bytes[at] === 0x22) return true;
-  if (bytes[at] === 0x2d) at++;
-  for (; at < end; at++) if (bytes[at]! < 0x30 || bytes[at]! > 0x39) return false;
+  if (message.at(at) === 0x22) return true;
+  if (message.at(at) === 0x2d) at++;
+  for (; at < end; at++) if (message.at(at)! < 0x30 || message.at(at)! > 0x39) return false;
   return true;
 }
