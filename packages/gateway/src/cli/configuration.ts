@@ -32,7 +32,7 @@ export async function loadForCommand(file: string | undefined, flags: LoadFlags 
     trust: flags.trust === true,
     unapproved: flags.unapproved === true,
     ...(flags.listen === undefined ? {} : { listen: flags.listen }),
-    ...(process.stdin.isTTY && process.stderr.isTTY ? { ask } : {}),
+    ...(process.stdin.isTTY && process.stderr.isTTY ? { ask: (review) => askConsent(review) } : {}),
   });
   const compiled = compile(loaded.config);
   const { host, port } = compiled.listen;
@@ -51,13 +51,27 @@ export function stateFolder(): string {
   return folderOf(process.env);
 }
 
-/** Shows what an unnamed configuration would run, and asks. The default is no. */
-async function ask(review: ConsentReview): Promise<boolean> {
-  process.stderr.write(`${withoutControls(formatReview(review))}\n`);
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+/** Shows what an unnamed configuration would run, and asks. The default is no; so are Ctrl-C and the end of the input. */
+export async function askConsent(review: ConsentReview, streams: Terminal = OWN_TERMINAL): Promise<boolean> {
+  const { input, output } = streams;
+  output.write(`${withoutControls(formatReview(review))}\n`);
+  const terminal = createInterface({ input, output });
+  // A terminal that is gone answers nothing: without this the question would wait for ever.
+  const gone = new Promise<undefined>((resolve) => terminal.once('close', () => resolve(undefined)));
   try {
-    return /^y(es)?$/i.test((await terminal.question('Run it? [y/N] ')).trim());
+    // Ctrl-C and Ctrl-D reject the question; the person has answered all the same.
+    const asked = terminal.question('Run it? [y/N] ').catch(() => undefined);
+    const answer = await Promise.race([asked, gone]);
+    if (answer === undefined) output.write('\n');
+    return /^y(es)?$/i.test((answer ?? '').trim());
   } finally {
     terminal.close();
   }
 }
+
+interface Terminal {
+  readonly input: NodeJS.ReadableStream;
+  readonly output: NodeJS.WritableStream;
+}
+
+const OWN_TERMINAL: Terminal = { input: process.stdin, output: process.stderr };
