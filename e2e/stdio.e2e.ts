@@ -1,7 +1,10 @@
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { startChild } from '@tollgate/testkit/child';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { TOLLGATE_BIN } from '@tollgate/testkit/gateway';
 import { type ProcessEntry, processTable } from '@tollgate/testkit/process-table';
@@ -74,4 +77,37 @@ it('four editors that start at the same moment get one gateway between them', as
   const clients = await Promise.all(['a', 'b', 'c', 'd'].map((name) => place.editor(name)));
   for (const client of clients) expect((await client.listTools()).tools.map((tool) => tool.name)).toContain('echo');
   await waitUntil('one gateway alone', () => place.gateways().length === 1, { timeout: 10_000 });
+});
+
+it('an editor whose gateway cannot listen is told why, soon; --listen moves it', async () => {
+  await using server = await startFakeHttp('modern');
+  await using folder = await temporaryDirectory('stdio-taken');
+  await using other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  const file = join(folder.path, 'tollgate.yaml');
+  await writeFile(
+    file,
+    JSON.stringify({ version: 1, listen: `127.0.0.1:${port}`, servers: { up: { url: server.url } } }),
+  );
+  const editor = (...args: string[]) => startChild(process.execPath, [TOLLGATE_BIN, 'serve', file, '--stdio', ...args]);
+  const gateways = () =>
+    processTable().filter(({ command }) => command.includes(file) && command.includes('--detached'));
+
+  await using refused = await editor();
+  // Well before the 20 s after which it would give up without a reason.
+  expect((await refused.waitFor(/did not start: .*/, 15_000))[0]).toContain(`127.0.0.1:${port}: the port is taken`);
+  expect((await refused.exited).code).toBe(3);
+  expect(gateways()).toEqual([]);
+
+  try {
+    await using moved = await editor('--listen', '127.0.0.1:0');
+    moved.write(
+      `${JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'e', version: '1' } } })}\n`,
+    );
+    await moved.waitFor(/"serverInfo"/, 15_000);
+  } finally {
+    for (const { pid } of gateways()) process.kill(pid, 'SIGTERM');
+    await waitUntil('the end of the gateway', () => gateways().length === 0);
+  }
 });

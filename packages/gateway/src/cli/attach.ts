@@ -1,18 +1,27 @@
 /** `tollgate --stdio`: the pipes of this process become a client of the one gateway of the configuration. */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TollgateError } from '../core/errors.ts';
 import { pumpStdio } from '../inbound/stdio-pump.ts';
 import type { CommandConfig } from './configuration.ts';
 import { Exit } from './output.ts';
+import { findHolder } from './running.ts';
 
 const START_MS = 20_000;
 const RETRY_MS = 50;
+/** The winner of a race between several starts needs a moment until it takes clients. */
+const LOST_MS = 1500;
+/** Bytes of a failed start's output that are read for its reason. */
+const LAST_WORDS_MAX = 64 * 1024;
 
-/** Attaches, starting a detached gateway first when none runs. Ends when either side does. */
-export async function attachOrStart(command: CommandConfig): Promise<number> {
+/**
+ * Attaches, starting a detached gateway first (on `listen`, where given) when none runs. Ends when either side does.
+ * Rejects with `gateway_not_running` and the reason when the one that was started cannot serve.
+ */
+export async function attachOrStart(command: CommandConfig, listen: string | undefined): Promise<number> {
   const socketPath = command.compiled.inbound.attachSocket;
   if (socketPath === undefined) throw new TollgateError('usage', 'This configuration has no attach socket');
   const pump = (): Promise<void> =>
@@ -23,7 +32,7 @@ export async function attachOrStart(command: CommandConfig): Promise<number> {
   } catch (error) {
     if (!TollgateError.is(error) || error.code !== 'gateway_not_running') throw error;
   }
-  const log = startDetached(command);
+  const started = startDetached(command, listen);
   const until = performance.now() + START_MS;
   for (;;) {
     try {
@@ -31,10 +40,12 @@ export async function attachOrStart(command: CommandConfig): Promise<number> {
       return Exit.ok;
     } catch (error) {
       if (!TollgateError.is(error) || error.code !== 'gateway_not_running') throw error;
-      if (performance.now() > until) {
+      const ended = await started.failure();
+      const late = performance.now() > until;
+      if (ended !== undefined || late) {
         throw new TollgateError(
           'gateway_not_running',
-          `The gateway did not start within ${START_MS / 1000} s. Its log is ${log}.`,
+          `The gateway did not start${late ? ` within ${START_MS / 1000} s` : ''}${ended ? `: ${ended}` : '.'} Its log is ${started.log}.`,
           { cause: error },
         );
       }
@@ -43,19 +54,53 @@ export async function attachOrStart(command: CommandConfig): Promise<number> {
   }
 }
 
+interface Started {
+  readonly log: string;
+  /** Why it ended without serving, once it has and no other gateway serves in its place; empty when it did not say. */
+  failure(): Promise<string | undefined>;
+}
+
 /** Several clients may start one at the same time; the data folder lets one win, and all attach to that. */
-function startDetached(command: CommandConfig): string {
-  mkdirSync(command.dataDir, { recursive: true, mode: 0o700 });
-  const file = join(command.dataDir, 'gateway.log');
-  const log = openSync(file, 'a', 0o600);
+function startDetached({ file, dataDir }: CommandConfig, listen: string | undefined): Started {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const path = join(dataDir, 'gateway.log');
+  const log = openSync(path, 'a', 0o600);
+  const before = fstatSync(log).size;
   const script = process.argv[1];
   if (script === undefined) throw new TollgateError('usage', '--stdio must be run through the tollgate command');
-  const child = spawn(process.execPath, [script, 'serve', command.file, '--detached'], {
-    detached: true,
-    stdio: ['ignore', log, log],
-  });
-  child.on('error', () => undefined);
+  const child = spawn(
+    process.execPath,
+    [script, 'serve', file, '--detached', ...(listen ? ['--listen', listen] : [])],
+    {
+      detached: true,
+      stdio: ['ignore', log, log],
+    },
+  );
+  let ended = Number.POSITIVE_INFINITY;
+  for (const event of ['exit', 'error']) child.once(event, () => (ended = performance.now()));
   child.unref();
   closeSync(log);
-  return file;
+  return {
+    log: path,
+    // One that lost the race to another client's ends too; soon there is that one to attach to.
+    failure: async () => {
+      if (performance.now() < ended + LOST_MS || (await findHolder(dataDir)) !== undefined) return undefined;
+      return lastWords(await readFrom(path, before));
+    },
+  };
+}
+
+async function readFrom(path: string, offset: number): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(LAST_WORDS_MAX), 0, LAST_WORDS_MAX, offset);
+    return buffer.toString('utf8', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+/** What the command said at its end: the last line that is no log. Several that fail together write the same log. */
+function lastWords(text: string): string {
+  return text.split('\n').findLast((line) => line !== '' && !line.startsWith('{')) ?? '';
 }

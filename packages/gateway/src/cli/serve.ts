@@ -26,7 +26,7 @@ const WATCH_SETTLE_MS = 200;
 
 export async function serve([file]: readonly (string | undefined)[], options: ServeOptions): Promise<number> {
   const command = await loadForCommand(file, options);
-  if (options.stdio === true) return attachOrStart(command);
+  if (options.stdio === true) return attachOrStart(command, options.listen);
   const warnings = formatProblems(command.loaded.warnings);
   if (warnings !== '') err(warnings);
   const log = createLog();

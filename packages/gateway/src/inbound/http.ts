@@ -240,7 +240,7 @@ const CLIENT_ERRORS: Readonly<Record<string, string>> = {
 function listenFailed(host: string, port: number, error: NodeJS.ErrnoException): TollgateError {
   const why =
     error.code === 'EADDRINUSE'
-      ? 'the port is taken; stop the other program or choose another port with `listen`'
+      ? 'the port is taken; stop the other program or choose another port with `listen` or --listen'
       : error.code === 'EACCES'
         ? 'the port needs more rights; choose one above 1023 with `listen`'
         : `${error.code ?? 'error'}; set \`listen\` to an address of this machine`;
