@@ -12,6 +12,8 @@ export interface CommandConfig {
   /** Absolute path of the file. */
   readonly file: string;
   readonly dataDir: string;
+  /** It was found in this folder, not named, so each change of it needs consent. */
+  readonly found: boolean;
   /** URL at which a gateway of this configuration listens, when it runs. */
   readonly url: string;
   /** Path of the endpoint that clients are connected to: `/mcp`, or the first. */
@@ -22,6 +24,8 @@ export interface LoadFlags {
   readonly trust?: boolean;
   /** The command starts nothing, so a configuration that was found needs no approval. */
   readonly unapproved?: boolean;
+  /** The named file was found by the gateway that runs it. */
+  readonly found?: boolean;
   /** `host:port` in place of the configured address. */
   readonly listen?: string;
 }
@@ -31,6 +35,7 @@ export async function loadForCommand(file: string | undefined, flags: LoadFlags 
   const loaded = await loadConfig(file, {
     trust: flags.trust === true,
     unapproved: flags.unapproved === true,
+    found: flags.found === true,
     ...(flags.listen === undefined ? {} : { listen: flags.listen }),
     ...(process.stdin.isTTY && process.stderr.isTTY ? { ask: (review) => askConsent(review) } : {}),
   });
@@ -42,6 +47,7 @@ export async function loadForCommand(file: string | undefined, flags: LoadFlags 
     compiled,
     file: loaded.source.file ?? '',
     dataDir: compiled.dataDir,
+    found: file === undefined || flags.found === true,
     url: compiled.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     mainPath: endpoints.includes('/mcp') ? '/mcp' : (endpoints[0] ?? '/mcp'),
   };

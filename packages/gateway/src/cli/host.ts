@@ -87,7 +87,9 @@ export class Host {
   async #reload(): Promise<{ readonly changes: readonly string[] }> {
     const { log, listen } = this.#options;
     try {
-      const loaded = await loadConfig(this.#command.file, listen === undefined ? {} : { listen });
+      // Whoever changes a file that was merely found must not thereby run programs here.
+      const { file, found } = this.#command;
+      const loaded = await loadConfig(file, { found, ...(listen === undefined ? {} : { listen }) });
       const changes = describeChanges(this.#loaded, loaded);
       await this.gateway.apply(compile(loaded.config));
       this.#loaded = loaded;

@@ -110,6 +110,7 @@ function build(): Command {
     .command('reload')
     .description('Apply the configuration file to the running gateway; on a mistake the old one keeps serving.')
     .argument('[config]')
+    .option('--trust', 'approve the change of a configuration that was found, without asking')
     .option('--json')
     .action(run(async () => (await import('./reload.ts')).reload));
   for (const command of program.commands) command.exitOverride();

@@ -134,8 +134,11 @@ export async function control(dataDir: string, path: string, init: RequestInit =
     );
   }
   if (response.ok) return response;
-  const body = (await response.json().catch(() => undefined)) as { error?: { message?: string } } | undefined;
-  throw new TollgateError('usage', body?.error?.message ?? `The gateway answered ${response.status}`);
+  const body = (await response.json().catch(() => undefined)) as
+    | { error?: { code?: string; message?: string } }
+    | undefined;
+  const code = body?.error?.code === 'consent_required' ? 'consent_required' : 'usage';
+  throw new TollgateError(code, body?.error?.message ?? `The gateway answered ${response.status}`);
 }
 
 async function readRecord(dataDir: string): Promise<RunningGateway | undefined> {

@@ -111,7 +111,7 @@ export async function ensureConsent(found: Omit<ConsentReview, 'changed'>, optio
     if (options.ask === undefined) {
       throw new TollgateError(
         'consent_required',
-        `${formatReview(review)}\nA configuration that was not named is run only after you approved it. Start once in a terminal, or approve it with --trust, or name the file: tollgate serve ${clean(path.basename(found.file))}.`,
+        `${formatReview(review)}\nA configuration that was not named is run only after you approved it: in a terminal tollgate asks, serve and reload take --trust. Or name the file: tollgate serve ${clean(path.basename(found.file))}.`,
       );
     }
     if (!(await options.ask(review))) {

@@ -23,6 +23,8 @@ export interface LoadOptions {
   readonly trust?: boolean;
   /** Loads an implicitly found file without consent: only for commands that start nothing. Default false. */
   readonly unapproved?: boolean;
+  /** The given file was found once, not named: it needs consent like one that is found now. */
+  readonly found?: boolean;
   /** Asks the person at the terminal; absent: there is none. */
   readonly ask?: (review: ConsentReview) => Promise<boolean>;
 }
@@ -35,7 +37,8 @@ export interface LoadOptions {
 export async function loadConfig(file: string | undefined, options: LoadOptions = {}): Promise<LoadedConfig> {
   const cwd = options.cwd ?? process.cwd();
   const env = options.env ?? process.env;
-  const found = file === undefined ? await findConfig(cwd) : { file: path.resolve(cwd, file), implicit: false };
+  const found =
+    file === undefined ? await findConfig(cwd) : { file: path.resolve(cwd, file), implicit: options.found === true };
   const bytes = await readConfigFile(found.file, cwd);
   const kind = kindOfFile(found.file);
   const result = processText(bytes, {
