@@ -10,6 +10,7 @@ import type { StatusReport } from '../pipeline/status-report.ts';
 import type { StdioTarget } from '../upstream/options.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { Exit, json, out } from './output.ts';
+import { count, isSilent } from './report.ts';
 import { control, findRunning } from './running.ts';
 
 interface Finding {
@@ -141,9 +142,14 @@ async function checkRunning(command: CommandConfig): Promise<Finding[]> {
     });
   }
   for (const server of report.servers) {
+    if (isSilent(server)) {
+      const fix = 'Wait, or run it by hand to see what it waits for.';
+      findings.push({ level: 'warning', what: `${server.name}: has not answered yet`, fix });
+      continue;
+    }
     findings.push(
       server.problem === undefined
-        ? fine(`${server.name}: ${server.state}, ${server.tools} tools`)
+        ? fine(`${server.name}: ${server.state}, ${count(server.tools, 'tool')}`)
         : { level: 'problem', what: `${server.name}: ${server.state}`, fix: oneLine(server.problem) },
     );
   }

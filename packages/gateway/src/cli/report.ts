@@ -44,6 +44,8 @@ export function renderServers(servers: readonly ServerReport[]): string[] {
         : '';
     const head = `  ${server.name.padEnd(width)}  ${STATES[server.state].padEnd(14)}${offer}`;
     const lines = [head.trimEnd()];
+    if (isSilent(server))
+      lines.push(`  ${' '.repeat(width)}  It has not answered yet; it is listed as soon as it does.`);
     if (server.problem !== undefined) lines.push(`  ${' '.repeat(width)}  ${oneLine(server.problem)}`);
     for (const warning of server.warnings.slice(0, 5)) lines.push(`  ${' '.repeat(width)}  ${oneLine(warning)}`);
     for (const line of server.state === 'failed' ? server.stderr.slice(-5) : []) {
@@ -51,6 +53,11 @@ export function renderServers(servers: readonly ServerReport[]): string[] {
     }
     return lines;
   });
+}
+
+/** Tried, and neither usable nor failed: it may be slow, or never answer. */
+export function isSilent(server: ServerReport): boolean {
+  return server.state === 'starting' && server.tools === 0 && server.problem === undefined;
 }
 
 export function renderEndpoints(endpoints: readonly EndpointReport[]): string[] {
@@ -77,7 +84,7 @@ const STATES: Readonly<Record<ServerReport['state'], string>> = {
   stopped: 'stopped',
 };
 
-function count(n: number, noun: string): string {
+export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 

@@ -6,11 +6,11 @@ import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
 import { tokensOf } from '../pipeline/tokens.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { Exit, json, out } from './output.ts';
-import { renderEndpoints, renderServers } from './report.ts';
+import { count, isSilent, renderEndpoints, renderServers } from './report.ts';
 
 /**
  * `tollgate validate`: every mistake at once (exit 2), else what the configuration says. With `--probe` every server
- * is started once, without listening anywhere; exit 1 when one cannot be used.
+ * is started once, without listening anywhere; exit 1 when one cannot be used or has not answered in time.
  */
 export async function validate(
   [config]: readonly (string | undefined)[],
@@ -19,7 +19,7 @@ export async function validate(
   const command = await loadForCommand(config, { unapproved: options.probe !== true });
   const { compiled, loaded } = command;
   const probed = options.probe === true ? await probe(command) : undefined;
-  const usable = probed?.servers.every((server) => server.problem === undefined) ?? true;
+  const usable = probed?.servers.every((server) => server.problem === undefined && !isSilent(server)) ?? true;
   const warnings = formatProblems(loaded.warnings);
   if (options.json === true) {
     json({
@@ -34,7 +34,9 @@ export async function validate(
     return usable ? Exit.ok : Exit.failure;
   }
   if (warnings !== '') out(warnings);
-  out(`${command.file} is valid: ${compiled.servers.length} servers, ${compiled.limits.length} limits.`);
+  out(
+    `${command.file} is valid: ${count(compiled.servers.length, 'server')}, ${count(compiled.limits.length, 'limit')}.`,
+  );
   for (const limit of describeLimits(compiled)) out(`  ${limit}`);
   if (probed !== undefined)
     out(['', ...renderServers(probed.servers), '', ...renderEndpoints(probed.endpoints)].join('\n'));
