@@ -11,6 +11,8 @@ export interface ClientTarget {
   readonly member: string;
   /** What the client must do to see the change. */
   readonly after: string;
+  /** The entry starts `tollgate --stdio` in place of naming a URL. */
+  readonly starts?: true;
   entry(gateway: GatewayAddress): Record<string, unknown>;
 }
 
@@ -55,6 +57,7 @@ export function clientTargets(folders: Folders): readonly ClientTarget[] {
       title: 'Claude Desktop',
       file: join(folders.config, 'Claude', 'claude_desktop_config.json'),
       after: 'Quit and start Claude Desktop.',
+      starts: true,
       entry: stdio,
     },
     {

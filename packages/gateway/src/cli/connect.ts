@@ -13,7 +13,8 @@ interface Options {
 /** `tollgate connect CLIENT`: adds one entry to the client's user configuration; `disconnect` takes it back. */
 export async function connect([id, config]: readonly (string | undefined)[], options: Options): Promise<void> {
   const target = targetOf(id);
-  const loaded = await loadForCommand(config, { unapproved: true });
+  // The entry names the file, which is consent for whatever starts it: that must not come without being asked.
+  const loaded = await loadForCommand(config, { unapproved: target.starts !== true });
   const running = await findRunning(loaded.dataDir);
   const url = new URL(loaded.mainPath, running?.url ?? loaded.url).href;
   const script = process.argv[1];
@@ -24,10 +25,13 @@ export async function connect([id, config]: readonly (string | undefined)[], opt
   });
   await addEntry(target, entry, stateFolder());
   if (options.json === true) json({ client: target.id, file: target.file, entry });
-  else
-    out(
-      `${target.title} now uses ${url} (entry "tollgate" in ${target.file}).\n${target.after}\nUndo: tollgate disconnect ${target.id}`,
-    );
+  else {
+    const what = target.starts === true ? `now starts the gateway of ${loaded.file} itself` : `now uses ${url}`;
+    const lines = [`${target.title} ${what} (entry "tollgate" in ${target.file}).`, target.after];
+    if (target.starts !== true && running === undefined)
+      lines.push(`No gateway runs there yet. Start it with: tollgate serve ${loaded.file}`);
+    out([...lines, `Undo: tollgate disconnect ${target.id}`].join('\n'));
+  }
 }
 
 /** `tollgate disconnect CLIENT`: restores what the entry was before. */
@@ -36,7 +40,11 @@ export async function disconnect([id]: readonly (string | undefined)[], options:
   const removed = await removeEntry(target, stateFolder());
   if (options.json === true) json({ client: target.id, file: target.file, removed });
   else
-    out(removed ? `Taken back from ${target.file}. ${target.after}` : `${target.title} was not connected by tollgate.`);
+    out(
+      removed
+        ? `Taken back from ${target.file}. A session that is open keeps it until it is restarted.`
+        : `${target.title} was not connected by tollgate.`,
+    );
 }
 
 function targetOf(id: string | undefined): ClientTarget {

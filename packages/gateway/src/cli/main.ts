@@ -1,5 +1,7 @@
 /** The command line. Each command is a file of its own, loaded when it is called. */
+import { existsSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { TollgateError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
 import { Exit, report } from './output.ts';
 
@@ -13,6 +15,7 @@ type Run = (positional: readonly (string | undefined)[], options: Options) => Pr
 export async function main(argv: readonly string[]): Promise<void> {
   const program = build();
   try {
+    await refuseUnknownCommand(program, argv[2]);
     await program.parseAsync([...argv]);
   } catch (error) {
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? Exit.ok : Exit.usage;
@@ -31,9 +34,9 @@ function build(): Command {
   program
     .command('serve', { isDefault: true })
     .description(
-      'Start the gateway. Without CONFIG it looks for tollgate.yaml, then .mcp.json, in this folder; a file found that way is shown and must be approved once.',
+      'Start the gateway. Without CONFIG it looks for tollgate.yaml, .mcp.json, then .vscode/mcp.json in this folder; a file found that way is shown and must be approved once.',
     )
-    .argument('[config]', 'tollgate.yaml or an .mcp.json')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--listen <address>', 'address and port in place of the configured one, for example 127.0.0.1:0')
     .option(
       '--stdio',
@@ -49,45 +52,45 @@ function build(): Command {
     .description(
       'Check a configuration and print every mistake with file, line, key and fix. Starts nothing unless --probe is given.',
     )
-    .argument('[config]')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--probe', 'also start every server once and list what it offers')
-    .option('--json')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./validate.ts')).validate));
   program
     .command('explain')
     .description('Say what applies to a caller and a tool, and where each value came from.')
-    .argument('[config]')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--caller <id>', 'principal, for example ci/ci or anonymous')
     .option('--tool <id>', 'canonical id, for example files/read_file')
-    .option('--json')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./explain.ts')).explain));
   program
     .command('status')
     .description('Show the running gateway: endpoints, servers, what is wrong with them and how to fix it.')
-    .argument('[config]')
-    .option('--json')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./status.ts')).status));
   program
     .command('tail')
     .description('Show calls as they finish, until interrupted.')
-    .argument('[config]')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--refused', 'only calls that were refused')
-    .option('--json')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./tail.ts')).tail));
   program
     .command('connect')
     .description(
-      'Add this gateway to the user configuration of an MCP client (claude, cursor, vscode, codex), keeping a copy to undo it.',
+      'Add this gateway to the user configuration of an MCP client (claude, claude-desktop, cursor, vscode, codex), keeping a copy to undo it.',
     )
-    .argument('<client>')
-    .argument('[config]')
-    .option('--json')
+    .argument('<client>', 'claude, claude-desktop, cursor, vscode or codex')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./connect.ts')).connect));
   program
     .command('disconnect')
     .description('Take back what `connect` changed.')
-    .argument('<client>')
-    .option('--json')
+    .argument('<client>', 'claude, claude-desktop, cursor, vscode or codex')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./connect.ts')).disconnect));
   program
     .command('login')
@@ -95,7 +98,7 @@ function build(): Command {
       'Sign in at a server with `auth: oauth` in the browser; the tokens stay in a file that only you can read.',
     )
     .argument('<server>')
-    .argument('[config]')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--no-browser', 'print the address in place of opening a browser')
     .action(run(async () => (await import('./login.ts')).loginCommand));
   program
@@ -103,18 +106,27 @@ function build(): Command {
     .description(
       'Check this machine, the configuration and the running gateway, and say what to do about each finding.',
     )
-    .argument('[config]')
-    .option('--json')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./doctor.ts')).doctor));
   program
     .command('reload')
     .description('Apply the configuration file to the running gateway; on a mistake the old one keeps serving.')
-    .argument('[config]')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--trust', 'approve the change of a configuration that was found, without asking')
-    .option('--json')
+    .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./reload.ts')).reload));
   for (const command of program.commands) command.exitOverride();
   return program;
+}
+
+/** A mistyped command would be taken for the CONFIG of `serve`, and the answer would speak of a missing file. */
+async function refuseUnknownCommand(program: Command, word: string | undefined): Promise<void> {
+  if (word === undefined || !/^[a-z]+$/.test(word) || existsSync(word)) return;
+  const known = ['help', ...program.commands.map((command) => command.name())];
+  if (known.includes(word)) return;
+  const { suggest } = await import('../config/problems.ts');
+  throw new TollgateError('usage', `"${word}" is neither a command nor a file. ${suggest(word, known)}`);
 }
 
 function run(load: () => Promise<Run>): (...args: unknown[]) => Promise<void> {

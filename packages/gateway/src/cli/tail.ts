@@ -15,6 +15,7 @@ export async function tail(
   const response = await control(dataDir, `/calls${options.refused === true ? '?refused=true' : ''}`, {
     signal: interrupted.signal,
   });
+  if (options.json !== true && process.stderr.isTTY) err('Waiting for calls; Ctrl-C ends.');
   try {
     for await (const { event, data } of events(response)) {
       if (event === 'call') {
@@ -58,7 +59,7 @@ function line(call: FinishedCall): string {
     call.target ?? '-',
     call.outcome,
     `${call.durationMs.toFixed(1)} ms`,
-    call.reason ?? '',
+    call.reason === undefined || call.reason === call.outcome ? '' : call.reason,
     call.decisionId ?? '',
   ]
     .map(oneLine)
