@@ -1,5 +1,5 @@
 import type { ForeignText } from './mcp-json-text.ts';
-import { doubt, type Finding, type KeyPath, mistake } from './problems.ts';
+import { doubt, type Finding, type KeyPath, mistake, suggest } from './problems.ts';
 import { headerNameProblem } from './schema/names.ts';
 import { formatDuration } from './units.ts';
 import { isRecord } from './values.ts';
@@ -19,6 +19,7 @@ const CLIENT_KEYS = new Set([
   'dev',
 ]);
 const QUIET_CLIENT_KEYS = new Set(['description', 'name', 'icon', 'gallery', 'version', 'note']);
+const URL_KEYS = ['url', 'serverUrl', 'httpUrl'];
 const USED_KEYS = new Set([
   'command',
   'args',
@@ -107,11 +108,14 @@ function translateProcess(
   const env = { ...fromFile, ...texts(own, [...path, 'env'], text) };
   if (out['command'] !== undefined && (Object.keys(env).length > 0 || entry['env'] !== undefined)) {
     out['env'] = entry['env'] === undefined || isRecord(entry['env']) ? env : entry['env'];
-  } else if (Object.keys(env).length > 0) {
+  } else if (Object.keys(env).length > 0 && hasUrl(entry)) {
     problems.push(doubt([...path, 'env'], 'A server with a URL has no environment; this is not used.'));
   }
   if (out['command'] === undefined && out['args'] !== undefined) {
-    problems.push(doubt([...path, 'args'], 'A server with a URL has no arguments; this is not used.'));
+    // Without a URL the missing command is the mistake, and is said once.
+    if (hasUrl(entry)) {
+      problems.push(doubt([...path, 'args'], 'A server with a URL has no arguments; this is not used.'));
+    }
     delete out['args'];
   }
 }
@@ -123,7 +127,7 @@ function translateHttp(
   problems: Finding[],
   out: Record<string, unknown>,
 ): void {
-  const key = ['url', 'serverUrl', 'httpUrl'].find((name) => typeof entry[name] === 'string');
+  const key = URL_KEYS.find((name) => typeof entry[name] === 'string');
   if (key !== undefined) out['url'] = text.expand(entry[key] as string, [...path, key]);
   // A file for several clients may hold both; `type` tells which is meant.
   if (out['url'] !== undefined && out['command'] !== undefined && out['type'] !== undefined) {
@@ -189,8 +193,13 @@ function warnAbout(key: string, value: unknown, path: KeyPath, problems: Finding
   } else if (CLIENT_KEYS.has(key)) {
     problems.push(doubt(at, 'This is a setting of a client; it is not used.'));
   } else {
-    problems.push(doubt(at, `"${key}" is not known; it is not used.`));
+    const hint = suggest(key, [...USED_KEYS]);
+    problems.push(doubt(at, `"${key}" is not known; it is not used.`, hint.startsWith('Did you mean') ? hint : ''));
   }
+}
+
+function hasUrl(entry: Record<string, unknown>): boolean {
+  return URL_KEYS.some((key) => typeof entry[key] === 'string');
 }
 
 function isPlain(value: unknown): value is string | number | boolean {

@@ -55,7 +55,9 @@ export function describeYamlError(error: YAMLError, text: string): YamlComplaint
       if (/, or :/.test(error.message) || /flow/.test(error.message)) {
         return say('A comma or colon is missing inside { } or [ ].', 'Separate the entries with commas.');
       }
-      return say('A key without its colon.', 'Write key: value.');
+      return isCutShort(text, offset)
+        ? say('The file ends before its { or [ is closed.', 'Write the rest of it.')
+        : say('A key without its colon.', 'Write key: value.');
     case 'BAD_INDENT':
       return /flow/i.test(error.message)
         ? say('A bracket or brace is not closed, or its lines are not indented.', 'Close it, or indent its lines.')
@@ -85,6 +87,11 @@ function isFlowTrouble(code: string): boolean {
     'BLOCK_AS_IMPLICIT_KEY',
     'DUPLICATE_KEY',
   ].includes(code);
+}
+
+/** JSON that stops in the middle, as an editor that is still writing leaves it. */
+function isCutShort(text: string, offset: number): boolean {
+  return /^\s*[{[]/.test(text) && offset >= text.trimEnd().length;
 }
 
 function firstLine(message: string): string {
