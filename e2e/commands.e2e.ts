@@ -42,11 +42,12 @@ describe('mistakes on the command line', () => {
   });
 });
 
-it('validate --probe fails for a server that does not answer, and says so', async () => {
-  await using here = await place();
+it('validate --probe fails for servers that do not answer, and says which and where', async () => {
+  await using here = await place({ servers: { silent: SILENT, gone: { url: 'http://127.0.0.1:9/mcp' } } });
   const { code, stdout } = await here.run('validate', '--probe', here.file);
-  expect(stdout).toContain('is valid: 1 server, 0 limits.');
+  expect(stdout).toContain('is valid: 2 servers, 0 limits.');
   expect(stdout).toMatch(/silent {2}starting\n +It has not answered yet/);
+  expect(stdout).toMatch(/gone {4}failed +http:\/\/127\.0\.0\.1:9\/mcp\n/);
   expect(code).toBe(1);
 });
 

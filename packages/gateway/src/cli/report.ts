@@ -43,9 +43,10 @@ export function renderServers(servers: readonly ServerReport[]): string[] {
         ? `${count(server.tools, 'tool')}, ${count(server.tokens, 'token')}`
         : '';
     const head = `  ${server.name.padEnd(width)}  ${STATES[server.state].padEnd(14)}${offer}`;
-    const lines = [head.trimEnd()];
-    if (isSilent(server))
-      lines.push(`  ${' '.repeat(width)}  It has not answered yet; it is listed as soon as it does.`);
+    // Refusals keep the address from callers; who operates the gateway needs it.
+    const where = server.state !== 'ready' && server.transport !== 'stdio' ? `  ${oneLine(server.target)}` : '';
+    const lines = [head.trimEnd() + where];
+    if (isSilent(server)) lines.push(`  ${' '.repeat(width)}  It has not answered yet.`);
     if (server.problem !== undefined) lines.push(`  ${' '.repeat(width)}  ${oneLine(server.problem)}`);
     for (const warning of server.warnings.slice(0, 5)) lines.push(`  ${' '.repeat(width)}  ${oneLine(warning)}`);
     for (const line of server.state === 'failed' ? server.stderr.slice(-5) : []) {
