@@ -20,11 +20,13 @@ it('npm start serves the quickstart folder and prints what to do next', async ()
   await using child = await startChild(
     process.execPath,
     [TOLLGATE_BIN, 'serve', join(folder.path, 'tollgate.yaml'), '--listen', '127.0.0.1:0'],
-    { cwd: folder.path, env: { PATH } },
+    { cwd: folder.path, env: { PATH, npm_command: 'run-script' } },
   );
   const url = (await child.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/, 10_000))[0];
   await child.waitFor(/notes\s+ready\s+3 tools, \d+ tokens/);
   await child.waitFor(/30\/min/);
+  // As they are printed, they work in the folder and the shell of who ran `npm start`.
+  await child.waitFor(/^ {2}npx tollgate status tollgate\.yaml {2,}see/m);
   await using client = await connectClient('sdk-v2-auto', url);
   expect(await client.listTools()).toEqual(expect.arrayContaining(['add_note', 'list_notes', 'add_numbers']));
   expect((await client.callTool('add_numbers', { a: 2, b: 40 })).text).toBe('42');

@@ -17,17 +17,30 @@ export function renderStatus(report: StatusReport): string {
   return lines.join('\n');
 }
 
+/** How the next commands must be written to work where the gateway was started. */
+export interface NextCommands {
+  readonly program: 'tollgate' | 'npx tollgate';
+  /** CONFIG, where the file is not the one they find by themselves. */
+  readonly config: string | undefined;
+}
+
+const NEXT_REASONS = [
+  'let an MCP client use it (also: claude, claude-desktop, vscode, codex)',
+  'see what is running',
+  'see calls as they finish',
+];
+
 /** What the person who started the gateway needs: servers, endpoint, what is enforced, what to do next. */
-export function renderStart(report: StatusReport, mainPath: string): string {
+export function renderStart(report: StatusReport, mainPath: string, next: NextCommands): string {
   const lines = [`tollgate ${report.version}`, '', ...renderServers(report.servers), ''];
   for (const endpoint of report.endpoints)
     for (const conflict of endpoint.conflicts) lines.push(`  ${oneLine(conflict)}`);
   lines.push(...renderEndpoints(report.endpoints), '', ...renderLimits(report.limits), '', 'Next:');
-  lines.push(
-    '  tollgate connect cursor   let an MCP client use it (also: claude, claude-desktop, vscode, codex)',
-    '  tollgate status           see what is running',
-    '  tollgate tail             see calls as they finish',
+  const commands = ['connect cursor', 'status', 'tail'].map((command) =>
+    [next.program, command, ...(next.config === undefined ? [] : [next.config])].join(' '),
   );
+  const width = Math.max(...commands.map((command) => command.length));
+  for (const [index, why] of NEXT_REASONS.entries()) lines.push(`  ${(commands[index] ?? '').padEnd(width)}   ${why}`);
   const main = report.endpoints.find((endpoint) => endpoint.path === mainPath);
   if (main !== undefined) lines.push('', `Ready at ${main.url}`);
   return lines.join('\n');

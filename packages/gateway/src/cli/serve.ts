@@ -1,6 +1,6 @@
 /** `tollgate serve`: starts the gateway, says what clients will see, applies changes, ends in order. */
 import { watch } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, relative } from 'node:path';
 import { formatProblems } from '../config/problems.ts';
 import { TollgateError } from '../core/errors.ts';
 import { createLog, type ProcessLog } from '../telemetry/log.ts';
@@ -8,7 +8,7 @@ import { attachOrStart } from './attach.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { Host } from './host.ts';
 import { Exit, err, json, out } from './output.ts';
-import { renderStart } from './report.ts';
+import { type NextCommands, renderStart } from './report.ts';
 
 export interface ServeOptions {
   readonly listen?: string;
@@ -38,9 +38,18 @@ export async function serve([file]: readonly (string | undefined)[], options: Se
   });
   await host.gateway.settled();
   if (options.json === true) json(host.status());
-  else out(renderStart(host.status(), command.mainPath));
+  else out(renderStart(host.status(), command.mainPath, nextCommands(command)));
   if (options.watch === true) watchFile(command, host);
   return untilStopped(host, log, idle);
+}
+
+/** npm and npx put the command on the path of what they start, not of the person's shell. */
+function nextCommands({ file, found }: CommandConfig): NextCommands {
+  const config = relative(process.cwd(), file);
+  return {
+    program: process.env['npm_command'] === undefined ? 'tollgate' : 'npx tollgate',
+    config: found ? undefined : /^[\w./@-]+$/.test(config) ? config : `'${config.replaceAll("'", `'\\''`)}'`,
+  };
 }
 
 /** Resolves with the exit code once the gateway has ended. */
