@@ -79,7 +79,7 @@ it('four editors that start at the same moment get one gateway between them', as
   await waitUntil('one gateway alone', () => place.gateways().length === 1, { timeout: 10_000 });
 });
 
-it('an editor whose gateway cannot listen is told why, soon; --listen moves it', async () => {
+it('an editor whose gateway cannot listen is told why, soon; --listen moves it; its end is told', async () => {
   await using server = await startFakeHttp('modern');
   await using folder = await temporaryDirectory('stdio-taken');
   await using other = createServer().listen(0, '127.0.0.1');
@@ -106,6 +106,9 @@ it('an editor whose gateway cannot listen is told why, soon; --listen moves it',
       `${JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'e', version: '1' } } })}\n`,
     );
     await moved.waitFor(/"serverInfo"/, 15_000);
+    for (const { pid } of gateways()) process.kill(pid, 'SIGKILL');
+    expect((await moved.exited).code).toBe(3);
+    expect(moved.stderr()).toContain('The gateway has stopped');
   } finally {
     for (const { pid } of gateways()) process.kill(pid, 'SIGTERM');
     await waitUntil('the end of the gateway', () => gateways().length === 0);

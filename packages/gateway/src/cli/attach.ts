@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { TollgateError } from '../core/errors.ts';
 import { pumpStdio } from '../inbound/stdio-pump.ts';
 import type { CommandConfig } from './configuration.ts';
-import { Exit } from './output.ts';
+import { Exit, err } from './output.ts';
 import { findHolder } from './running.ts';
 
 const START_MS = 20_000;
@@ -18,17 +18,20 @@ const LOST_MS = 1500;
 const LAST_WORDS_MAX = 64 * 1024;
 
 /**
- * Attaches, starting a detached gateway first (on `listen`, where given) when none runs. Ends when either side does.
+ * Attaches, starting a detached gateway first (on `listen`, where given) when none runs. Ends when either side does, with 3 when it was the gateway.
  * Rejects with `gateway_not_running` and the reason when the one that was started cannot serve.
  */
 export async function attachOrStart(command: CommandConfig, listen: string | undefined): Promise<number> {
   const socketPath = command.compiled.inbound.attachSocket;
   if (socketPath === undefined) throw new TollgateError('usage', 'This configuration has no attach socket');
-  const pump = (): Promise<void> =>
-    pumpStdio({ socketPath, endpoint: command.mainPath, stdin: process.stdin, stdout: process.stdout });
+  const { stdin, stdout } = process;
+  const pump = async (): Promise<number> => {
+    if ((await pumpStdio({ socketPath, endpoint: command.mainPath, stdin, stdout })) === 'client') return Exit.ok;
+    err('The gateway has stopped. Connect again: that starts it anew.');
+    return Exit.unreachable;
+  };
   try {
-    await pump();
-    return Exit.ok;
+    return await pump();
   } catch (error) {
     if (!TollgateError.is(error) || error.code !== 'gateway_not_running') throw error;
   }
@@ -36,8 +39,7 @@ export async function attachOrStart(command: CommandConfig, listen: string | und
   const until = performance.now() + START_MS;
   for (;;) {
     try {
-      await pump();
-      return Exit.ok;
+      return await pump();
     } catch (error) {
       if (!TollgateError.is(error) || error.code !== 'gateway_not_running') throw error;
       const ended = await started.failure();

@@ -15,14 +15,20 @@ export interface PumpOptions {
 }
 
 /**
- * Moves bytes between a client's pipes and the gateway until either side ends. Rejects with `gateway_not_running`
+ * Moves bytes between a client's pipes and the gateway until either side ends, and says which. Rejects with `gateway_not_running`
  * when nobody listens or the gateway is leaving; nothing was read from `stdin` then, so the caller may start a gateway
  * and try again. Rejects with `usage` when trying again cannot help: an unknown endpoint, another version.
  */
-export async function pumpStdio(options: PumpOptions): Promise<void> {
+export async function pumpStdio(options: PumpOptions): Promise<'client' | 'gateway'> {
   const socket = await open(options);
   const { stdin, stdout } = options;
-  await new Promise<void>((resolve) => {
+  return new Promise((resolve) => {
+    let first: 'client' | 'gateway' = 'gateway';
+    const clientLeft = (): void => {
+      first = 'client';
+    };
+    stdin.once('end', clientLeft);
+    for (const pipe of [stdin, stdout]) pipe.on('error', clientLeft);
     socket.on('error', () => socket.destroy());
     stdout.on('error', () => socket.destroy());
     stdin.on('error', () => socket.end());
@@ -30,7 +36,7 @@ export async function pumpStdio(options: PumpOptions): Promise<void> {
     socket.on('close', () => {
       stdin.unpipe(socket);
       stdin.pause();
-      resolve();
+      resolve(first);
     });
     stdin.pipe(socket);
     socket.pipe(stdout, { end: false });

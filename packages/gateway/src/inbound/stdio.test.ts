@@ -325,7 +325,7 @@ describe('pumpStdio', () => {
     );
     expect(JSON.parse(first)).toMatchObject({ id: 'p', result: {} });
     stdin.end();
-    await pumping;
+    expect(await pumping).toBe('client');
     expect(edge.clientCount).toBe(0);
   });
 
@@ -338,7 +338,7 @@ describe('pumpStdio', () => {
     });
     await expect.poll(() => edge.clientCount).toBe(1);
     await edge.close();
-    await pumping;
+    expect(await pumping).toBe('gateway');
   });
 
   it('says that nobody listens, or why it was refused, and leaves stdin unread', async () => {
