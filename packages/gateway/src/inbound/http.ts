@@ -114,7 +114,10 @@ class NodeHttpEdge implements HttpEdge {
     this.#server.on('connection', (socket) => this.#connections.add(socket));
     this.#server.on('request', (request, response) => this.#onRequest(request, response));
     this.#server.on('clientError', (error, socket) => this.#clientError(error, socket as Socket));
-    this.#server.on('error', (error) => deps.log.error({ err: error }, 'the HTTP listener failed'));
+    this.#server.on('error', (error) => {
+      // A failure to listen is told to who called `listen`.
+      if (this.#server.listening) deps.log.error({ err: error }, 'the HTTP listener failed');
+    });
     this.#server.on('drop', () =>
       deps.log.warn({ connections: this.#connections.size }, 'all client connections are taken'),
     );
