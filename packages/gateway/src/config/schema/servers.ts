@@ -7,7 +7,9 @@ const INSTANCE_MODES = ['auto', 'shared', 'per-session', 'per-principal'] as con
 const timeout = section({
   connect: duration()
     .optional()
-    .describe('To start a process or open a connection. Default 5s, or the whole call’s time where that is less.'),
+    .describe(
+      'To open a connection. Default 5s, or the whole call’s time where that is less. The first answer of a process may take as long as `request`: package runners download first.',
+    ),
   firstByte: duration()
     .optional()
     .describe('From sending a request to the first byte of the answer. Default: `request`.'),
