@@ -100,8 +100,8 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     return (['tools', 'prompts', 'resources'] as const).filter((kind) => capabilities[kind] !== undefined);
   }
 
-  ownerOf(uri: string): Server | undefined {
-    return this.#parts.targets.ownerOf(uri);
+  ownerOf(uri: string, principal: Principal): Server | undefined {
+    return this.#parts.targets.ownerOf(uri, principal);
   }
 
   // FlightControl
@@ -190,6 +190,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
       this.fail(call, new TollgateError('method_not_found', `Method not found: ${call.method}`));
       return;
     }
+    this.#parts.targets.checkEndpoint(call.principal);
     call.server = server.name;
     this.#whenAdmitted(call, undefined, () => {
       this.#startClock(call, server.requestTimeout);

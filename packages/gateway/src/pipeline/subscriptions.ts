@@ -4,6 +4,7 @@
  */
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
 import { missingCapability } from '../protocol/bridge/client-requests.ts';
 import { isObject } from '../protocol/bridge/meta.ts';
 import type { Call, ClientSession } from '../protocol/call.ts';
@@ -29,8 +30,8 @@ const MAX_RESOURCES = 1000;
 export interface Subscribable {
   /** Lists that can change on this endpoint. */
   readonly lists: readonly ListKind[];
-  /** The server that owns a resource for subscriptions, or undefined. */
-  ownerOf(uri: string): Server | undefined;
+  /** The server that owns a resource, or undefined where there is none that this caller may read it from. */
+  ownerOf(uri: string, principal: Principal): Server | undefined;
 }
 
 interface ResourceWatch {
@@ -44,7 +45,7 @@ interface Subscriber {
   readonly endpoint: string;
   readonly kinds: ReadonlySet<ListKind>;
   readonly resources: Map<string, ResourceWatch>;
-  readonly scope: Scope;
+  readonly scope: Scope & { readonly principal: Principal };
   deliver(method: string, params: Record<string, unknown>): void;
 }
 
@@ -91,7 +92,7 @@ export class SubscriptionHub {
       endpoint: call.endpoint,
       kinds,
       resources: new Map<string, ResourceWatch>(),
-      scope: call as Scope,
+      scope: call,
       deliver(method: string, members: Record<string, unknown>): void {
         const meta = isObject(members['_meta']) ? members['_meta'] : {};
         const message = { jsonrpc: '2.0', method, params: { ...members, _meta: { ...meta, ...tagged } } };
@@ -199,11 +200,8 @@ export class SubscriptionHub {
     for (const subscriber of this.#subscribers()) {
       const endpoint = this.#endpoints.get(subscriber.endpoint);
       for (const [uri, watch] of [...subscriber.resources]) {
-        if (
-          endpoint?.ownerOf(uri) !== undefined &&
-          watch.connection === endpoint.ownerOf(uri)?.current(subscriber.scope)
-        )
-          continue;
+        const owner = endpoint?.ownerOf(uri, subscriber.scope.principal);
+        if (owner !== undefined && watch.connection === owner.current(subscriber.scope)) continue;
         watch.stop();
         subscriber.resources.delete(uri);
         if (endpoint !== undefined) await this.#watch(subscriber, endpoint, uri);
@@ -212,7 +210,7 @@ export class SubscriptionHub {
   }
 
   async #watch(subscriber: Subscriber, endpoint: Subscribable, uri: string): Promise<boolean> {
-    const server = endpoint.ownerOf(uri);
+    const server = endpoint.ownerOf(uri, subscriber.scope.principal);
     if (server === undefined) return false;
     try {
       const stop = await server.subscribe(uri, subscriber.scope);

@@ -76,10 +76,19 @@ export class TargetResolver {
     return this.#resolve(KIND_OF[entry.kind], entry.name, entry, principal);
   }
 
-  /** The server that owns a resource, for subscriptions; undefined when unknown. */
-  ownerOf(uri: string): Server | undefined {
-    const entry = this.#parts.catalog.resource(uri);
-    return entry === undefined ? undefined : this.#parts.servers.get(entry.server);
+  /** The server that owns a resource, for subscriptions; undefined when unknown, and for who may not read it. */
+  ownerOf(uri: string, principal: Principal): Server | undefined {
+    try {
+      return this.resource(uri, principal).upstream;
+    } catch (error) {
+      if (TollgateError.is(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Throws `insufficient_scope` for who may not use the endpoint at all; for methods without a name to decide by. */
+  checkEndpoint(principal: Principal): void {
+    throwIf(checkRouteScope(principal.scopes, this.#parts.scope));
   }
 
   /** Whether a list shows an entry to this caller; undefined when it shows everything to everybody. */

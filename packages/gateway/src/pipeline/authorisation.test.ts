@@ -1,0 +1,126 @@
+/** What a caller may not call must not be heard of, or reached, in any other way. */
+import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-request';
+import { describe, expect, it } from 'vitest';
+import { startGateway, startScripted, type TestGateway } from './testing.ts';
+
+const bearer = (name: string, scopes: string[], secret = name) => ({
+  name,
+  bearer: { token: `token-of-${secret}-0123456789`, subject: name, scopes },
+});
+const token = (name: string): string => `token-of-${name}-0123456789`;
+const hints = { ttlMs: 60_000, cacheScope: 'private' };
+const LEGACY = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+
+/** A server that lets every resource be watched; `watched` tells which ones it was asked for last. */
+async function watchable(extensions = {}) {
+  const server = await startScripted({
+    'server/discover': () => ({
+      supportedVersions: ['2026-07-28'],
+      capabilities: { resources: { subscribe: true }, ...extensions },
+      ...hints,
+    }),
+    'resources/list': () => ({
+      resources: ['open:1', 'secret:1'].map((uri) => ({ uri, name: uri })),
+      ...hints,
+    }),
+    'subscriptions/listen': (params, response, id) => {
+      const honoured = { notifications: params['notifications'] };
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      const _meta = { 'io.modelcontextprotocol/subscriptionId': id };
+      const acknowledged = { method: 'notifications/subscriptions/acknowledged', params: { ...honoured, _meta } };
+      response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', ...acknowledged })}\n\n`);
+      return undefined;
+    },
+    'vendor/secret': () => ({ told: 'secret' }),
+  });
+  const watched = (): unknown[] =>
+    server.seen
+      .filter(({ method }) => method === 'subscriptions/listen')
+      .map(({ params }) => (params['notifications'] as { resourceSubscriptions?: unknown }).resourceSubscriptions)
+      .flat();
+  return { server, watched };
+}
+
+/** Opens a listen stream; gives its reader. */
+async function listen(gateway: TestGateway, who: string, notifications: object, path = '/mcp') {
+  const response = await fetch(gateway.url + path, {
+    method: 'POST',
+    headers: {
+      ...Object.fromEntries(modernHeaders('subscriptions/listen', {})),
+      authorization: `Bearer ${token(who)}`,
+    },
+    body: modernBody(7, 'subscriptions/listen', { _meta: modernMeta(), notifications }),
+  });
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  return {
+    first: async () => (await reader.read()).value ?? '',
+    /** All that comes until the stream ends. */
+    rest: async () => {
+      let text = '';
+      for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
+      return text;
+    },
+    leave: () => reader.cancel(),
+  };
+}
+
+async function legacy(gateway: TestGateway, who: string | undefined, session: string | undefined, body: object) {
+  return await fetch(`${gateway.url}/mcp`, {
+    method: 'POST',
+    headers: {
+      ...LEGACY,
+      ...(who === undefined ? {} : { authorization: `Bearer ${token(who)}` }),
+      ...(session === undefined ? {} : { 'mcp-session-id': session }),
+    },
+    body: JSON.stringify({ jsonrpc: '2.0', ...body }),
+  });
+}
+
+async function openSession(gateway: TestGateway, who?: string): Promise<string> {
+  const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } };
+  const response = await legacy(gateway, who, undefined, { id: 0, method: 'initialize', params });
+  await response.arrayBuffer();
+  return response.headers.get('mcp-session-id')!;
+}
+
+describe('without the scope', () => {
+  it('a resource cannot be watched, in either era', async () => {
+    const { server, watched } = await watchable();
+    await using _server = server;
+    await using gateway = await startGateway({
+      servers: { s: { url: server.url } },
+      routes: [{ resource: 'secret:*', to: 's', scope: 'secrets' }, { to: 's' }],
+      auth: [bearer('clerk', []), bearer('boss', ['secrets'])],
+    });
+    const stream = await listen(gateway, 'clerk', { resourceSubscriptions: ['secret:1', 'open:1'] });
+    expect(await stream.first()).toContain('"resourceSubscriptions":["open:1"]');
+    await stream.leave();
+    const session = await openSession(gateway, 'clerk');
+    const ask = { id: 1, method: 'resources/subscribe', params: { uri: 'secret:1' } };
+    const refused = (await (await legacy(gateway, 'clerk', session, ask)).json()) as { error?: { code: number } };
+    expect(refused.error?.code).toBe(-32002);
+    expect(watched()).not.toContain('secret:1');
+    const allowed = await listen(gateway, 'boss', { resourceSubscriptions: ['secret:1'] });
+    expect(await allowed.first()).toContain('"resourceSubscriptions":["secret:1"]');
+    await allowed.leave();
+  });
+
+  it('of an endpoint its extension methods and its changes are out of reach', async () => {
+    const { server, watched } = await watchable({ extensions: { vendor: {} } });
+    await using _server = server;
+    await using gateway = await startGateway({
+      servers: { s: { url: server.url } },
+      endpoints: { '/team': { servers: '*', scope: 'team' } },
+      auth: [bearer('in', ['team']), bearer('out', [])],
+    });
+    const at = (who: string) => ({ path: '/team', token: token(who) });
+    expect((await gateway.call('vendor/secret', {}, at('in'))).body.result).toMatchObject({ told: 'secret' });
+    const asked = server.seen.filter(({ method }) => method === 'vendor/secret').length;
+    expect((await gateway.call('vendor/secret', {}, at('out'))).status).toBe(403);
+    expect(server.seen.filter(({ method }) => method === 'vendor/secret')).toHaveLength(asked);
+    const stream = await listen(gateway, 'out', { resourceSubscriptions: ['open:1'] }, '/team');
+    expect(await stream.first()).not.toContain('open:1');
+    await stream.leave();
+    expect(watched()).not.toContain('open:1');
+  });
+});
