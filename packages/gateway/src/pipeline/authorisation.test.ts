@@ -1,5 +1,6 @@
 /** What a caller may not call must not be heard of, or reached, in any other way. */
 import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-request';
+import { waitUntil } from '@tollgate/testkit/wait';
 import { describe, expect, it } from 'vitest';
 import { startGateway, startScripted, type TestGateway } from './testing.ts';
 
@@ -13,6 +14,7 @@ const LEGACY = { 'content-type': 'application/json', accept: 'application/json, 
 
 /** A server that lets every resource be watched; `watched` tells which ones it was asked for last. */
 async function watchable(extensions = {}) {
+  const streams = { open: 0 };
   const server = await startScripted({
     'server/discover': () => ({
       supportedVersions: ['2026-07-28'],
@@ -25,6 +27,8 @@ async function watchable(extensions = {}) {
     }),
     'subscriptions/listen': (params, response, id) => {
       const honoured = { notifications: params['notifications'] };
+      streams.open++;
+      response.on('close', () => streams.open--);
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       const _meta = { 'io.modelcontextprotocol/subscriptionId': id };
       const acknowledged = { method: 'notifications/subscriptions/acknowledged', params: { ...honoured, _meta } };
@@ -36,9 +40,8 @@ async function watchable(extensions = {}) {
   const watched = (): unknown[] =>
     server.seen
       .filter(({ method }) => method === 'subscriptions/listen')
-      .map(({ params }) => (params['notifications'] as { resourceSubscriptions?: unknown }).resourceSubscriptions)
-      .flat();
-  return { server, watched };
+      .flatMap(({ params }) => (params['notifications'] as { resourceSubscriptions?: unknown }).resourceSubscriptions);
+  return { server, watched, streams };
 }
 
 /** Opens a listen stream; gives its reader. */
@@ -124,3 +127,52 @@ describe('without the scope', () => {
     expect(watched()).not.toContain('open:1');
   });
 });
+
+describe('what a caller watched', () => {
+  it('is let go when it leaves, however often and at what moment it asked', async () => {
+    const { server, streams } = await watchable();
+    await using _server = server;
+    await using gateway = await startGateway({ servers: { s: { url: server.url } }, auth: [bearer('ada', [])] });
+    const stream = await listen(gateway, 'ada', { resourceSubscriptions: ['open:1', 'open:1', 'open:1'] });
+    expect(await stream.first()).toContain('"resourceSubscriptions":["open:1"]');
+    await waitUntil('the subscription', () => streams.open === 1);
+    await stream.leave();
+    await waitUntil('the end of the subscription', () => streams.open === 0);
+
+    const session = await openSession(gateway, 'ada');
+    const subscribe = (id: number) =>
+      legacy(gateway, 'ada', session, { id, method: 'resources/subscribe', params: { uri: 'open:1' } });
+    await Promise.all([1, 2, 3].map(subscribe).map(async (one) => (await one).arrayBuffer()));
+    await waitUntil('the subscription', () => streams.open === 1);
+    await end(gateway, 'ada', session);
+    await waitUntil('the end of the subscription', () => streams.open === 0);
+  });
+
+  it('is let go where the session ended before the server had agreed', async () => {
+    const { server, streams } = await watchable();
+    await using _server = server;
+    await using gateway = await startGateway({ servers: { s: { url: server.url } }, auth: [bearer('ada', [])] });
+    const listens = server.handlers['subscriptions/listen']!;
+    const agree = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    server.handlers['subscriptions/listen'] = (params, response, id) => {
+      asked.resolve();
+      void agree.promise.then(() => listens(params, response, id));
+      return undefined;
+    };
+    const session = await openSession(gateway, 'ada');
+    const subscribe = { id: 1, method: 'resources/subscribe', params: { uri: 'open:1' } };
+    const answer = legacy(gateway, 'ada', session, subscribe);
+    await asked.promise;
+    await end(gateway, 'ada', session);
+    agree.resolve();
+    await (await answer).arrayBuffer();
+    await waitUntil('the end of the subscription', () => streams.open === 0);
+  });
+});
+
+async function end(gateway: TestGateway, who: string, session: string): Promise<void> {
+  const headers = { authorization: `Bearer ${token(who)}`, 'mcp-session-id': session };
+  const response = await fetch(`${gateway.url}/mcp`, { method: 'DELETE', headers });
+  expect(response.status).toBe(204);
+}

@@ -3,6 +3,7 @@
  * The hub outlives a reload; endpoints bind their current catalog and servers to it.
  */
 import { TollgateError } from '../core/errors.ts';
+import type { Lifetime } from '../core/lifetime.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import { missingCapability } from '../protocol/bridge/client-requests.ts';
@@ -45,6 +46,8 @@ interface Subscriber {
   readonly endpoint: string;
   readonly kinds: ReadonlySet<ListKind>;
   readonly resources: Map<string, ResourceWatch>;
+  /** Of the stream or session; what is agreed after its end is given back. */
+  readonly lifetime: Lifetime;
   readonly scope: Scope & { readonly principal: Principal };
   deliver(method: string, params: Record<string, unknown>): void;
 }
@@ -92,6 +95,7 @@ export class SubscriptionHub {
       endpoint: call.endpoint,
       kinds,
       resources: new Map<string, ResourceWatch>(),
+      lifetime: call.lifetime,
       scope: call,
       deliver(method: string, members: Record<string, unknown>): void {
         const meta = isObject(members['_meta']) ? members['_meta'] : {};
@@ -99,11 +103,11 @@ export class SubscriptionHub {
         call.reply.notify(encode(message));
       },
     };
-    const uris = Array.isArray(wanted['resourceSubscriptions']) ? wanted['resourceSubscriptions'] : [];
-    const accepted: string[] = [];
-    for (const uri of uris.slice(0, MAX_RESOURCES)) {
-      if (typeof uri === 'string' && (await this.#watch(stream, endpoint, uri))) accepted.push(uri);
-    }
+    const uris: unknown[] = Array.isArray(wanted['resourceSubscriptions']) ? wanted['resourceSubscriptions'] : [];
+    const texts = [...new Set(uris.slice(0, MAX_RESOURCES))].filter((uri) => typeof uri === 'string');
+    // All at once: they then cost the server one new stream, and one that it does not answer holds up no other.
+    const taken = await Promise.all(texts.map((uri) => this.#watch(stream, endpoint, uri)));
+    const accepted = texts.filter((_, index) => taken[index] === true);
     if (accepted.length > 0) honoured['resourceSubscriptions'] = accepted;
     if (call.lifetime.over) {
       unwatchAll(stream);
@@ -214,7 +218,11 @@ export class SubscriptionHub {
     if (server === undefined) return false;
     try {
       const stop = await server.subscribe(uri, subscriber.scope);
-      subscriber.resources.set(uri, { server: server.name, connection: server.current(subscriber.scope), stop });
+      // Meanwhile it may have left, or have asked for the same once more: one way to stop is kept of each resource.
+      if (subscriber.lifetime.over || subscriber.resources.has(uri)) stop();
+      else {
+        subscriber.resources.set(uri, { server: server.name, connection: server.current(subscriber.scope), stop });
+      }
       return true;
     } catch (error) {
       this.#log.info(
@@ -232,6 +240,7 @@ export class SubscriptionHub {
       endpoint: session.endpoint,
       kinds: new Set<ListKind>(['tools', 'prompts', 'resources']),
       resources: new Map(),
+      lifetime: session.lifetime,
       scope: { era: 'legacy', principal: session.principal, session, purpose: 'call' },
       deliver: (method, params) => {
         const members = Object.keys(params).length === 0 ? {} : { params };
