@@ -171,3 +171,30 @@ describe('addressPrefix', () => {
     expect(addressPrefix(address)).toBe(prefix);
   });
 });
+
+describe('a reload', () => {
+  it('keeps who is unchanged, anonymous callers included, and recognises nobody else', () => {
+    const keys = new PrincipalKeys();
+    const entries = [CI, OPS, ANONYMOUS];
+    const before = identityOf(entries, { loopback: false }, keys);
+    const from = (identity: Identity, address: string) => accepted(identity, undefined, '/mcp', address);
+    const [ci, ops, stranger] = [
+      accepted(before, 'Bearer s3cret-token'),
+      accepted(before, 'Bearer other-token'),
+      from(before, '192.0.2.1'),
+    ];
+    const options: IdentityOptions = {
+      entries: [CI, { ...OPS, token: 'rotated-token' }, ANONYMOUS],
+      endpointEntries: new Map([['/closed', ['ops']]]),
+      loopback: false,
+    };
+    const after = createIdentity(options, keys, before);
+    expect(from(after, '192.0.2.1').key).toBe(stranger.key);
+    expect(accepted(after, 'Bearer s3cret-token')).toBe(ci);
+    const recognised = [ci, ops, stranger, localPrincipal(keys, 'ada')].map((who) => after.recognises(who, '/mcp'));
+    expect(recognised).toEqual([true, false, true, true]);
+    expect(after.recognises(ci, '/closed')).toBe(false);
+    expect(after.recognises(stranger, '/closed')).toBe(false);
+    expect(identityOf([CI], {}, keys).recognises(stranger, '/mcp')).toBe(false);
+  });
+});

@@ -1,10 +1,11 @@
 /** Who is calling: tries the configured entries on a request's credential and gives the Principal. */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import { addressPrefix } from './address.ts';
 import type { AnonymousEntry, AuthEntry, BearerEntry, IdentityOptions } from './options.ts';
-import { AnonymousTable, configuredPrincipal, loopbackAnonymous, type PrincipalKeys } from './principals.ts';
+import { AnonymousTable, configuredPrincipal, LOCAL, loopbackAnonymous, type PrincipalKeys } from './principals.ts';
 
 /** Longer credentials are refused unread. */
 const MAX_CREDENTIAL = 8192;
@@ -17,6 +18,11 @@ export interface Identity {
    * Otherwise `unauthorized`: a credential that no entry accepts is never treated as anonymous.
    */
   identify(authorization: string | undefined, endpoint: string, address: string | undefined): Principal | TollgateError;
+  /**
+   * Whether a caller identified earlier would be that still: under the same credential, with the same rights, on this
+   * endpoint. False after a reload that took away or changed either.
+   */
+  recognises(principal: Principal, endpoint: string): boolean;
 }
 
 interface CompiledBearer {
@@ -25,11 +31,31 @@ interface CompiledBearer {
   readonly principal: Principal;
 }
 
-/** Compiles the entries. `keys` outlives a reload, so that principals keep theirs. */
-export function createIdentity(options: IdentityOptions, keys: PrincipalKeys): Identity {
-  const bearers = options.entries.filter(isBearer).map((entry) => compileBearer(entry, keys));
+type AnonymousSource = (address: string | undefined) => Principal;
+
+/** What the next configuration takes over of this one. */
+interface Lasting {
+  readonly bearers: readonly CompiledBearer[];
+  readonly anonymous:
+    | { readonly entry: AnonymousEntry; readonly loopback: boolean; readonly source: AnonymousSource }
+    | undefined;
+}
+
+const lasting = new WeakMap<Identity, Lasting>();
+
+/**
+ * Compiles the entries. `keys` outlives a reload, so that principals keep theirs. An entry that is as it was in
+ * `previous` gives the same principals, the same objects.
+ */
+export function createIdentity(options: IdentityOptions, keys: PrincipalKeys, previous?: Identity): Identity {
+  const before = previous === undefined ? undefined : lasting.get(previous);
+  const bearers = options.entries
+    .filter(isBearer)
+    .map((entry) => compileBearer(entry, keys))
+    .map((bearer) => before?.bearers.find((one) => isDeepStrictEqual(one, bearer)) ?? bearer);
   const anonymousEntry = options.entries.find(isAnonymous);
-  const anonymous = anonymousEntry === undefined ? undefined : anonymousSource(anonymousEntry, options.loopback, keys);
+  const kept = anonymousOf(anonymousEntry, options.loopback, before, keys);
+  const anonymous = kept?.source;
   const remembered = new Map<string, CompiledBearer>();
   const allowed = new Map<string, ReadonlySet<string>>();
   for (const [path, names] of options.endpointEntries) allowed.set(path, new Set(names));
@@ -52,7 +78,7 @@ export function createIdentity(options: IdentityOptions, keys: PrincipalKeys): I
     return entry;
   }
 
-  return {
+  const identity: Identity = {
     identify(authorization, endpoint, address) {
       if (authorization !== undefined) {
         const entry = byCredential(authorization);
@@ -61,7 +87,28 @@ export function createIdentity(options: IdentityOptions, keys: PrincipalKeys): I
       if (anonymous === undefined || !accepts(endpoint, 'anonymous')) return missing();
       return anonymous(address);
     },
+    recognises(principal, endpoint) {
+      // The local user comes through the attach socket, of which no configuration says anything.
+      if (principal.entry === LOCAL) return true;
+      if (principal.entry === 'anonymous') return anonymous !== undefined && accepts(endpoint, 'anonymous');
+      return bearers.some((entry) => entry.principal === principal && accepts(endpoint, entry.name));
+    },
   };
+  lasting.set(identity, { bearers, anonymous: kept });
+  return identity;
+}
+
+/** Where anonymous callers come from; the table of before, where nothing changed: it has their keys. */
+function anonymousOf(
+  entry: AnonymousEntry | undefined,
+  loopback: boolean,
+  before: Lasting | undefined,
+  keys: PrincipalKeys,
+): Lasting['anonymous'] {
+  if (entry === undefined) return undefined;
+  const known = before?.anonymous;
+  if (known !== undefined && known.loopback === loopback && isDeepStrictEqual(known.entry, entry)) return known;
+  return { entry, loopback, source: anonymousSource(entry, loopback, keys) };
 }
 
 function isBearer(entry: AuthEntry): entry is BearerEntry {
@@ -85,11 +132,7 @@ function compileBearer(entry: BearerEntry, keys: PrincipalKeys): CompiledBearer 
   return { name: entry.name, digest: digest(entry.token), principal };
 }
 
-function anonymousSource(
-  entry: AnonymousEntry,
-  loopback: boolean,
-  keys: PrincipalKeys,
-): (address: string | undefined) => Principal {
+function anonymousSource(entry: AnonymousEntry, loopback: boolean, keys: PrincipalKeys): AnonymousSource {
   if (loopback) {
     const one = loopbackAnonymous(keys, entry.tier);
     return () => one;

@@ -44,9 +44,12 @@ export function loopbackAnonymous(keys: PrincipalKeys, tier: string | undefined)
   return Object.freeze({ ...anonymousInit('anonymous', tier), id: 'anonymous', key: keys.of('anonymous') });
 }
 
+/** Entry of the local user; no configured entry can have this name. */
+export const LOCAL = 'local';
+
 /** Principal of the person at the machine, who speaks over stdio: no scopes apply to them. */
 export function localPrincipal(keys: PrincipalKeys, user: string): Principal {
-  return configuredPrincipal(keys, { ...anonymousInit(user, undefined), entry: 'local' });
+  return configuredPrincipal(keys, { ...anonymousInit(user, undefined), entry: LOCAL });
 }
 
 function anonymousInit(subject: string, tier: string | undefined): PrincipalInit {

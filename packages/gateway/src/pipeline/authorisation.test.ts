@@ -171,6 +171,34 @@ describe('what a caller watched', () => {
   });
 });
 
+describe('a reload that takes a credential away', () => {
+  it('ends the streams and sessions that were opened with it, and no others', async () => {
+    const { server } = await watchable();
+    await using _server = server;
+    const config = (...auth: object[]) => ({ servers: { s: { url: server.url } }, auth });
+    await using gateway = await startGateway(config(bearer('ada', []), bearer('bob', []), bearer('eve', ['more'])));
+    const names = ['ada', 'bob', 'eve'];
+    const streams = await Promise.all(names.map((who) => listen(gateway, who, { resourceSubscriptions: ['open:1'] })));
+    await Promise.all(streams.map((stream) => stream.first()));
+    const sessions = await Promise.all(names.map((who) => openSession(gateway, who)));
+    const ping = async (at: number, secret = names[at]!) => {
+      const response = await legacy(gateway, secret, sessions[at], { id: 1, method: 'ping' });
+      await response.arrayBuffer();
+      return response.status;
+    };
+    // Ada as before, Bob with another token, Eve with fewer rights.
+    await gateway.reload(config(bearer('ada', []), bearer('bob', [], 'new'), bearer('eve', [])));
+    expect(await streams[1]!.rest()).toContain('"resultType":"complete"');
+    expect(await streams[2]!.rest()).toContain('"resultType":"complete"');
+    expect(await ping(0)).toBe(200);
+    expect(await ping(1)).toBe(401);
+    expect(await ping(1, 'new')).toBe(404);
+    expect(await ping(2)).toBe(404);
+    expect(gateway.gateway.hub.streams).toBe(1);
+    await streams[0]!.leave();
+  });
+});
+
 async function end(gateway: TestGateway, who: string, session: string): Promise<void> {
   const headers = { authorization: `Bearer ${token(who)}`, 'mcp-session-id': session };
   const response = await fetch(`${gateway.url}/mcp`, { method: 'DELETE', headers });

@@ -225,6 +225,7 @@ export class Gateway implements Face {
       catalog.close();
     }
     for (const server of retired(before, next)) this.#retire(server);
+    this.hub.revoke((principal, endpoint) => !next.identity.recognises(principal, endpoint));
     await this.hub.rebind();
   }
 

@@ -199,6 +199,16 @@ export class SubscriptionHub {
     }
   }
 
+  /** After a reload: streams and sessions that their owners could not open again end, and with them their calls. */
+  revoke(gone: (principal: Principal, endpoint: string) => boolean): void {
+    const listening = [...this.#streams].map(({ call }) => call);
+    for (const { principal, endpoint, lifetime } of [...listening, ...this.#sessions.keys()]) {
+      if (gone(principal, endpoint)) {
+        lifetime.end(new TollgateError('unauthorized', 'The credential was withdrawn', { executed: 'unknown' }));
+      }
+    }
+  }
+
   /** After a reload: resources are watched at the servers as they are now. */
   async rebind(): Promise<void> {
     for (const subscriber of this.#subscribers()) {
