@@ -140,7 +140,7 @@ R1-42 planned Request count per upstream
 R1-43 planned Request count per tool
 R1-44 planned Success rate
 R1-45 planned Circuit-breaker state per upstream
-R1-46 covered Proxy object: construct with name and flags, 'add_upstream', 'add_route', 'set_jwt_auth', 'set_rate_limit', 'add_request_transformer', 'add_response_transformer', 'run(transport)'
+R1-46 planned Proxy object: construct with name and flags, 'add_upstream', 'add_route', 'set_jwt_auth', 'set_rate_limit', 'add_request_transformer', 'add_response_transformer', 'run(transport)'
 R1-47 covered Typed configuration for upstreams (name, transport type, command, args), routes and statistics; helper factories for transformers
 R1-48 covered The proxy itself serves over STDIO
 R1-49 covered Runnable examples: full proxy, math, data and admin upstreams, and a client
