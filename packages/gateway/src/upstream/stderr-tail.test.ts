@@ -37,6 +37,16 @@ describe('what a child writes to stderr', () => {
       ],
       'Error: no key',
     ],
+    [
+      [
+        'TypeError [ERR_UNKNOWN_FILE_EXTENSION]: Unknown file extension ".ts" for /app/x.ts',
+        '    at Object.getFileProtocolModuleFormat (node:internal/modules/esm/get_format:189:9) {',
+        "  code: 'ERR_UNKNOWN_FILE_EXTENSION'",
+        '}',
+        'Node.js v20.20.2',
+      ],
+      'TypeError [ERR_UNKNOWN_FILE_EXTENSION]: Unknown file extension ".ts" for /app/x.ts',
+    ],
     [['Traceback (most recent call last):', '  File "x.py", line 1', "KeyError: 'TOKEN'"], "KeyError: 'TOKEN'"],
     [
       ["npm error 404  'nope@*' is not in this registry.", 'npm error A complete log of this run can be found in: /x'],

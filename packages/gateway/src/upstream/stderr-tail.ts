@@ -79,7 +79,7 @@ export class StderrTail {
 /** Lines that end the output of a dying program and say nothing: stack frames, Node's version, the runner's remarks. */
 const SAYS_NOTHING =
   /^\s*at |^Node\.js v\d|^npm (warn|notice)\b|complete log of this run|^npm error 404 Note that|^[\s^~{}()[\],;]*$/i;
-const SAYS_WHAT = /\b(error|exception|fatal|panic|failed|missing|required|denied|cannot|invalid)\b|not found/i;
+const SAYS_WHAT = /\b(\w*error|\w*exception|fatal|panic|failed|missing|required|denied|cannot|invalid)\b|not found/i;
 
 /** The line of the last ones that says why the program died: the last that speaks of an error, else the last at all. */
 export function tellingLine(lines: readonly string[]): string | undefined {
