@@ -10,8 +10,14 @@ export interface Handshake {
   readonly capabilities: Readonly<Record<string, unknown>>;
 }
 
+/** Bytes of the parameters of `initialize`: a session keeps them as long as it lives, and shows them to servers. */
+const MAX_PARAMS = 65_536;
+
 /** Reads the parameters of `initialize`; `invalid_params` names the one that is wrong. */
 export function readHandshake(message: Message): Handshake | TollgateError {
+  if ((message.raw(Field.params)?.length ?? 0) > MAX_PARAMS) {
+    return new TollgateError('invalid_params', `initialize: \`params\` is larger than ${MAX_PARAMS} bytes.`);
+  }
   const params = message.json(Field.params);
   if (!isRecord(params)) return wrong('params');
   const { protocolVersion, capabilities = {}, clientInfo } = params;

@@ -45,6 +45,11 @@ export class Eras {
     else this.#legacy = true;
   }
 
+  /** True when only this era is left: a refusal of it says that the server speaks none. */
+  isLast(era: Era): boolean {
+    return !this.pinned && (era === 'modern' ? this.#legacy : this.#modern) === false;
+  }
+
   /** The server answered and does not speak this era. When it speaks none, all is forgotten. */
   wrong(era: Era): void {
     if (era === 'modern') this.#modern = false;

@@ -34,6 +34,11 @@ export class Slot {
     this.scope = scope;
   }
 
+  /** The session of a legacy client, whose own declaration alone the server is shown. */
+  get declaring(): ClientSession | undefined {
+    return this.scope?.session?.era === 'legacy' ? this.scope.session : undefined;
+  }
+
   /** Nothing is in flight or subscribed, so it can be stopped without loss. */
   get disposable(): boolean {
     return (

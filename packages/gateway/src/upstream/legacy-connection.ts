@@ -184,6 +184,12 @@ export class InitializeRefused extends TollgateError {
   }
 }
 
+/** True when such a refusal is behind an error. */
+export function refusedInitialize(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) if (at instanceof InitializeRefused) return true;
+  return false;
+}
+
 /** Sends `initialize` and reads the answer; the handshake is not complete yet. Rejections as of `LegacyConnection.open`. */
 export async function initialize(
   multiplexer: Multiplexer,

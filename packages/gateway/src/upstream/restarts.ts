@@ -1,6 +1,7 @@
 /** What is wrong with a server, and from when on it is worth trying again. */
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
+import type { ClientSession } from '../protocol/call.ts';
 import { backoff } from './backoff.ts';
 
 /** A connection that lived so long was healthy: its death starts a new count. */
@@ -55,5 +56,27 @@ export class Restarts {
     const now = this.#clock.monotonic();
     if (now - openedAt >= HEALTHY_MS) this.#crashes = 0;
     if (this.#crashes++ > 0) this.#retryAt = now + backoff(this.#crashes - 2, this.longest);
+  }
+}
+
+/** The same for single sessions whose own handshake failed while the server served others. */
+export class SessionRestarts {
+  readonly #clock: Clock;
+  readonly #longest: number;
+  readonly #bySession = new WeakMap<ClientSession, Restarts>();
+
+  constructor(clock: Clock, longest: number) {
+    this.#clock = clock;
+    this.#longest = longest;
+  }
+
+  refuseTooEarly(session: ClientSession): void {
+    this.#bySession.get(session)?.refuseTooEarly();
+  }
+
+  startFailed(session: ClientSession, error: TollgateError): void {
+    const restarts = this.#bySession.get(session) ?? new Restarts(this.#clock, this.#longest);
+    restarts.startFailed(error);
+    this.#bySession.set(session, restarts);
   }
 }

@@ -14,10 +14,11 @@ import { resumption } from './backoff.ts';
 import type { ClientIdentity } from './discover.ts';
 import { Eras } from './eras.ts';
 import { Instances, type Slot } from './instances.ts';
+import { refusedInitialize } from './legacy-connection.ts';
 import { Listening } from './listen.ts';
 import { WrongEra } from './negotiate.ts';
 import type { ServerOptions } from './options.ts';
-import { Restarts } from './restarts.ts';
+import { Restarts, SessionRestarts } from './restarts.ts';
 import { tellingLine } from './stderr-tail.ts';
 import type { Opened, Transport } from './transport.ts';
 import { targetText } from './view.ts';
@@ -47,6 +48,7 @@ export class UpstreamServer implements Server {
   readonly #listening: Listening;
   readonly #eras: Eras;
   readonly #restarts: Restarts;
+  readonly #own: SessionRestarts;
   readonly #listeners = new Set<(event: ServerEvent) => void>();
   readonly #sweeper: NodeJS.Timeout;
   #detecting: Promise<void> | undefined;
@@ -66,6 +68,7 @@ export class UpstreamServer implements Server {
     this.#eras = new Eras(options.protocol);
     // A process costs its start; a POST to a server that is back costs nothing.
     this.#restarts = new Restarts(deps.clock, options.target.kind === 'stdio' ? 60_000 : 5_000);
+    this.#own = new SessionRestarts(deps.clock, this.#restarts.longest);
     const { mode } = options.instances;
     this.#modern = new Instances(mode === 'auto' || options.target.kind === 'http' ? 'shared' : mode);
     // A session over HTTP is cheap; a process for each set of capabilities would not be.
@@ -122,10 +125,15 @@ export class UpstreamServer implements Server {
       const era = this.#eras.of(scope);
       try {
         if (era !== undefined) return await this.#connectIn(era, scope);
-        this.#detecting ??= this.#detect(scope).finally(() => {
-          this.#detecting = undefined;
-        });
-        await this.#detecting;
+        if (this.#detecting === undefined) {
+          this.#detecting = this.#detect(scope).finally(() => {
+            this.#detecting = undefined;
+          });
+          await this.#detecting;
+        } else {
+          // What went wrong may be its caller's fault; where it is not, the next turn says so at once.
+          await this.#detecting.catch(() => undefined);
+        }
       } catch (error) {
         if (!(error instanceof WrongEra)) throw error;
       }
@@ -218,6 +226,7 @@ export class UpstreamServer implements Server {
   /** Opens a connection into the slot (or, found to be modern, into the slot of the modern rules). */
   async #open(slot: Slot, era: Era | undefined): Promise<Opened> {
     this.#restarts.refuseTooEarly();
+    if (slot.declaring !== undefined) this.#own.refuseTooEarly(slot.declaring);
     this.#opening++;
     this.#settleState();
     try {
@@ -254,7 +263,7 @@ export class UpstreamServer implements Server {
       return opened;
     } catch (error) {
       void opened?.close(TollgateError.from(error));
-      throw this.#startFailed(era, error);
+      throw this.#startFailed(slot, era, error);
     }
   }
 
@@ -285,8 +294,9 @@ export class UpstreamServer implements Server {
     );
   }
 
-  #startFailed(era: Era | undefined, thrown: unknown): TollgateError {
+  #startFailed(slot: Slot, era: Era | undefined, thrown: unknown): TollgateError {
     const error = TollgateError.from(thrown);
+    if (slot.declaring !== undefined && this.#concernsOne(error)) return this.#failedFor(slot.declaring, error);
     if (error instanceof WrongEra) {
       if (this.#eras.pinned) return this.#failed(new TollgateError('server_protocol_error', error.message));
       this.#eras.wrong(error.wished);
@@ -295,6 +305,24 @@ export class UpstreamServer implements Server {
     if (error.code === 'shutting_down') return error;
     if (era !== undefined && !this.#live()) this.#eras.forget();
     return this.#failed(this.#beforeAnythingRan(error));
+  }
+
+  /**
+   * Whether a failed handshake says nothing about the server: the server serves others, or has read what this client
+   * declared and refused it. One client must not be able to close a server to everybody.
+   */
+  #concernsOne(error: TollgateError): boolean {
+    if (error.code === 'shutting_down' || error.code === 'server_login_required') return false;
+    if (error instanceof WrongEra && !this.#eras.pinned && !this.#eras.isLast(error.wished)) return false;
+    return this.#live() || refusedInitialize(error);
+  }
+
+  #failedFor(session: ClientSession, error: TollgateError): TollgateError {
+    const failure = error instanceof WrongEra ? new TollgateError('server_protocol_error', error.message) : error;
+    const told = this.#beforeAnythingRan(failure);
+    this.#own.startFailed(session, told);
+    this.#log.info({ reason: told.message, code: told.code }, 'The server cannot be used by one session');
+    return told;
   }
 
   /** The caller's own request was never sent, whatever became of the handshake. */
