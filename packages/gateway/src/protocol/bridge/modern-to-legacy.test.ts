@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Clock } from '../../core/clock.ts';
 import { TollgateError } from '../../core/errors.ts';
 import type { Call } from '../call.ts';
@@ -153,6 +153,45 @@ describe('a modern client on a legacy server', () => {
     const { parked, connection, state } = await parkedOnce();
     connection.answer({ content: [] });
     expect(resume(parked, round({ requestState: state })).result).toMatchObject({ resultType: 'complete' });
+  });
+
+  it('declines on return what the server asked meanwhile and this round did not declare', async () => {
+    const { parked, connection, asked, state, key } = await parkedOnce();
+    const sampling = connection.ask('sampling/createMessage', {});
+    const roots = connection.ask('roots/list', {});
+    const back = resume(
+      parked,
+      round({ requestState: state, inputResponses: { [key]: { action: 'decline' } } }, { elicitation: {}, roots: {} }),
+    );
+    expect(asked.answers).toHaveLength(1);
+    expect(sampling.answers).toEqual([expect.objectContaining({ code: 'method_not_found' })]);
+    expect(roots.answers).toHaveLength(0);
+    const requests = Object.values(back.result['inputRequests'] as Record<string, { method: string }>);
+    expect(requests.map(({ method }) => method)).toEqual(['roots/list']);
+  });
+
+  it('leaves no timer behind, however the call ends', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const done = await parkedOnce();
+      expect(vi.getTimerCount()).toBe(1);
+      const responses = { [done.key]: { action: 'decline' } };
+      resume(done.parked, round({ requestState: done.state, inputResponses: responses }));
+      expect(vi.getTimerCount()).toBe(0);
+      done.connection.answer({ content: [] });
+      const away = await parkedOnce();
+      away.connection.answer({ content: [] });
+      resume(away.parked, round({ requestState: away.state }));
+      const closed = await parkedOnce();
+      closed.parked.close(new TollgateError('shutting_down', 'bye'));
+      expect(vi.getTimerCount()).toBe(0);
+      const late = await parkedOnce();
+      vi.advanceTimersByTime(DEFAULT_PARKING.ttl + 1);
+      expect(late.asked.answers).toEqual([expect.objectContaining({ code: 'deadline_exceeded' })]);
+      expect(late.parked.size).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('cancels upstream when the client leaves, and when it does not come back', async () => {

@@ -143,6 +143,8 @@ class Conversation {
   #attached: Attached | undefined;
   #flushing = false;
   #nextKey = 0;
+  /** While parked: the end of waiting for the client. Kept until then it would keep all of this alive. */
+  #expiry: NodeJS.Timeout | undefined;
   /** How the server ended the call while no client was attached. */
   #ended: Message | TollgateError | undefined;
 
@@ -185,12 +187,20 @@ class Conversation {
         ask.answer(encode({ jsonrpc: '2.0', id: 0, result: answer }));
       }
     }
+    // What was asked while nobody was there is put to this round only where this round can take it.
+    for (const [key, ask] of [...this.#asks]) {
+      const refusal = this.#refusal(ask, call);
+      if (refusal === undefined) continue;
+      this.#asks.delete(key);
+      ask.answer(refusal);
+    }
     if (this.#ended !== undefined) this.#finished(this.#ended);
     else if (this.#asks.size > 0) this.#flush();
   }
 
   /** Nobody comes back: the server's questions are declined and the request upstream is cancelled. */
   abandon(reason: TollgateError): void {
+    clearTimeout(this.#expiry);
     this.#owner.drop(this);
     for (const ask of this.#asks.values()) ask.answer(reason);
     this.#asks.clear();
@@ -198,6 +208,7 @@ class Conversation {
   }
 
   #attach(call: Call, outcome: Outcome): void {
+    clearTimeout(this.#expiry);
     const unlink = call.lifetime.onEnd((reason) => {
       this.#attached = undefined;
       this.abandon(reason);
@@ -285,18 +296,17 @@ class Conversation {
       inputRequests[key] = { method: ask.method, params: paramsForModernClient(ask.method, ask.params) };
     }
     const requestState = this.#owner.stateFor(attached.call, this.id, this.round);
-    this.#expireAfter(this.#owner.options.ttl, this.round);
+    this.#expireAfter(this.#owner.options.ttl);
     attached.outcome.responded(inputRequired({ inputRequests, requestState }));
   }
 
-  #expireAfter(ms: number, round: number): void {
-    const timer = setTimeout(() => {
-      if (this.round !== round || this.#attached !== undefined) return;
+  #expireAfter(ms: number): void {
+    this.#expiry = setTimeout(() => {
       this.abandon(
         new TollgateError('deadline_exceeded', 'The client did not answer in time', { executed: 'unknown' }),
       );
     }, ms);
-    timer.unref();
+    this.#expiry.unref();
   }
 
   #finished(end: Message | TollgateError): void {
