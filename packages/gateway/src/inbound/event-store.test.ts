@@ -79,6 +79,7 @@ describe('EventStore', () => {
     const stream = store.open();
     store.clear();
     store.append(stream, Buffer.alloc(100));
+    store.append(store.open(), Buffer.alloc(100));
     expect([store.bytes, budget.used, stream.events.length]).toEqual([0, 0, 0]);
   });
 

@@ -49,6 +49,7 @@ export class EventStore {
   readonly #budget: EventBudget;
   readonly #streams = new Map<number, StoredStream>();
   #lastNumber = 0;
+  #closed = false;
   #bytes = 0;
 
   constructor(budget: EventBudget) {
@@ -73,7 +74,7 @@ export class EventStore {
       }
     }
     const stream = new StoredStream(++this.#lastNumber);
-    this.#streams.set(stream.number, stream);
+    if (!this.#closed) this.#streams.set(stream.number, stream);
     return stream;
   }
 
@@ -123,7 +124,9 @@ export class EventStore {
     stream.events.length = 0;
   }
 
+  /** The session has ended: nothing is kept any more. */
   clear(): void {
+    this.#closed = true;
     for (const stream of [...this.#streams.values()]) {
       stream.live?.end();
       this.drop(stream);

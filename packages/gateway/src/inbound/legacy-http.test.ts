@@ -115,6 +115,23 @@ describe('initialize', () => {
     expect(rig.edge.view.sessions).toBe(0);
   });
 
+  it('that failed, or whose client left first, leaves no session to whoever took it up', async () => {
+    rig.mcp.hold('initialize');
+    const next = rig.mcp.next('initialize');
+    const client = await rig.open();
+    client.write(post(legacyBody('initialize', INIT)));
+    const call = await next;
+    const left = new Promise((resolve) => call.lifetime.onEnd(resolve));
+    client.socket.destroy();
+    await left;
+    answer(call, { protocolVersion: '2025-11-25' });
+    expect(call.session!.lifetime.over).toBe(true);
+    rig.mcp.handlers.set('initialize', (failing) => answerError(failing, new TollgateError('access_denied', 'No.')));
+    await rig.send(post(legacyBody('initialize', INIT)));
+    expect(rig.mcp.calls.map(({ session }) => session!.lifetime.over)).toEqual([true, true]);
+    expect(rig.edge.view.sessions).toBe(0);
+  });
+
   it.each([
     ['params', undefined],
     ['protocolVersion', { ...INIT, protocolVersion: 7 }],

@@ -174,6 +174,9 @@ export class LegacyReply implements Reply, OpenCall, SessionCall {
       session.version = version;
       table.add(session);
       headers.push(['mcp-session-id', session.id]);
+    } else {
+      // Nobody will ever name it; whoever took it up meanwhile is to forget it.
+      session.lifetime.end(clientLeft());
     }
     this.#exchange.json(bytes, { status: head?.status ?? 200, headers });
   }
