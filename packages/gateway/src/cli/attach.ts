@@ -1,6 +1,6 @@
 /** `tollgate --stdio`: the pipes of this process become a client of the one gateway of the configuration. */
 import { spawn } from 'node:child_process';
-import { closeSync, fstatSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -66,7 +66,7 @@ interface Started {
 function startDetached({ file, dataDir }: CommandConfig, listen: string | undefined): Started {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const path = join(dataDir, 'gateway.log');
-  const log = openSync(path, 'a', 0o600);
+  const log = openLog(path);
   const before = fstatSync(log).size;
   const script = process.argv[1];
   if (script === undefined) throw new TollgateError('usage', '--stdio must be run through the tollgate command');
@@ -90,6 +90,18 @@ function startDetached({ file, dataDir }: CommandConfig, listen: string | undefi
       return lastWords(await readFrom(path, before));
     },
   };
+}
+
+/** Not through a link: the data folder may lie in a repository, and what a server says must not end up elsewhere. */
+function openLog(path: string): number {
+  const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
+  try {
+    return openSync(path, O_APPEND | O_CREAT | O_WRONLY | (O_NOFOLLOW ?? 0), 0o600);
+  } catch (error) {
+    throw new TollgateError('config_invalid', `${path} cannot be written. Delete it if it is a link, and try again.`, {
+      cause: error,
+    });
+  }
 }
 
 async function readFrom(path: string, offset: number): Promise<string> {

@@ -59,6 +59,40 @@ describe('the record of a running gateway', () => {
     expect(await findRunning(dataDir)).toBeUndefined();
   });
 
+  it('that came with a repository, or is none, is not believed', async () => {
+    await using folder = await temporaryDirectory('running');
+    const file = join(folder.path, 'gateway.json');
+    // Process 1 always lives; whoever believed this would show the admin token to that address.
+    const planted = JSON.stringify({ ...record, pid: 1, control: 'http://192.0.2.1/' });
+    for (const mode of [0o644, 0o620]) {
+      await writeFile(file, planted);
+      await chmod(file, mode);
+      expect(await findRunning(folder.path)).toBeUndefined();
+    }
+    await rm(file);
+    const elsewhere = join(folder.path, 'elsewhere');
+    await writeFile(elsewhere, planted, { mode: 0o600 });
+    await symlink(elsewhere, file);
+    expect(await findRunning(folder.path)).toBeUndefined();
+    await rm(file);
+    for (const text of ['null', '{}', '[]', '7', '{"pid":"1"}', JSON.stringify({ ...record, pid: 0 })]) {
+      await writeFile(file, text, { mode: 0o600 });
+      expect(await findRunning(folder.path), text).toBeUndefined();
+      await rm(file);
+    }
+  });
+
+  it('is written through no link that lies in wait', async () => {
+    await using folder = await temporaryDirectory('running');
+    const victim = join(folder.path, 'victim');
+    await writeFile(victim, 'precious');
+    await symlink(victim, join(folder.path, `gateway.json.${process.pid}`));
+    await symlink(victim, join(folder.path, 'gateway.json'));
+    await writeRecord(folder.path, { pid: process.pid, ...record });
+    expect(await readFile(victim, 'utf8')).toBe('precious');
+    expect(await findRunning(folder.path)).toMatchObject({ pid: process.pid });
+  });
+
   it('that a crash left counts for nothing when its number belongs to another program', async () => {
     await using folder = await temporaryDirectory('running');
     const closed = createServer().listen(0, '127.0.0.1');

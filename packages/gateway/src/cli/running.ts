@@ -78,17 +78,11 @@ export async function adminToken(dataDir: string): Promise<string> {
   }
 }
 
-/**
- * A data folder may lie in a repository: a token that came with it (a checkout is readable by all), or that others can
- * read, is known to others.
- */
 async function readToken(file: string): Promise<string | undefined> {
   try {
-    const { mode, uid } = await lstatFile(file);
-    const foreign = uid !== (process.getuid?.() ?? uid) && process.getuid?.() !== 0;
+    const why = await notOurs(file);
+    if (why !== undefined) throw unsafeToken(file, why);
     const token = (await readFile(file, 'utf8')).trim();
-    if (process.platform !== 'win32' && ((mode & 0o077) !== 0 || foreign))
-      throw unsafeToken(file, 'others can read it');
     if (token.length < 32) throw unsafeToken(file, 'it is too short');
     return token;
   } catch (error) {
@@ -97,10 +91,17 @@ async function readToken(file: string): Promise<string | undefined> {
   }
 }
 
-async function lstatFile(file: string): Promise<{ readonly mode: number; readonly uid: number }> {
+/**
+ * Why a file was not written by a gateway of this user; undefined when it may have been. A data folder may lie in a
+ * repository: what came with it (a checkout is readable by all), or what others can read, is others' work or known to
+ * them.
+ */
+async function notOurs(file: string): Promise<string | undefined> {
   const found = await lstat(file);
-  if (!found.isFile()) throw unsafeToken(file, 'it is no regular file');
-  return found;
+  if (!found.isFile()) return 'it is no regular file';
+  if (process.platform === 'win32') return undefined;
+  const uid = process.getuid?.() ?? found.uid;
+  return (found.mode & 0o077) !== 0 || (uid !== 0 && found.uid !== uid) ? 'others can read it' : undefined;
 }
 
 function unsafeToken(file: string, why: string): TollgateError {
@@ -141,9 +142,16 @@ export async function control(dataDir: string, path: string, init: RequestInit =
   throw new TollgateError(code, body?.error?.message ?? `The gateway answered ${response.status}`);
 }
 
+/** Who believed a record of somebody else would show its address the admin token. */
 async function readRecord(dataDir: string): Promise<RunningGateway | undefined> {
+  const file = join(dataDir, RECORD);
   try {
-    return JSON.parse(await readFile(join(dataDir, RECORD), 'utf8')) as RunningGateway;
+    if ((await notOurs(file)) !== undefined) return undefined;
+    const record = JSON.parse(await readFile(file, 'utf8')) as Partial<Record<keyof RunningGateway, unknown>> | null;
+    const { pid, url, control } = record ?? {};
+    const sound =
+      Number.isSafeInteger(pid) && (pid as number) > 0 && typeof url === 'string' && URL.canParse(String(control));
+    return sound ? (record as unknown as RunningGateway) : undefined;
   } catch {
     return undefined;
   }
@@ -160,7 +168,7 @@ function isAlive(pid: number): boolean {
 }
 
 async function writeAtomically(file: string, text: string): Promise<void> {
-  const temporary = `${file}.${process.pid}`;
-  await writeFile(temporary, text, { mode: 0o600 });
+  const temporary = `${file}.${randomBytes(6).toString('hex')}`;
+  await writeFile(temporary, text, { mode: 0o600, flag: 'wx' });
   await rename(temporary, file);
 }
