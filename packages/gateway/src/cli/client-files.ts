@@ -5,6 +5,7 @@
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
+import { randomId } from '../core/ids.ts';
 import type { ClientTarget } from './clients.ts';
 
 export const ENTRY = 'tollgate';
@@ -139,7 +140,8 @@ async function modeOf(file: string): Promise<number> {
 
 async function replace(file: string, text: string, mode: number): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
-  const temporary = `${file}.tollgate-${process.pid}`;
-  await writeFile(temporary, text, { mode });
+  // A name that nobody could have put a link at: the file may lie in a repository.
+  const temporary = `${file}.tollgate-${randomId(12)}`;
+  await writeFile(temporary, text, { mode, flag: 'wx' });
   await rename(temporary, file);
 }

@@ -7,6 +7,7 @@ import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { TollgateError } from '../core/errors.ts';
+import { randomId } from '../core/ids.ts';
 
 const Tokens = z.object({
   accessToken: z.string(),
@@ -124,8 +125,9 @@ export class OAuthStore {
   }
 
   async #save(content: OAuthFile): Promise<void> {
-    const temporary = `${this.file}.${process.pid}.tmp`;
-    const handle = await open(temporary, 'w', 0o600);
+    // A name that nobody could have put a link at.
+    const temporary = `${this.file}.${randomId(12)}.tmp`;
+    const handle = await open(temporary, 'wx', 0o600);
     try {
       await handle.chmod(0o600);
       await handle.writeFile(`${JSON.stringify(content, undefined, 2)}\n`);
