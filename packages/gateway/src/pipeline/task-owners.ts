@@ -8,8 +8,11 @@ import { Field, type Message } from '../protocol/message.ts';
 import type { Server } from '../protocol/peer.ts';
 
 const METHODS: ReadonlySet<string> = new Set(['tasks/get', 'tasks/update', 'tasks/cancel']);
-/** Tasks remembered; the oldest give way. */
+/** Tasks remembered, in all and of one caller; the oldest give way, those of a caller to its own first. */
 const MAX_TASKS = 10_000;
+const MAX_OF_CALLER = 1_000;
+/** Characters of an id; a task with a longer one cannot be asked about. */
+const MAX_ID = 1_024;
 
 interface Owner {
   readonly server: string;
@@ -19,6 +22,8 @@ interface Owner {
 
 export class TaskOwners {
   readonly #owners = new Map<string, Owner>();
+  /** Ids of each caller's tasks, oldest first. */
+  readonly #byCaller = new Map<number, Set<string>>();
   readonly #servers: () => ReadonlyMap<string, Server>;
 
   constructor(servers: () => ReadonlyMap<string, Server>) {
@@ -30,9 +35,25 @@ export class TaskOwners {
     if (call.server === undefined || response.string(Field.resultType) !== 'task') return;
     const result = response.json(Field.result) as { taskId?: unknown };
     // A hostile server that repeats another's id must not take its task over.
-    if (typeof result.taskId !== 'string' || this.#owners.has(result.taskId)) return;
-    if (this.#owners.size >= MAX_TASKS) this.#owners.delete(this.#owners.keys().next().value ?? '');
-    this.#owners.set(result.taskId, { server: call.server, principal: call.principal.key, endpoint: call.endpoint });
+    const { taskId } = result;
+    if (typeof taskId !== 'string' || taskId.length > MAX_ID || this.#owners.has(taskId)) return;
+    const caller = call.principal.key;
+    if ((this.#byCaller.get(caller)?.size ?? 0) >= MAX_OF_CALLER) this.#forgetOldest(this.#byCaller.get(caller)!);
+    if (this.#owners.size >= MAX_TASKS) this.#forgetOldest(this.#owners);
+    this.#owners.set(taskId, { server: call.server, principal: caller, endpoint: call.endpoint });
+    const mine = this.#byCaller.get(caller);
+    if (mine === undefined) this.#byCaller.set(caller, new Set([taskId]));
+    else mine.add(taskId);
+  }
+
+  #forgetOldest(ids: { keys(): Iterator<string> }): void {
+    const oldest = ids.keys().next();
+    if (oldest.done === true) return;
+    const caller = this.#owners.get(oldest.value)?.principal ?? 0;
+    this.#owners.delete(oldest.value);
+    const left = this.#byCaller.get(caller);
+    left?.delete(oldest.value);
+    if (left?.size === 0) this.#byCaller.delete(caller);
   }
 
   /** The server of a task method's task; undefined for other methods. Throws `unknown_name` for a task of others. */
