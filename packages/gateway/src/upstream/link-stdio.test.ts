@@ -166,6 +166,26 @@ describe('stdio link', () => {
     expect(JSON.stringify(log.lines)).not.toContain('secret-value-1234');
   });
 
+  it('masks declared secrets wherever the child repeats them: on stdout, from its arguments, at the cut of a line', async () => {
+    const log = rememberingLog();
+    const secrets = ['secret-of-env-1', 'secret-of-flag-2', 'secret-of-option-3'];
+    const code = `const all = process.env.API_TOKEN + ' ' + process.argv.slice(1).join(' ');
+      console.log('started with ' + all); console.error('bad option: ' + all);
+      console.error('x'.repeat(992) + process.env.API_TOKEN); process.exit(1)`;
+    const heard = hearing();
+    await link(heard, {
+      args: ['-e', code, '--', '--api-key', secrets[1]!, `--token=${secrets[2]}`, '--port', '8080-not-secret'],
+      env: { API_TOKEN: secrets[0]! },
+      log,
+    });
+    await waitUntil('the end', () => heard.closed.length > 0);
+    const told = JSON.stringify(log.lines) + heard.closed[0]!.message;
+    for (const secret of secrets) expect(told).not.toContain(secret);
+    expect(told).not.toContain('xsecret');
+    expect(told).toContain('8080-not-secret');
+    expect(told).toContain('started with ***');
+  });
+
   it('counts what the child writes against what it may, noise tenfold', async () => {
     const spend = vi.spyOn(Throttle.prototype, 'spend');
     try {

@@ -12,8 +12,9 @@ import { LineSplitter } from './lines.ts';
 import type { Link, LinkListener } from './link.ts';
 import type { StdioTarget } from './options.ts';
 import { ProcessGroup } from './process-group.ts';
-import { plainText, StderrTail, tellingLine } from './stderr-tail.ts';
+import { StderrTail, tellingLine } from './stderr-tail.ts';
 import { Throttle } from './throttle.ts';
+import { secretArguments } from './view.ts';
 
 export interface StdioLinkOptions {
   readonly name: string;
@@ -37,6 +38,8 @@ const MAX_UNREAD = 16 * 1024 * 1024;
 const DRAIN_MS = 250;
 /** Noise on stdout is logged this often, then only counted. */
 const LOGGED_NOISE = 10;
+/** Bytes of such a line that are looked at. */
+const LOGGED_BYTES = 8192;
 /** Lines on stdout in a second before the child is held up; far more than any server has answers. Noise counts tenfold. */
 const LINES_PER_SECOND = 50_000;
 const NOISE_COSTS = 10;
@@ -101,7 +104,7 @@ export class StdioLink implements Link {
     this.#environment = deps.environment ?? process.env;
     this.#listener = listener;
     const clock = deps.clock ?? systemClock;
-    this.#stderr = new StderrTail(deps.log, clock, secretValues(options.target.env));
+    this.#stderr = new StderrTail(deps.log, clock, secretValues(options.target));
     this.#stdout = new LineSplitter(options.maxMessage, {
       onLine: (line) => this.#onLine(line),
       onTooLong: (head, tail, length) => this.#onTooLong(head, tail, length),
@@ -209,7 +212,7 @@ export class StdioLink implements Link {
       // Legacy servers print banners to stdout; it is against the specification and common.
       if (++this.#noise <= LOGGED_NOISE) {
         this.#log.warn(
-          { stream: 'stdout', line: plainText(line.toString('utf8', 0, 1000)) },
+          { stream: 'stdout', line: this.#stderr.shown(line.toString('utf8', 0, LOGGED_BYTES)) },
           'A line on stdout is not a message; servers must write such text to stderr',
         );
       }
@@ -307,10 +310,8 @@ async function startError(options: StdioLinkOptions, cause: unknown): Promise<To
 const SECRET_NAME = /key|token|secret|pass|pwd|auth|credential|cookie|session|private|dsn|url|uri/i;
 
 /** Declared values that a child might print and nobody may read in a log. Short ones would mask ordinary words. */
-function secretValues(env: Readonly<Record<string, string>>): string[] {
-  const values: string[] = [];
-  for (const [name, value] of Object.entries(env)) {
-    if (value.length >= 6 && SECRET_NAME.test(name)) values.push(value);
-  }
-  return values;
+function secretValues({ env, args }: StdioTarget): string[] {
+  const values = secretArguments(args);
+  for (const [name, value] of Object.entries(env)) if (SECRET_NAME.test(name)) values.push(value);
+  return values.filter((value) => value.length >= 6);
 }

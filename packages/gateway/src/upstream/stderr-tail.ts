@@ -53,9 +53,16 @@ export class StderrTail {
     this.#reportSuppressed();
   }
 
-  #add(raw: string): void {
-    let line = plainText(raw);
+  /** One line of the child as it may be shown: plain text without the secrets it was given. */
+  shown(raw: string): string {
+    let line = raw;
+    // Before the cut, which would leave the beginning of one.
     for (const secret of this.#secrets) line = line.replaceAll(secret, '***');
+    return plainText(line);
+  }
+
+  #add(raw: string): void {
+    const line = this.shown(raw);
     if (line.trim() === '') return;
     this.#lines.push(line);
     if (this.#lines.length > KEPT_LINES) this.#lines.shift();

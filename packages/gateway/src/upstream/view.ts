@@ -13,6 +13,16 @@ export function targetText(target: StdioTarget | HttpTarget): string {
   return target.kind === 'stdio' ? [target.command, ...maskedArguments(target.args)].join(' ') : maskedUrl(target.url);
 }
 
+/** The values among arguments that `targetText` masks: what follows a flag or an equals sign, or looks like a credential. */
+export function secretArguments(args: readonly string[]): string[] {
+  const masked = maskedArguments(args);
+  return args.flatMap((arg, index) => {
+    const assigned = SECRET_ASSIGNMENT.exec(arg)?.[2];
+    if (assigned !== undefined) return [assigned];
+    return masked[index] === arg ? [] : [arg];
+  });
+}
+
 function maskedArguments(args: readonly string[]): string[] {
   let hideNext = false;
   return args.map((arg) => {
