@@ -39,6 +39,14 @@ export class Slot {
     return this.scope?.session?.era === 'legacy' ? this.scope.session : undefined;
   }
 
+  /** The connection is gone or goes; gives it back. What is watched on it waits for the next one. */
+  suspend(): Opened | undefined {
+    const { opened } = this;
+    this.opened = undefined;
+    this.watches.suspend();
+    return opened;
+  }
+
   /** Nothing is in flight or subscribed, so it can be stopped without loss. */
   get disposable(): boolean {
     return (
@@ -48,6 +56,26 @@ export class Slot {
       this.watches.size === 0
     );
   }
+}
+
+/**
+ * The idle connection, open only because its owner watches resources, that gives way to one more of `asking`: of the
+ * caller who holds the most, and only from who still holds no fewer than the one who asks. Undefined: nobody has to.
+ */
+export function crowding(slots: Iterable<Slot>, asking: Slot): Slot | undefined {
+  const held = new Map<number, number>();
+  const idle: Slot[] = [];
+  for (const slot of slots) {
+    const owner = slot.scope?.principal?.key;
+    if (owner === undefined || slot.opened === undefined) continue;
+    held.set(owner, (held.get(owner) ?? 0) + 1);
+    const { pending, era } = slot.opened.connection;
+    if (pending === 0 && era === 'legacy' && slot.opening === undefined) idle.push(slot);
+  }
+  const holds = (slot: Slot): number => held.get(slot.scope?.principal?.key ?? -1) ?? 0;
+  return idle
+    .filter((slot) => holds(slot) >= holds(asking) + 2)
+    .sort((a, b) => holds(b) - holds(a) || a.stamp - b.stamp)[0];
 }
 
 export type Sharing = 'shared' | 'per-session' | 'per-principal';

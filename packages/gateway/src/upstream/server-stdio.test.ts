@@ -181,6 +181,28 @@ describe('instances of a stdio server', () => {
     expect(startedPids()).toHaveLength(1);
   });
 
+  it('lets nobody hold every instance by watching resources; what gave way comes back and is told', async () => {
+    const server = serve('legacy-server.mjs', { instances: { max: 3 } });
+    const [eve, ada] = [principal(), principal()];
+    const hogs = [1, 2, 3].map(() => scopeOf(session({}, eve)));
+    const pids: string[] = [];
+    for (const [at, hog] of hogs.entries()) {
+      await server.subscribe(`a:${at}`, hog);
+      pids.push(await callTool(server.current(hog)!, 'pid'));
+    }
+    // One of hers more changes nothing: she holds no fewer than anybody.
+    await expect(server.connect(scopeOf(session({}, eve)))).rejects.toMatchObject({ code: 'server_busy' });
+    const honest = scopeOf(session({}, ada));
+    expect(pids).not.toContain(await callTool(await server.connect(honest), 'pid'));
+    expect(server.current(hogs[0]!)).toBeUndefined();
+    expect(server.current(hogs[1]!)).toBeDefined();
+    server.events.length = 0;
+    honest.session!.lifetime.end(new TollgateError('cancelled', 'bye'));
+    await waitUntil('the return', () => server.current(hogs[0]!) !== undefined);
+    await waitUntil('the news of the gap', () => server.events.some(({ type }) => type === 'resource_updated'));
+    expect(server.events).toContainEqual(expect.objectContaining({ type: 'resource_updated', uri: 'a:0' }));
+  });
+
   it('stops the least recently used idle instance at the maximum, else says that all are busy', async () => {
     const server = serve('legacy-server.mjs', { instances: { max: 2 } });
     const [a, b, c] = [scopeOf(session()), scopeOf(session()), scopeOf(session())];

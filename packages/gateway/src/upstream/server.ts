@@ -13,7 +13,7 @@ import type { Era } from '../protocol/versions.ts';
 import { resumption } from './backoff.ts';
 import type { ClientIdentity } from './discover.ts';
 import { Eras } from './eras.ts';
-import { Instances, type Slot } from './instances.ts';
+import { crowding, Instances, type Slot } from './instances.ts';
 import { refusedInitialize } from './legacy-connection.ts';
 import { Listening } from './listen.ts';
 import { WrongEra } from './negotiate.ts';
@@ -230,7 +230,7 @@ export class UpstreamServer implements Server {
     this.#opening++;
     this.#settleState();
     try {
-      await this.#makeRoom();
+      await this.#makeRoom(slot);
       return await this.#openInRoom(slot, era);
     } finally {
       this.#opening--;
@@ -345,8 +345,7 @@ export class UpstreamServer implements Server {
 
   #died(slot: Slot, opened: Opened, error: TollgateError): void {
     if (slot.opened !== opened) return;
-    slot.opened = undefined;
-    slot.watches.suspend();
+    slot.suspend();
     this.#restarts.died(error, slot.scope === undefined, slot.openedAt);
     this.#log.warn({ reason: error.message }, 'The connection to the server is gone');
     const { connection } = opened;
@@ -382,8 +381,8 @@ export class UpstreamServer implements Server {
     return BRIDGED_CAPABILITIES;
   }
 
-  /** At most `max` instances: the least recently used idle one goes, or the caller is refused. */
-  async #makeRoom(): Promise<void> {
+  /** At most `max` instances: the least recently used idle one goes, else one of who crowds the others out. */
+  async #makeRoom(asking: Slot): Promise<void> {
     const max = this.#options.target.kind === 'http' ? MAX_HTTP_SESSIONS : this.#options.instances.max;
     let open = this.#opening;
     let oldest: Slot | undefined;
@@ -393,6 +392,12 @@ export class UpstreamServer implements Server {
       if (this.#disposable(slot) && (oldest === undefined || slot.stamp < oldest.stamp)) oldest = slot;
     }
     if (open <= max) return;
+    const crowded = oldest === undefined ? crowding(this.#slots(), asking) : undefined;
+    if (crowded !== undefined) {
+      const closing = crowded.suspend()?.close(IDLE);
+      this.#reopenLater(crowded, 'legacy');
+      return closing;
+    }
     if (oldest === undefined) {
       throw new TollgateError(
         'server_busy',
