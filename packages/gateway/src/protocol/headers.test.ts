@@ -269,7 +269,12 @@ describe('parameter headers of a call', () => {
     fc.assert(
       fc.property(
         fc.record(
-          { tenant: fc.string({ unit: 'binary' }), id: fc.maxSafeInteger(), deep: fc.record({ dry: fc.boolean() }) },
+          // The scanner lets no NUL through, and the check refuses it in a header.
+          {
+            tenant: fc.string({ unit: 'binary' }).map((text) => text.replaceAll('\0', '')),
+            id: fc.maxSafeInteger(),
+            deep: fc.record({ dry: fc.boolean() }),
+          },
           { requiredKeys: [] },
         ),
         (args) => {
