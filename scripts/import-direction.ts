@@ -16,6 +16,7 @@ const ROOMS = [
   'transform',
   'upstream',
   'telemetry',
+  'store',
 ] as const;
 
 /** What a folder may import besides itself. */
