@@ -221,13 +221,48 @@ describe('a modern client on a legacy server', () => {
     expect(eve.outcome.result['resultType']).toBe('input_required');
   });
 
-  it('drops log messages without a log level in the request, and passes progress', () => {
+  it('drops log messages without a log level in the request, and progress that nobody asked for', () => {
     const reply = new FakeReply();
     const { connection } = begin(round({}, {}, { reply }));
     const note = (method: string) => encode({ jsonrpc: '2.0', method, params: {} });
     connection.last().handler.onNotification(note('notifications/message'));
     connection.last().handler.onNotification(note('notifications/progress'));
-    expect(reply.notes).toEqual([{ jsonrpc: '2.0', method: 'notifications/progress', params: {} }]);
+    expect(reply.notes).toEqual([]);
+  });
+
+  it('gives each round its progress under its own token', async () => {
+    const withToken = (token: unknown, reply: FakeReply, more: Record<string, unknown> = {}) =>
+      fakeCall(
+        'modern',
+        'tools/call',
+        {
+          name: 't',
+          arguments: { n: 1 },
+          ...more,
+          _meta: { progressToken: token, [`${META}clientCapabilities`]: { elicitation: { form: {} } } },
+        },
+        { reply },
+      );
+    const progress = (connection: FakeConnection, done: number) =>
+      connection.last().handler.onNotification(
+        encode({
+          jsonrpc: '2.0',
+          method: 'notifications/progress',
+          params: { progressToken: 'first', progress: done },
+        }),
+      );
+    const replies = [new FakeReply(), new FakeReply()] as const;
+    const { parked, connection, outcome } = begin(withToken('first', replies[0]));
+    progress(connection, 1);
+    connection.ask('elicitation/create', form);
+    await setImmediate();
+    const { requestState, inputRequests } = outcome.result as { requestState: string; inputRequests: object };
+    const inputResponses = { [Object.keys(inputRequests)[0]!]: { action: 'accept', content: {} } };
+    const second = withToken(7, replies[1], { requestState, inputResponses });
+    parked.run(second, connection, destination, new FakeOutcome());
+    progress(connection, 2);
+    expect(replies[0].notes).toMatchObject([{ params: { progressToken: 'first', progress: 1 } }]);
+    expect(replies[1].notes).toMatchObject([{ params: { progressToken: 7, progress: 2 } }]);
   });
 
   it('opens the log of the server to the level of a request, and gives each call its own part', () => {

@@ -228,7 +228,17 @@ class Conversation {
     const call = this.#attached?.call;
     if (call === undefined) return;
     if (notification.method === 'notifications/message' && !this.#wantsLog(call, notification)) return;
-    call.reply.notify(notification);
+    if (notification.method === 'notifications/progress') this.#progressed(call, notification);
+    else call.reply.notify(notification);
+  }
+
+  /** The server knows the token of the first round only; the client waits for that of the round it sent last. */
+  #progressed(call: Call, notification: Message): void {
+    const token = call.message.raw(Field.metaProgressToken);
+    const { params, ...envelope } = notification.object();
+    if (token === undefined || !isObject(params)) return;
+    if (this.round === 0) call.reply.notify(notification);
+    else call.reply.notify(encode({ ...envelope, params: { ...params, progressToken: JSON.parse(token) } }));
   }
 
   /** Without a log level in this very request a server must not log to it (MCP 2026-07-28, logging). */
