@@ -77,8 +77,8 @@ describe.each(['legacy', 'modern'] as const)('a %s client', (era) => {
     expect(await host.call('trigger-elicitation-request')).toContain('Ada');
     // The server may ask for roots by itself in here; progress goes on under the token of the round that follows.
     const progress = await host.progress('trigger-long-running-operation', { duration: 1, steps: 10 });
-    expect(progress.length).toBeGreaterThan(0);
-    expect(progress).toEqual([...progress].sort((a, b) => a - b));
+    // The modern SDK counts its rounds in the same callback, so only the end is the server's for sure.
+    expect(progress.at(-1)).toBe(10);
   });
 
   it.each([
