@@ -4,7 +4,7 @@ import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
-import type { Call, ClientSession, Endpoint, Face } from '../protocol/call.ts';
+import type { Call, ClientSession, Endpoint, Face, SessionGuard } from '../protocol/call.ts';
 import { encode, errorBytes, resultBytes } from '../protocol/json/splice.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import { createHttpEdge, type HttpEdge, type HttpEdgeDeps } from './http.ts';
@@ -118,7 +118,7 @@ export interface Rig {
   readonly port: number;
   readonly mcp: FakeEndpoint;
   readonly team: FakeEndpoint;
-  readonly face: { draining: boolean };
+  readonly face: { draining: boolean; guard: SessionGuard | undefined };
   /** Sends raw bytes on a new connection and gives everything that came back until it closed or a response ended. */
   send(text: string | Buffer): Promise<RawResponse>;
   open(): Promise<RawClient>;
@@ -126,7 +126,9 @@ export interface Rig {
 }
 
 /** Tokens `a` and `b` are two principals, none is a third; everything else is refused. */
-export function faceOf(endpoints: ReadonlyMap<string, Endpoint>): Face & { draining: boolean } {
+export function faceOf(
+  endpoints: ReadonlyMap<string, Endpoint>,
+): Face & { draining: boolean; guard: SessionGuard | undefined } {
   const principals = new Map<string | undefined, Principal>([
     [undefined, principalOf('nobody', 1)],
     ['Bearer a', principalOf('a', 2)],
@@ -134,6 +136,7 @@ export function faceOf(endpoints: ReadonlyMap<string, Endpoint>): Face & { drain
   ]);
   return {
     draining: false,
+    guard: undefined,
     endpoint: (path) => endpoints.get(path),
     identify: (authorization) =>
       principals.get(authorization) ?? new TollgateError('unauthorized', 'The credential was not accepted.'),

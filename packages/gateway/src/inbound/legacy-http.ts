@@ -39,6 +39,11 @@ export class LegacyHttp {
     this.#table.close(shuttingDown());
   }
 
+  /** Id of the session that a request names, when it is the caller's own on this endpoint. */
+  sessionOf(head: RequestHead, principal: Principal, endpoint: Endpoint): string | undefined {
+    return head.sessionId === undefined ? undefined : this.#table.find(head.sessionId, principal, endpoint.path)?.id;
+  }
+
   /** Checks and runs one posted legacy message. */
   post(posted: Posted): void {
     const { exchange, head, message } = posted;

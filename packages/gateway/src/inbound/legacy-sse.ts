@@ -26,6 +26,7 @@ export interface SseRoute {
 }
 
 interface SseClient {
+  readonly id: string;
   readonly channel: ChannelClient;
   readonly principal: Principal;
   readonly endpoint: string;
@@ -59,6 +60,11 @@ export class LegacySse {
     return { endpoint, what: match[2] === 'sse' ? 'stream' : 'messages', messages: `${match[1]}/messages/` };
   }
 
+  /** Id of the stream that a post belongs to, when it is the caller's own on this endpoint. */
+  sessionOf(request: IncomingMessage, principal: Principal, endpoint: Endpoint): string | undefined {
+    return this.#clientOf(request, principal, endpoint)?.id;
+  }
+
   serve(request: IncomingMessage, exchange: Exchange, head: RequestHead, route: SseRoute, principal: Principal): void {
     const method = route.what === 'stream' ? 'GET' : 'POST';
     if (request.method !== method) {
@@ -90,7 +96,7 @@ export class LegacySse {
       maxCalls: this.#edge.options.caps.streamsPerPrincipal,
       send: (message) => stream.send(encodeEvent(message)),
     });
-    this.#clients.set(id, { channel, principal, endpoint: route.endpoint.path });
+    this.#clients.set(id, { id, channel, principal, endpoint: route.endpoint.path });
     channel.lifetime.onEnd(() => {
       this.#clients.delete(id);
       stream.end();
@@ -102,9 +108,8 @@ export class LegacySse {
   }
 
   #post(request: IncomingMessage, exchange: Exchange, head: RequestHead, route: SseRoute, principal: Principal): void {
-    const id = /[?&](?:session_id|sessionId)=([a-z0-9]{1,64})(?:&|$)/.exec(request.url ?? '')?.[1];
-    const client = id === undefined ? undefined : this.#clients.get(id);
-    if (client === undefined || client.principal.key !== principal.key || client.endpoint !== route.endpoint.path) {
+    const client = this.#clientOf(request, principal, route.endpoint);
+    if (client === undefined) {
       exchange.refuse(new TollgateError('session_not_found', 'No such session. Open the event stream first.'));
       return;
     }
@@ -121,5 +126,12 @@ export class LegacySse {
       exchange.empty(202);
       client.channel.receive(message, principal);
     });
+  }
+
+  #clientOf(request: IncomingMessage, principal: Principal, endpoint: Endpoint): SseClient | undefined {
+    const id = /[?&](?:session_id|sessionId)=([a-z0-9]{1,64})(?:&|$)/.exec(request.url ?? '')?.[1];
+    const client = id === undefined ? undefined : this.#clients.get(id);
+    const own = client?.principal.key === principal.key && client.endpoint === endpoint.path;
+    return own ? client : undefined;
   }
 }

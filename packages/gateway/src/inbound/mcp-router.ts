@@ -46,10 +46,25 @@ export class McpRouter {
       return true;
     }
     const principal = identify(request, face, head, target);
-    if (principal instanceof Error) exchange.refuse(principal);
+    const refused = principal instanceof Error ? principal : this.#guarded(request, face, head, target, principal);
+    if (principal instanceof Error || refused !== undefined) exchange.refuse(refused!);
     else if (sse !== undefined) this.#sse.serve(request, exchange, head, sse, principal);
     else this.#serve(request, exchange, head, target, principal);
     return true;
+  }
+
+  /** Before anything is read: a flood must cost the gateway less than it costs the sender. */
+  #guarded(
+    request: IncomingMessage,
+    face: Face,
+    head: RequestHead,
+    endpoint: Endpoint,
+    principal: Principal,
+  ): TollgateError | undefined {
+    if (face.guard === undefined) return undefined;
+    const session =
+      this.#legacy.sessionOf(head, principal, endpoint) ?? this.#sse.sessionOf(request, principal, endpoint);
+    return face.guard(principal, session);
   }
 
   #serve(

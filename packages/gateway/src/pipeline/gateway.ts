@@ -278,6 +278,7 @@ function announceDifference(
 const NO_ENDPOINTS: Face = {
   endpoint: () => undefined,
   identify: () => new TollgateError('unauthorized', 'No endpoint is served here'),
+  guard: undefined,
   draining: false,
 };
 

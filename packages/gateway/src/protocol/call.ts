@@ -145,6 +145,13 @@ export interface Face {
   endpoint(path: string): Endpoint | undefined;
   /** Identifies a caller of an endpoint from the raw Authorization header (undefined: none was sent). */
   identify(authorization: string | undefined, endpoint: string, address: string | undefined): Principal | TollgateError;
+  /**
+   * Counts an HTTP request of an identified caller before anything of it is read: `rate_limited` when its session has
+   * used up its window. `session` is the validated id of a legacy session, else the principal counts. Undefined: off.
+   */
+  readonly guard: SessionGuard | undefined;
   /** True while draining: no new sessions or calls. */
   readonly draining: boolean;
 }
+
+export type SessionGuard = (principal: Principal, session: string | undefined) => TollgateError | undefined;
