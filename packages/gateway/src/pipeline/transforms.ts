@@ -28,7 +28,7 @@ const SMALLEST_NORMAL = 2.2250738585072014e-308;
  */
 export function transformRequest(call: Call, chain: TransformChain): void {
   call.decisionId ??= newDecisionId();
-  const { message } = call;
+  const message = call.outbound ?? call.message;
   const args = message.has(Field.arguments) ? parse(message, Field.arguments) : {};
   if (!isObject(args)) throw new TollgateError('invalid_params', 'params.arguments must be an object');
   const verdict = chain(call, args);

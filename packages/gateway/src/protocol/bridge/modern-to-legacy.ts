@@ -15,7 +15,7 @@ import type { Connection } from '../peer.ts';
 import { type Capabilities, isBridgeable, missingCapability, paramsForModernClient } from './client-requests.ts';
 import { isObject, legacyParams } from './meta.ts';
 import type { Destination, Outcome } from './outcome.ts';
-import { callDigest, type SealedState, StateSeal } from './seal.ts';
+import { callDigest, invalidState, type SealedState, StateSeal } from './seal.ts';
 
 export interface ParkingOptions {
   /** Milliseconds a parked call waits for the client's next round. Default 5 minutes. */
@@ -38,7 +38,8 @@ type Json = Record<string, unknown>;
 export class ParkedCalls {
   readonly options: ParkingOptions;
   readonly clock: Clock;
-  readonly #seal = new StateSeal();
+  /** A parked call lives in this process only, so its state is sealed under a key of this process. */
+  readonly #seal = new StateSeal<SealedState>({ prefix: 'tg1.', maxLength: 2048 });
   readonly #parked = new Map<string, Conversation>();
   readonly #perPrincipal = new Map<string, number>();
 
@@ -56,9 +57,10 @@ export class ParkedCalls {
    * `input_state_invalid` when the state is forged, expired, used twice, or belongs to another call.
    */
   run(call: Call, connection: Connection, destination: Destination, outcome: Outcome): void {
-    const sealed = call.message.string(Field.requestState);
+    const message = call.outbound ?? call.message;
+    const sealed = message.string(Field.requestState);
     if (sealed === undefined) {
-      if (call.message.has(Field.requestState)) outcome.failed(invalidState());
+      if (message.has(Field.requestState)) outcome.failed(invalidState());
       else new Conversation(this, call, connection).start(call, destination, outcome);
       return;
     }
@@ -99,7 +101,7 @@ export class ParkedCalls {
       principal: call.principal.id,
       endpoint: call.endpoint,
       method: call.method,
-      digest: digestOf(call),
+      digest: callDigest(call),
       round,
       expires: this.clock.wall() + this.options.ttl,
     });
@@ -406,27 +408,11 @@ function urlRequests(data: unknown): Json {
   return requests;
 }
 
-function invalidState(): TollgateError {
-  return new TollgateError(
-    'input_state_invalid',
-    'requestState is not valid for this call: it was changed, has expired, was used before, or belongs to another call. Send the call again without it.',
-  );
-}
-
-function digestOf(call: Call): string {
-  const args = call.message.json(Field.arguments);
-  return callDigest(
-    call.message.string(Field.name),
-    call.message.string(Field.uri),
-    args === undefined ? undefined : JSON.stringify(args),
-  );
-}
-
 function sameCall(state: SealedState, call: Call): boolean {
   return (
     state.principal === call.principal.id &&
     state.endpoint === call.endpoint &&
     state.method === call.method &&
-    state.digest === digestOf(call)
+    state.digest === callDigest(call)
   );
 }

@@ -1,4 +1,7 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import { TollgateError } from '../../core/errors.ts';
+import type { Call } from '../call.ts';
+import { Field } from '../message.ts';
 
 /** What a `requestState` of the gateway says. Clients are told nothing: it is encrypted, not just signed. */
 export interface SealedState {
@@ -14,31 +17,50 @@ export interface SealedState {
   readonly expires: number;
 }
 
-const PREFIX = 'tg1.';
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
 
-/**
- * Seals and opens `requestState` with AES-256-GCM under a key of this process (MCP 2026-07-28, multi round-trip
- * requests: the server must treat the state as attacker-controlled and should bind principal, request and expiry).
- * A parked call lives in this process only, so a state that outlives it is void by construction.
- */
-export class StateSeal {
-  readonly #key = randomBytes(32);
+interface SealOptions {
+  /** Begins every state, so that one kind is never taken for another. */
+  readonly prefix: string;
+  /** 32 bytes. Default: random, so that a state is void once this process has ended. */
+  readonly key?: Buffer;
+  /** Longest state that is opened, in characters. */
+  readonly maxLength: number;
+}
 
-  seal(state: SealedState): string {
+/**
+ * Seals and opens `requestState` with AES-256-GCM (MCP 2026-07-28, multi round-trip requests: the server must treat
+ * the state as attacker-controlled and should bind principal, request and expiry).
+ */
+export class StateSeal<State extends { readonly expires: number }> {
+  readonly #key: Buffer;
+  readonly #options: SealOptions;
+
+  constructor(options: SealOptions) {
+    this.#options = options;
+    this.#key = options.key ?? randomBytes(32);
+  }
+
+  seal(state: State): string {
     const iv = randomBytes(IV_BYTES);
     const cipher = createCipheriv('aes-256-gcm', this.#key, iv, { authTagLength: TAG_BYTES });
     const text = Buffer.concat([cipher.update(JSON.stringify(state), 'utf8'), cipher.final()]);
-    return PREFIX + Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64url');
+    return this.#options.prefix + Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64url');
+  }
+
+  /** Whether a state claims to be of this kind. */
+  claims(sealed: string): boolean {
+    return sealed.startsWith(this.#options.prefix);
   }
 
   /** The state, or undefined when it is not ours, was changed, or has expired. */
-  open(sealed: string, now: number): SealedState | undefined {
-    if (!sealed.startsWith(PREFIX) || sealed.length > 2048) return undefined;
-    const bytes = Buffer.from(sealed.slice(PREFIX.length), 'base64url');
+  open(sealed: string, now: number): State | undefined {
+    if (!this.claims(sealed) || sealed.length > this.#options.maxLength) return undefined;
+    const spelled = sealed.slice(this.#options.prefix.length);
+    const bytes = Buffer.from(spelled, 'base64url');
     // Base64url decoding is lenient; only the one spelling that was issued is accepted.
-    if (bytes.toString('base64url') !== sealed.slice(PREFIX.length)) return undefined;
+    if (bytes.toString('base64url') !== spelled) return undefined;
     if (bytes.length <= IV_BYTES + TAG_BYTES) return undefined;
     try {
       const decipher = createDecipheriv('aes-256-gcm', this.#key, bytes.subarray(0, IV_BYTES), {
@@ -46,7 +68,7 @@ export class StateSeal {
       });
       decipher.setAuthTag(bytes.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
       const text = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
-      const state = JSON.parse(text.toString('utf8')) as SealedState;
+      const state = JSON.parse(text.toString('utf8')) as State;
       return state.expires > now ? state : undefined;
     } catch {
       return undefined;
@@ -54,9 +76,23 @@ export class StateSeal {
   }
 }
 
-/** Digest of the parts of a call that a continued round must repeat unchanged. */
-export function callDigest(...parts: readonly (string | undefined)[]): string {
+/** Digest of what a continued round must repeat unchanged: name or uri, and arguments. */
+export function callDigest({ message }: Call): string {
+  const args = message.json(Field.arguments);
   const hash = createHash('sha256');
-  for (const part of parts) hash.update(part === undefined ? '-' : `${part.length}:${part}`);
+  for (const part of [
+    message.string(Field.name),
+    message.string(Field.uri),
+    args === undefined ? undefined : JSON.stringify(args),
+  ]) {
+    hash.update(part === undefined ? '-' : `${part.length}:${part}`);
+  }
   return hash.digest('base64url');
+}
+
+export function invalidState(): TollgateError {
+  return new TollgateError(
+    'input_state_invalid',
+    'requestState is not valid for this call: it was changed, has expired, was used before, or belongs to another call. Send the call again without it.',
+  );
 }
