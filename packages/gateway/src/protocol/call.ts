@@ -40,6 +40,12 @@ export interface Reply {
   pause?(retryMs: number): void;
 }
 
+/** What an admitted call has to finish; only the admission room looks inside. */
+export interface Charge {
+  /** Id under which its money and slots are held; undefined: it holds none. */
+  readonly holdId: string | undefined;
+}
+
 /** A legacy session, an attached stdio client, or nothing (modern HTTP). */
 export interface ClientSession {
   readonly id: string;
@@ -74,6 +80,8 @@ export interface CallInit {
   readonly transport: TransportName;
   readonly lifetime: Lifetime;
   readonly reply: Reply;
+  /** Address of the client, for limits by `ip`; absent where there is none (stdio, library). */
+  readonly address?: string | undefined;
   /** Raw `Mcp-Param-*` headers (name without prefix, lower case; value decoded), undefined when there are none. */
   readonly paramHeaders: readonly (readonly [string, string])[] | undefined;
   /** Monotonic milliseconds at which the call was read: the one clock read of the call. */
@@ -92,6 +100,7 @@ export class Call {
   readonly reply: Reply;
   readonly paramHeaders: readonly (readonly [string, string])[] | undefined;
   readonly startedAt: number;
+  readonly address: string | undefined;
   /** What goes to the server where the gateway changed the request; undefined: the message as it came. */
   outbound: Message | undefined = undefined;
   /** A call is its own `Scope` towards servers, so that none is built on the hot path. */
@@ -102,6 +111,10 @@ export class Call {
   server: string | undefined = undefined;
   /** admission: id of the decision, made when somebody needs to see it. */
   decisionId: string | undefined = undefined;
+  /** admission: what has to be finished; undefined: not admitted, or nothing to finish. */
+  charge: Charge | undefined = undefined;
+  /** admission: digest of the arguments, made when a limit counts by them. */
+  argumentLanes: readonly [number, number] | undefined = undefined;
   #capabilitySet: number | undefined = undefined;
 
   get method(): string {
@@ -127,6 +140,7 @@ export class Call {
     this.reply = init.reply;
     this.paramHeaders = init.paramHeaders;
     this.startedAt = init.startedAt;
+    this.address = init.address;
   }
 }
 
