@@ -1,12 +1,22 @@
-export { Ask } from './ask.ts';
+export { Ask, MAX_HOLD_ID, MAX_RULES } from './ask.ts';
 export { MemoryLimiter, type MemoryLimiterOptions } from './memory.ts';
 export type {
   Admitted,
+  CalendarWindowOptions,
+  ConcurrencyOptions,
+  Crossing,
+  Degraded,
+  FixedWindowOptions,
+  HoldResult,
   Limiter,
   Outcome,
+  PerCallOptions,
   Refused,
   Rule,
   RuleOptions,
+  Settlement,
+  SlidingWindowOptions,
   Standing,
   TokenBucketOptions,
+  TotalOptions,
 } from './types.ts';

@@ -3,9 +3,16 @@ import { mixHigh, mixLow } from './hash.ts';
 import { MAX_TIME, quotient, quotientUp } from './interval.ts';
 import { MemoryRule, own, sameNumbers } from './rule.ts';
 import { Slots, TAG_MASK } from './slots.ts';
-import type { Admitted, Limiter, Outcome, Rule, RuleOptions, Standing } from './types.ts';
+import type { Admitted, HoldResult, Limiter, Outcome, Rule, RuleOptions, Standing } from './types.ts';
 
-const ADMITTED: Admitted = Object.freeze({ allowed: true });
+const ADMITTED: Admitted = Object.freeze({
+  allowed: true,
+  wait: 0,
+  repeated: false,
+  shadowed: [],
+  crossed: [],
+  degraded: undefined,
+});
 /** Room for every rule of one decision between the soft and the hard load. */
 const FIRST_SIZE = 2048;
 /** Slots of the old table carried over per key written to the new one: ends well before the new one fills. */
@@ -89,6 +96,34 @@ export class MemoryLimiter implements Limiter {
     const time = this.#advance(now);
     this.#weigh(ask, time);
     return this.#standings(ask, time);
+  }
+
+  decideAll(asks: readonly Ask[], now: number): readonly Outcome[] {
+    return asks.map((ask) => this.decide(ask, now));
+  }
+
+  take(): readonly number[] {
+    throw new RangeError('take is not available yet');
+  }
+
+  adjust(): void {
+    throw new RangeError('adjust is not available yet');
+  }
+
+  settle(): HoldResult {
+    throw new RangeError('holds are not available yet');
+  }
+
+  release(): HoldResult {
+    throw new RangeError('holds are not available yet');
+  }
+
+  renew(): HoldResult {
+    throw new RangeError('holds are not available yet');
+  }
+
+  reset(): void {
+    throw new RangeError('reset is not available yet');
   }
 
   /** For status and metrics. `overflows` counts charges to shared states since the start; it should stay 0. */
@@ -278,7 +313,15 @@ export class MemoryLimiter implements Limiter {
     const violated = standings.filter((standing) => standing.verdict !== 'passed');
     let retryAfter = 0;
     for (const standing of violated) retryAfter = Math.max(retryAfter, standing.retryAfter);
-    return { allowed: false, retryAfter: retryAfter === Infinity ? undefined : retryAfter, violated, standings };
+    return {
+      allowed: false,
+      retryAfter: retryAfter === Infinity ? undefined : retryAfter,
+      estimated: false,
+      violated,
+      standings,
+      shadowed: [],
+      degraded: undefined,
+    };
   }
 
   /** Standings as of before the charge, from what the first pass left; one per distinct rule and key. */
@@ -299,6 +342,9 @@ export class MemoryLimiter implements Limiter {
         rule,
         verdict: never ? 'cost_above_capacity' : waits ? 'exhausted' : 'passed',
         cost,
+        limit: rule.capacity,
+        used: quotientUp(full - start, rule.interval),
+        held: 0,
         remaining: Math.max(0, quotient(start + rule.refill - full, rule.interval)),
         retryAfter: never ? Infinity : waits ? quotientUp(missing, rule.resolution) - time : 0,
         resetAfter: quotientUp(full, rule.resolution) - time,

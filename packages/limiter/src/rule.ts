@@ -25,6 +25,7 @@ export class MemoryRule implements Rule {
   previousUntil = 0;
 
   constructor(options: RuleOptions, high: number, low: number) {
+    if (options.algorithm !== 'token-bucket') throw new RangeError(`${options.algorithm} is not available yet`);
     const { name, limit, periodMs, burst = 0 } = options;
     const period = Math.round(periodMs * 1000);
     if (!Number.isSafeInteger(limit) || limit < 1)
@@ -78,6 +79,7 @@ export function own(rule: Rule): MemoryRule {
 }
 
 export function sameNumbers(a: RuleOptions, b: RuleOptions): boolean {
+  if (a.algorithm !== 'token-bucket' || b.algorithm !== 'token-bucket') return false;
   return (
     a.algorithm === b.algorithm && a.limit === b.limit && a.periodMs === b.periodMs && (a.burst ?? 0) === (b.burst ?? 0)
   );

@@ -5,12 +5,17 @@ interface RuleBase {
   readonly name: string;
   /**
    * What the counters are kept by. Default `name`. Rules of one id and shape (algorithm, period, time zone) are
-   * variants: they share what a key has used whatever their numbers are, so that a key can move between tiers.
+   * variants: they share what a key has used whatever their numbers are, so that a key can move between tiers. Units
+   * used of a token bucket come back at the rate of the variant that was charged last; the next charge under another
+   * variant carries the rest over, rounded up, also where it is more than that one holds.
    */
   readonly id?: string;
   /** What limit and costs are counted in; settlements name it. Default `requests`. */
   readonly unit?: string;
-  /** Counts on its own, never refuses, and is left out of every verdict. Default false. */
+  /**
+   * Counts on its own, never refuses, and is left out of every verdict. Charged when the decision is admitted and it
+   * has room itself, so that it refuses as often as it would in force. Default false.
+   */
   readonly shadow?: boolean;
   /** The cost is an estimate: held under the id of the ask until it is settled. Needs `ask.hold`. Default false. */
   readonly settles?: boolean;
@@ -213,10 +218,17 @@ export interface Limiter {
   adjust(ask: Ask, now: number, at?: number): void | Promise<void>;
   /** Ends a hold with what it came to, charged in full to the windows it was opened in. Once: a repeat changes nothing. */
   settle(settlement: Settlement, now: number): HoldResult | Promise<HoldResult>;
-  /** Ends a hold as if it had never been: everything its decision charged is given back. */
+  /**
+   * Ends a hold as if it had never been: everything its decision charged is given back. A token bucket takes back at
+   * most what has not come back by itself: min(amount, units between now and the moment at which the charge had left
+   * the bucket full again), so that giving back late never lets more through than limit and burst allow.
+   */
   release(id: string, now: number): HoldResult | Promise<HoldResult>;
   /** Moves the expiry of an open hold to `now + ttl`: a sign of life of whoever runs the call. */
   renew(id: string, ttl: number, now: number): HoldResult | Promise<HoldResult>;
-  /** Forgets what the keys of the ask have used. Open holds stay and settle into nothing that was before. */
+  /**
+   * Forgets what the keys of the ask have used, held amounts and slots included. Open holds stay open, but what they
+   * held of these keys is gone: settling or releasing them changes nothing of these keys any more.
+   */
   reset(ask: Ask, now: number): void | Promise<void>;
 }
