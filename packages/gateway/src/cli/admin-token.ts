@@ -1,11 +1,12 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { TollgateError } from '../core/errors.ts';
-import type { Principal } from '../core/principal.ts';
+import { lanesOf, type Principal } from '../core/principal.ts';
 
 /** Whoever can read the admin token's file is the operator of this gateway. */
 const ADMIN: Principal = Object.freeze({
   id: 'local/admin',
   key: 0,
+  lanes: lanesOf('local/admin'),
   entry: 'local',
   subject: 'admin',
   tenant: undefined,

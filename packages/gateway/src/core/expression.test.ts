@@ -1,19 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { compileExpression, ExpressionError, type ExpressionKind, ExpressionScope } from './expression.ts';
-import type { Principal } from './principal.ts';
+import {
+  compileExpression,
+  type ExpressionCaller,
+  ExpressionError,
+  type ExpressionKind,
+  ExpressionScope,
+} from './expression.ts';
 
-const ADA: Principal = {
-  id: 'corp/ada',
-  key: 1,
-  entry: 'corp',
-  subject: 'ada',
-  tenant: 'acme',
-  tier: undefined,
-  roles: ['engineer'],
-  scopes: undefined,
-  clientId: undefined,
-};
+const ADA: ExpressionCaller = { id: 'corp/ada', tenant: 'acme', roles: ['engineer'], clientId: undefined };
 
 function scope(args: unknown, principal = ADA): ExpressionScope {
   return new ExpressionScope({

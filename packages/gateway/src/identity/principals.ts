@@ -1,4 +1,4 @@
-import type { Principal } from '../core/principal.ts';
+import { lanesOf, type Principal } from '../core/principal.ts';
 
 /** Anonymous address prefixes that get a principal of their own; the least recently used gives way. */
 const MAX_ANONYMOUS = 10_000;
@@ -28,12 +28,12 @@ export class PrincipalKeys {
   }
 }
 
-export type PrincipalInit = Omit<Principal, 'id' | 'key'>;
+export type PrincipalInit = Omit<Principal, 'id' | 'key' | 'lanes'>;
 
 /** The principal of a configured entry or of the local user: id is `entry/subject`. */
 export function configuredPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
   const id = `${init.entry}/${init.subject}`;
-  return Object.freeze({ id, key: keys.of(id), ...init });
+  return Object.freeze({ id, key: keys.of(id), lanes: lanesOf(id), ...init });
 }
 
 /** Role of those who bring no credential of their own. */
@@ -41,7 +41,8 @@ const USER_ROLE = Object.freeze(['user']);
 
 /** The one anonymous principal of a loopback listener. */
 export function loopbackAnonymous(keys: PrincipalKeys, tier: string | undefined): Principal {
-  return Object.freeze({ ...anonymousInit('anonymous', tier), id: 'anonymous', key: keys.of('anonymous') });
+  const id = 'anonymous';
+  return Object.freeze({ ...anonymousInit(id, tier), id, key: keys.of(id), lanes: lanesOf(id) });
 }
 
 /** Entry of the local user; no configured entry can have this name. */
@@ -93,10 +94,12 @@ export class AnonymousTable {
       const oldest = this.#byPrefix.keys().next();
       if (!oldest.done) this.#byPrefix.delete(oldest.value);
     }
+    const id = `anonymous/${prefix}`;
     const made = Object.freeze({
       ...anonymousInit(prefix, this.#tier),
-      id: `anonymous/${prefix}`,
+      id,
       key: this.#keys.fresh(),
+      lanes: lanesOf(id),
     });
     this.#byPrefix.set(prefix, made);
     return made;

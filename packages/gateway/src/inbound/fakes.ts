@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
-import type { Principal } from '../core/principal.ts';
+import { lanesOf, type Principal } from '../core/principal.ts';
 import type { Call, ClientSession, Endpoint, Face, SessionGuard } from '../protocol/call.ts';
 import { encode, errorBytes, resultBytes } from '../protocol/json/splice.ts';
 import { Field, type Message } from '../protocol/message.ts';
@@ -42,6 +42,7 @@ export function principalOf(subject: string, key: number): Principal {
   return {
     id: `test/${subject}`,
     key,
+    lanes: lanesOf(`test/${subject}`),
     entry: 'test',
     subject,
     tenant: undefined,

@@ -2,7 +2,7 @@
 
 import { TollgateError } from '../../core/errors.ts';
 import { Lifetime } from '../../core/lifetime.ts';
-import type { Principal } from '../../core/principal.ts';
+import { lanesOf, type Principal } from '../../core/principal.ts';
 import { type AnswerListener, Call, type ClientSession, type Reply } from '../call.ts';
 import { encode } from '../json/splice.ts';
 import type { Message } from '../message.ts';
@@ -15,6 +15,7 @@ type Json = Record<string, unknown>;
 export const ada: Principal = {
   id: 'test/ada',
   key: 1,
+  lanes: lanesOf('test/ada'),
   entry: 'test',
   subject: 'ada',
   tenant: undefined,
