@@ -16,7 +16,7 @@ import type { Listing, Listings } from './listing.ts';
 import { type Entry, type Rules, sameAdvertised } from './merge.ts';
 import { type Conflict, NameBook } from './naming.ts';
 import type { CatalogOptions } from './options.ts';
-import { decodeCursor, makePage, PAGE_SIZE, type Page, resultText, type Shortfall } from './page.ts';
+import { decodeCursor, makePage, PAGE_SIZE, type Page, resultText, type Shortfall, withOwn } from './page.ts';
 import { EMPTY_SNAPSHOT, type Memory, newMemory, type Snapshot, takeSnapshot } from './snapshot.ts';
 import { type CatalogView, viewServer } from './view.ts';
 
@@ -114,6 +114,11 @@ export class Catalog {
     return this.#snapshot.merged.tools.byName.get(name);
   }
 
+  /** Every tool, advertised or not, in the order of the list. */
+  get tools(): readonly Entry[] {
+    return this.#snapshot.merged.tools.entries;
+  }
+
   /** A prompt by its advertised name. */
   prompt(name: string): Entry | undefined {
     return this.#snapshot.merged.prompts.byName.get(name);
@@ -133,7 +138,7 @@ export class Catalog {
 
   /**
    * One page of a list. `visible` leaves out what this caller may not see. Waits at most `listTimeout` for servers.
-   * Rejects with `invalid_params` for a bad cursor, and with `server_unavailable` when a server is missing and the
+   * `own` is the JSON text of the gateway's own entries, which come last. Rejects with `invalid_params` for a bad cursor, and with `server_unavailable` when a server is missing and the
    * endpoint says `onUnavailable: fail`.
    */
   async list(
@@ -141,6 +146,7 @@ export class Catalog {
     cursor: string | undefined,
     era: Era,
     visible?: (entry: Entry) => boolean,
+    own?: string,
   ): Promise<ListResult> {
     const after = cursor === undefined ? undefined : decodeCursor(this.#epoch, kind, cursor);
     if (!this.#ready) await this.#settled;
@@ -160,7 +166,7 @@ export class Catalog {
         data: { partial },
       });
     }
-    const page = this.#page(kind, era, after, visible);
+    const page = withOwn(this.#page(kind, era, after, visible), own);
     const { ttlMs, cacheScope } = this.#hints(kind, partial.length > 0, visible !== undefined);
     return {
       body: resultText(kind, era, page, { ttlMs, cacheScope, partial, serverInfo: this.#deps.serverInfo }),

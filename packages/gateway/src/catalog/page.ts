@@ -74,6 +74,12 @@ export function makePage(
   return { text: texts.join(','), count: texts.length, next: undefined };
 }
 
+/** The last page of a list with the gateway's own entries at its end. */
+export function withOwn(page: Page, own: string | undefined): Page {
+  if (own === undefined || page.next !== undefined) return page;
+  return { ...page, text: page.text === '' ? own : `${page.text},${own}`, count: page.count + 1 };
+}
+
 export interface ResultHints {
   readonly ttlMs: number;
   readonly cacheScope: 'public' | 'private';

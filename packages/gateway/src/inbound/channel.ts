@@ -33,6 +33,8 @@ export interface ChannelInit {
   readonly endpoint: string;
   readonly face: () => Face;
   readonly clock: Clock;
+  /** Of the client's socket; undefined on stdio. */
+  readonly address?: string | undefined;
   readonly calls: OpenCalls;
   /** Requests that may run at a time. */
   readonly maxCalls: number;
@@ -158,6 +160,7 @@ export class ChannelClient {
         lifetime: reply.lifetime,
         reply,
         paramHeaders: undefined,
+        address: this.#init.address,
         startedAt: this.#init.clock.monotonic(),
       }),
     );

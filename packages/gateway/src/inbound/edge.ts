@@ -28,6 +28,8 @@ export interface Posted {
   readonly message: Message;
   readonly endpoint: Endpoint;
   readonly principal: Principal;
+  /** Of the socket; undefined once it is gone. */
+  readonly address: string | undefined;
   readonly startedAt: number;
 }
 

@@ -197,6 +197,7 @@ export class LegacyHttp {
         lifetime: reply.lifetime,
         reply,
         paramHeaders: undefined,
+        address: posted.address,
         startedAt: posted.startedAt,
       }),
     );

@@ -106,7 +106,8 @@ export class McpRouter {
     }
     receive(this.#edge, request, exchange, head, (message) => {
       const startedAt = this.#edge.clock.monotonic();
-      this.#dispatch({ exchange, head, message, endpoint, principal, startedAt });
+      const address = request.socket.remoteAddress;
+      this.#dispatch({ exchange, head, message, endpoint, principal, address, startedAt });
     });
   }
 

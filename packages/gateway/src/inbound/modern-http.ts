@@ -61,6 +61,7 @@ export function serveModern(edge: Edge, posted: Posted): void {
       lifetime: reply.lifetime,
       reply,
       paramHeaders: params,
+      address: posted.address,
       startedAt: posted.startedAt,
     }),
   );

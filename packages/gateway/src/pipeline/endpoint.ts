@@ -7,12 +7,13 @@
  */
 
 import { scopeChallenge } from '../access/scopes.ts';
-import type { Admission } from '../admission/admission.ts';
+import type { Admission } from '../admission/contract.ts';
 import type { Decision, Verdict } from '../admission/decision.ts';
 import type { Target as LimitTarget } from '../admission/limits.ts';
 import type { RefusalStyle } from '../admission/options.ts';
 import { refuseCall } from '../admission/refusal.ts';
 import type { Catalog } from '../catalog/catalog.ts';
+import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
@@ -28,6 +29,8 @@ import { checkArguments } from './argument-check.ts';
 import { completionTarget } from './completions.ts';
 import { Flight, type FlightControl } from './flight.ts';
 import { isList, type LocalParts, localMethod } from './local-methods.ts';
+import { QUOTA_TOOL, QuotaTool } from './quota-tool.ts';
+import { Rounds } from './rounds.ts';
 import type { Subscribable, SubscriptionHub } from './subscriptions.ts';
 import { destinationOf, mirroredDestination, type Target, type TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
@@ -47,10 +50,12 @@ export interface EndpointParts {
   readonly limits: LimitsInForce;
   readonly refusals: RefusalStyle;
   readonly parked: ParkedCalls;
+  readonly rounds: Rounds;
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
   readonly transforms: TransformChains;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -59,6 +64,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   readonly parked: ParkedCalls;
   readonly #parts: EndpointParts;
   readonly #local: LocalParts;
+  readonly #quota: QuotaTool;
   /** The one server of an endpoint, to which methods of extensions may go. */
   readonly #only: Server | undefined;
   /** What limits see of methods without an object. */
@@ -70,9 +76,12 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     this.#parts = parts;
     this.#only = parts.servers.size === 1 ? parts.servers.values().next().value : undefined;
     this.#untargeted = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: parts.path };
+    this.#quota = new QuotaTool(parts.targets);
     this.#local = {
       catalog: parts.catalog,
       targets: parts.targets,
+      quota: this.#quota,
+      limits: parts.limits,
       hub: parts.hub,
       setLogLevel: (call, level) => this.#setLogLevel(call, level),
     };
@@ -114,6 +123,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
       );
     }
     if (error.code === 'insufficient_scope') wire.headers.push(['www-authenticate', scopeChallenge(error, undefined)]);
+    this.#finish(call, error.executed, undefined);
     this.#parts.calls.failed(call, error);
     call.lifetime.release();
     call.reply.respond(wire.body, wire);
@@ -132,8 +142,23 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     }
     call.lifetime.release();
     if (response.has(Field.resultType)) this.#parts.tasks.remember(call, response);
+    if (call.charge !== undefined && Rounds.asks(call, response)) response = this.#park(call, response);
+    // The server's own answer: what a transformer made of it does not change the price.
+    else this.#finish(call, 'yes', answer);
     this.#parts.calls.answered(call, response);
     call.reply.respond(response, head);
+  }
+
+  /** Ends a round and not the call: its money stays held for the client's next round. */
+  #park(call: Call, answer: Message): Message {
+    const { ttl } = this.#parts.parked.options;
+    const hold = this.#parts.limits.current.park(call, ttl, this.#parts.clock.monotonic());
+    return hold === undefined ? answer : this.#parts.rounds.seal(call, answer, { hold, round: call.round }, ttl);
+  }
+
+  #finish(call: Call, executed: 'no' | 'yes' | 'unknown', answer: Message | undefined): void {
+    if (call.charge === undefined) return;
+    this.#parts.limits.current.finish(call, { executed, answer }, this.#parts.clock.monotonic());
   }
 
   async reheader(call: Call): Promise<Destination | undefined> {
@@ -160,6 +185,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     switch (message.method) {
       case 'tools/call': {
         const name = required(message, Field.name);
+        if (name === QUOTA_TOOL && this.#tellQuota(call)) return;
         this.#admit(call, targets.tool(name, principal));
         return;
       }
@@ -175,6 +201,21 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
       default:
         this.#other(call);
     }
+  }
+
+  /** False: no limit applies here, so the tool does not exist. */
+  #tellQuota(call: Call): boolean {
+    const limits = this.#parts.limits.current;
+    if (!this.#quota.listed(limits, call.principal)) return false;
+    this.#quota.report(limits, call, this.#parts.clock.monotonic()).then(
+      (result) => {
+        call.lifetime.release();
+        this.#parts.calls.answered(call, undefined);
+        call.reply.respond(resultBytes(call.message.raw(Field.id) ?? 'null', result));
+      },
+      (error: unknown) => this.fail(call, TollgateError.from(error)),
+    );
+    return true;
   }
 
   #other(call: Call): void {
@@ -210,6 +251,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   #answer(call: Call, local: NonNullable<ReturnType<typeof localMethod>>): void {
     const answer = (result: string | undefined): void => {
       if (result === undefined) return;
+      this.#finish(call, 'yes', undefined);
       call.lifetime.release();
       this.#parts.calls.answered(call, undefined);
       call.reply.respond(resultBytes(call.message.raw(Field.id) ?? 'null', result));
@@ -244,7 +286,15 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   }
 
   #whenAdmitted(call: Call, target: Target | undefined, proceed: () => void): void {
-    const verdict = this.#parts.limits.current.admit(call, target ?? this.#untargeted, call.startedAt);
+    const { limits, rounds } = this.#parts;
+    const round = call.message.has(Field.requestState) ? rounds.open(call) : undefined;
+    let verdict: Verdict | Promise<Verdict>;
+    if (round === undefined || target === undefined) {
+      verdict = limits.current.admit(call, target ?? this.#untargeted, call.startedAt);
+    } else {
+      call.round = round.round;
+      verdict = limits.current.resume(call, target, round.hold, call.startedAt);
+    }
     if (verdict instanceof Promise) {
       verdict.then(
         (decided) => this.#decided(call, decided, proceed),
@@ -258,7 +308,10 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   /** Anything but an explicit yes is a no. */
   #decided(call: Call, verdict: Verdict | undefined, proceed: () => void): void {
     if (verdict?.allowed === true) {
-      proceed();
+      call.charge = verdict.charge;
+      // A caller that left while its turn or the journal was awaited has run nothing.
+      if (call.lifetime.over) this.fail(call, call.lifetime.reason ?? new TollgateError('cancelled', 'Cancelled'));
+      else proceed();
     } else if (verdict === undefined) {
       this.fail(call, new TollgateError('internal', 'Internal error', { cause: new Error('no verdict') }));
     } else {

@@ -21,6 +21,7 @@ import type { CallLog } from '../telemetry/calls.ts';
 import type { TransformChains, TransformRegistry } from '../transform/registry.ts';
 import type { ServerOptions } from '../upstream/options.ts';
 import { EndpointChain, type LimitsInForce } from './endpoint.ts';
+import type { Rounds } from './rounds.ts';
 import type { SubscriptionHub } from './subscriptions.ts';
 import { KIND_OF, TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
@@ -32,6 +33,7 @@ export interface Lasting {
   readonly listings: Listings;
   readonly keys: PrincipalKeys;
   readonly parked: ParkedCalls;
+  readonly rounds: Rounds;
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
@@ -137,10 +139,12 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     limits: lasting.limits,
     refusals: options.refusals,
     parked: lasting.parked,
+    rounds: lasting.rounds,
     hub: lasting.hub,
     tasks: lasting.tasks,
     calls: lasting.calls,
     transforms: parts.transforms,
+    clock: lasting.clock,
     log: lasting.log,
   });
   return { options, catalog, chain };

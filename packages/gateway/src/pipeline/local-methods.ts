@@ -6,6 +6,8 @@ import { IMPLEMENTATION } from '../core/version.ts';
 import type { Call } from '../protocol/call.ts';
 import { Field } from '../protocol/message.ts';
 import { MODERN_VERSIONS } from '../protocol/versions.ts';
+import type { LimitsInForce } from './endpoint.ts';
+import { QUOTA_TOOL_TEXT, type QuotaTool } from './quota-tool.ts';
 import { type SubscriptionHub, uriOf } from './subscriptions.ts';
 import type { TargetResolver } from './targets.ts';
 
@@ -13,6 +15,8 @@ export interface LocalParts {
   readonly catalog: Catalog;
   readonly targets: TargetResolver;
   readonly hub: SubscriptionHub;
+  readonly quota: QuotaTool;
+  readonly limits: LimitsInForce;
   /** Passes a legacy session's log level to the connections it has open. */
   readonly setLogLevel: (call: Call, level: string) => void;
 }
@@ -72,10 +76,18 @@ export function isList(method: string): boolean {
   return Object.hasOwn(LISTS, method);
 }
 
-async function initialize(call: Call, { catalog, hub }: LocalParts): Promise<string> {
+/** What the servers say of themselves, and the standing rules of the limits that cover their tools. */
+function instructionsFor(call: Call, { catalog, targets, limits }: LocalParts): string | undefined {
+  const rules = limits.current.standingRules(targets.tools(call.principal));
+  const own = catalog.instructions();
+  return own === undefined || rules === undefined ? (own ?? rules) : `${own}\n\n${rules}`;
+}
+
+async function initialize(call: Call, parts: LocalParts): Promise<string> {
+  const { catalog, hub } = parts;
   await catalog.settled();
   if (call.session !== undefined) hub.opened(call.session);
-  const instructions = catalog.instructions();
+  const instructions = instructionsFor(call, parts);
   return JSON.stringify({
     protocolVersion: call.version,
     capabilities: catalog.capabilities('legacy'),
@@ -84,9 +96,10 @@ async function initialize(call: Call, { catalog, hub }: LocalParts): Promise<str
   });
 }
 
-async function discover(_call: Call, { catalog }: LocalParts): Promise<string> {
+async function discover(call: Call, parts: LocalParts): Promise<string> {
+  const { catalog } = parts;
   await catalog.settled();
-  const instructions = catalog.instructions();
+  const instructions = instructionsFor(call, parts);
   return JSON.stringify({
     resultType: 'complete',
     supportedVersions: MODERN_VERSIONS,
@@ -99,12 +112,13 @@ async function discover(_call: Call, { catalog }: LocalParts): Promise<string> {
 }
 
 function list(kind: Kind): LocalMethod {
-  return async (call, { catalog, targets }) => {
+  return async (call, { catalog, targets, quota, limits }) => {
     const cursor = call.message.string(Field.cursor);
     if (cursor === undefined && call.message.has(Field.cursor)) {
       throw new TollgateError('invalid_params', 'params.cursor must be a string');
     }
-    const page = await catalog.list(kind, cursor, call.era, targets.visibility(call.principal));
+    const own = kind === 'tools' && quota.listed(limits.current, call.principal) ? QUOTA_TOOL_TEXT : undefined;
+    const page = await catalog.list(kind, cursor, call.era, targets.visibility(call.principal), own);
     return page.body;
   };
 }

@@ -63,6 +63,18 @@ export class TargetResolver {
     return this.#resolve('tool', name, this.#parts.catalog.tool(name), principal);
   }
 
+  /** The tools that this caller is shown. */
+  tools(principal: Principal): Target[] {
+    const visible = this.visibility(principal);
+    const found: Target[] = [];
+    for (const entry of this.#parts.catalog.tools) {
+      if (!entry.advertised || visible?.(entry) === false) continue;
+      const target = this.#targetOf('tool', entry);
+      if (!TollgateError.is(target)) found.push(target);
+    }
+    return found;
+  }
+
   prompt(name: string, principal: Principal): Target {
     return this.#resolve('prompt', name, this.#parts.catalog.prompt(name), principal);
   }

@@ -115,6 +115,8 @@ export class Call {
   charge: Charge | undefined = undefined;
   /** admission: digest of the arguments, made when a limit counts by them. */
   argumentLanes: readonly [number, number] | undefined = undefined;
+  /** pipeline: which round of a paid call this is. */
+  round = 1;
   #capabilitySet: number | undefined = undefined;
 
   get method(): string {

@@ -1,0 +1,80 @@
+/**
+ * The gateway's own tool: what a caller has left. It exists only where a limit covers a tool that the caller is shown,
+ * and it is never counted itself, so that who has nothing left can still ask when.
+ */
+import type { Admission } from '../admission/contract.ts';
+import type { QuotaLimit, QuotaReport } from '../admission/quota.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Call } from '../protocol/call.ts';
+import { Field } from '../protocol/message.ts';
+import type { Target, TargetResolver } from './targets.ts';
+
+export const QUOTA_TOOL = 'tollgate_quota';
+
+/** As it stands in `tools/list`, in both eras. */
+export const QUOTA_TOOL_TEXT: string = JSON.stringify({
+  name: QUOTA_TOOL,
+  title: 'What is left',
+  description:
+    'Tells how many calls and how much money you have left, when it comes back, and what tools cost. Free and never refused.',
+  inputSchema: {
+    type: 'object',
+    properties: { tool: { type: 'string', description: 'Only what concerns this tool. Default: all tools.' } },
+    additionalProperties: false,
+  },
+  annotations: { readOnlyHint: true, openWorldHint: false },
+});
+
+/** Text for a model; the same as data is in `structuredContent`. */
+const MAX_LINES = 100;
+
+export class QuotaTool {
+  readonly #targets: TargetResolver;
+
+  constructor(targets: TargetResolver) {
+    this.#targets = targets;
+  }
+
+  /** Whether the tool exists for this caller. */
+  listed(limits: Admission, principal: Principal): boolean {
+    return (
+      limits.limits.length > 0 && this.#targets.tools(principal).some((target) => limits.covers('tools/call', target))
+    );
+  }
+
+  /** JSON text of the result. Rejects with `invalid_params`, and for a tool like a call of it would. */
+  async report(limits: Admission, call: Call, now: number): Promise<string> {
+    const report = await limits.quota(call, this.#asked(call), now);
+    const content = [{ type: 'text', text: report === undefined ? 'No limit applies.' : textOf(report) }];
+    return JSON.stringify({
+      ...(call.era === 'modern' ? { resultType: 'complete' } : {}),
+      content,
+      structuredContent: report ?? { limits: [], prices: [] },
+    });
+  }
+
+  #asked(call: Call): readonly Target[] {
+    const args = (call.message.json(Field.arguments) ?? {}) as Readonly<Record<string, unknown>>;
+    const { tool, ...rest } = args;
+    if (Array.isArray(args) || typeof args !== 'object' || Object.keys(rest).length > 0) {
+      throw new TollgateError('invalid_params', `${QUOTA_TOOL} takes {} or { "tool": NAME }`);
+    }
+    if (tool === undefined) return this.#targets.tools(call.principal);
+    if (typeof tool !== 'string') throw new TollgateError('invalid_params', `${QUOTA_TOOL}: tool must be a string`);
+    return [this.#targets.tool(tool, call.principal)];
+  }
+}
+
+function textOf({ limits, prices }: QuotaReport): string {
+  const lines = [...limits.map(limitLine), ...prices.map(({ tool, price }) => `- ${tool} costs ${price}.`)];
+  const more = lines.length > MAX_LINES ? [`- and ${lines.length - MAX_LINES} more, see structuredContent.`] : [];
+  return [...lines.slice(0, MAX_LINES), ...more].join('\n');
+}
+
+function limitLine({ limit, rule, remaining, of, unit, retryAfterSeconds, resetAt }: QuotaLimit): string {
+  const left = remaining === undefined ? '' : ` ${remaining} of ${of} ${unit} left.`;
+  const when = retryAfterSeconds === undefined || retryAfterSeconds === 0 ? '' : ` Next in ${retryAfterSeconds} s.`;
+  const reset = resetAt === undefined ? '' : ` Full again at ${resetAt}.`;
+  return `- ${limit}: ${rule}.${left}${when}${reset}`;
+}
