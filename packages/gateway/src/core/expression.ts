@@ -48,7 +48,7 @@ class Caller {
   readonly roles: string[];
   readonly client: string;
 
-  constructor(principal: Principal, tier: string) {
+  constructor(principal: ExpressionCaller, tier: string) {
     this.id = principal.id;
     this.tenant = principal.tenant ?? '';
     this.tier = tier;
@@ -57,10 +57,13 @@ class Caller {
   }
 }
 
+/** The part of a principal that expressions see. */
+export type ExpressionCaller = Pick<Principal, 'id' | 'tenant' | 'roles' | 'clientId'>;
+
 export interface ScopeOptions {
   /** JSON text of the call's arguments; undefined: none, an empty map. Read only when an expression asks for them. */
   readonly arguments: string | undefined;
-  readonly principal: Principal;
+  readonly principal: ExpressionCaller;
   /** The tier in force for the caller. */
   readonly tier: string;
   /** Canonical id `server/tool`; undefined (empty in expressions) for what is not a tool. */
