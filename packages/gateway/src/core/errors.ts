@@ -103,6 +103,12 @@ export const ERROR_SHAPES = {
   server_response_too_large: { rpc: 503, http: 502, about: 'The answer of the server is larger than `caps.response`.' },
   server_login_required: { rpc: 503, http: 503, about: 'The server needs a sign-in: run `tollgate login NAME`.' },
   server_busy: { rpc: 503, http: 503, about: 'Every instance or connection of the server is taken. Nothing ran.' },
+  // What must last.
+  storage_unavailable: {
+    rpc: 503,
+    http: 503,
+    about: 'The database or the disk did not take or answer it in time. Nothing is lost by repeating it later.',
+  },
   deadline_exceeded: {
     rpc: 504,
     http: 504,
@@ -138,6 +144,16 @@ export const ERROR_SHAPES = {
     about: 'An implicitly found configuration must be approved once; see `--trust`.',
   },
   listen_failed: { rpc: -32603, http: 500, about: 'The listen address cannot be used.' },
+  storage_locked: {
+    rpc: -32603,
+    http: 500,
+    about: 'Another gateway keeps its state there; the message names the ways out.',
+  },
+  storage_incompatible: {
+    rpc: -32603,
+    http: 500,
+    about: 'The stored data belongs to a newer Tollgate, another ledger or another key.',
+  },
   gateway_not_running: { rpc: -32603, http: 500, about: 'The command needs a running gateway of this configuration.' },
   usage: { rpc: -32603, http: 500, about: 'The command line is wrong; the message says how to write it.' },
 } as const satisfies Record<string, ErrorShape>;

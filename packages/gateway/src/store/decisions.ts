@@ -1,0 +1,128 @@
+import { type RawBuilder, sql } from 'kysely';
+import { TollgateError } from '../core/errors.ts';
+import type { Retention } from './options.ts';
+import type { DecisionsTable, Session } from './schema.ts';
+import { rowset } from './sql-text.ts';
+import type { DecisionQuery, DecisionRecord, Decisions, Page, Verdict } from './storage.ts';
+import { natural, page, pageSize, readCursor, readText, storedProse, storedText, writeCursor } from './values.ts';
+
+const DAY = 86_400_000;
+const COLUMNS = {
+  id: 'text',
+  at: 'bigint',
+  verdict: 'text',
+  principal: 'text',
+  tool: 'text',
+  method: 'text',
+  reason: 'text',
+  json: 'text',
+} as const;
+
+/** Remembers how many records came since the old ones were last removed: that is worth doing once in many writes. */
+export class DecisionRetention {
+  readonly keep: Required<Retention>;
+  readonly #since = { admitted: Number.POSITIVE_INFINITY, refused: Number.POSITIVE_INFINITY };
+
+  constructor(keep: Retention = {}) {
+    this.keep = { admissions: 10_000, refusals: 1_000_000, refusalAge: 30 * DAY, ...keep };
+  }
+
+  /** Whether `added` records make it time; between two times a twentieth more may lie in the table. */
+  due(of: Verdict, added: number): boolean {
+    this.#since[of] += added;
+    const most = of === 'admitted' ? this.keep.admissions : this.keep.refusals;
+    if (added === 0 || this.#since[of] <= most / 20) return false;
+    this.#since[of] = 0;
+    return true;
+  }
+}
+
+/** Decision records: the last admissions, and refusals for longer. */
+export function decisionsOn(session: Session, retention: DecisionRetention): Decisions {
+  const { kind, db } = session;
+  return {
+    async put(records) {
+      const rows = records.map((record) => [
+        storedText(record.id),
+        natural(record.at, 'at'),
+        verdict(record.verdict),
+        storedText(record.principal),
+        storedText(record.tool),
+        storedText(record.method),
+        storedText(record.reason),
+        storedProse(record.json),
+      ]);
+      const added = await sql<{ id: string }>`
+        insert into tg_decisions (id, at, verdict, principal, tool, method, reason, json)
+        select v.id, v.at, v.verdict, v.principal, v.tool, v.method, v.reason, v.json
+        from ${rowset(kind, COLUMNS, rows)} where true on conflict (id) do nothing returning id`.execute(db);
+      const fresh = new Set(added.rows.map((row) => row.id));
+      const { keep } = retention;
+      const refused = records.filter((record) => record.verdict === 'refused');
+      if (retention.due('admitted', records.length - refused.length)) {
+        await keepLast(session, 'admitted', keep.admissions);
+      }
+      if (retention.due('refused', refused.length)) {
+        await keepLast(session, 'refused', keep.refusals);
+        const latest = refused.reduce((most, record) => Math.max(most, record.at), 0);
+        await discard(session, 'refused', sql`at < ${latest - keep.refusalAge}`);
+      }
+      return rows.map(([id]) => fresh.delete(id as string));
+    },
+
+    async get(id) {
+      const row = await db.selectFrom('tg_decisions').selectAll().where('id', '=', storedText(id)).executeTakeFirst();
+      return row === undefined ? undefined : record(row);
+    },
+
+    async list(query: DecisionQuery = {}): Promise<Page<DecisionRecord>> {
+      const size = pageSize(query.limit);
+      let rows = db.selectFrom('tg_decisions').selectAll();
+      if (query.verdict !== undefined) rows = rows.where('verdict', '=', verdict(query.verdict));
+      if (query.principal !== undefined) rows = rows.where('principal', '=', storedText(query.principal));
+      if (query.from !== undefined) rows = rows.where('at', '>=', natural(query.from, 'from'));
+      if (query.to !== undefined) rows = rows.where('at', '<', natural(query.to, 'to'));
+      if (query.after !== undefined) {
+        const [at, id] = readCursor<[number, string]>(query.after, ['number', 'string']);
+        rows = rows.where(sql<boolean>`(at, id) < (cast(${at} as bigint), ${id})`);
+      }
+      const found = await rows
+        .orderBy('at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(size + 1)
+        .execute();
+      return page(found, size, record, (row) => writeCursor(row.at, row.id));
+    },
+  };
+}
+
+/** The index finds the newest record that is one too many at the cost of skipping `count` entries. */
+async function keepLast(session: Session, of: Verdict, count: number): Promise<void> {
+  const { rows } = await sql<{ at: number; id: string }>`
+    select at, id from tg_decisions where verdict = ${sql.lit(of)}
+    order by at desc, id desc limit 1 offset ${sql.lit(natural(count, 'keep'))}`.execute(session.db);
+  const last = rows[0];
+  if (last !== undefined) await discard(session, of, sql`(at, id) <= (cast(${last.at} as bigint), ${last.id})`);
+}
+
+async function discard({ db }: Session, of: Verdict, which: RawBuilder<unknown>): Promise<void> {
+  await sql`delete from tg_decisions where verdict = ${sql.lit(of)} and ${which}`.execute(db);
+}
+
+function verdict(value: Verdict): Verdict {
+  if (value === 'admitted' || value === 'refused') return value;
+  throw new TollgateError('invalid_params', 'verdict is admitted or refused');
+}
+
+function record(row: DecisionsTable): DecisionRecord {
+  return {
+    id: readText(row.id),
+    at: row.at,
+    verdict: row.verdict,
+    principal: readText(row.principal),
+    tool: readText(row.tool),
+    method: readText(row.method),
+    reason: readText(row.reason),
+    json: readText(row.json),
+  };
+}

@@ -1,0 +1,16 @@
+import { mkdirSync, statSync } from 'node:fs';
+import { TollgateError } from '../core/errors.ts';
+
+/**
+ * Makes the folder of the state (0700) when it is missing. A folder that every user of the machine may write to, such
+ * as /tmp itself, is refused: anybody could swap the files (R0-23).
+ */
+export function ensureFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  if ((statSync(path).mode & 0o002) !== 0) {
+    throw new TollgateError(
+      'config_invalid',
+      `dataDir ${path} can be written by every user: choose a folder of its own, or chmod o-w it`,
+    );
+  }
+}

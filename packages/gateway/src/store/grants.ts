@@ -1,0 +1,70 @@
+import type { GrantsTable, Session } from './schema.ts';
+import type { Grant, Grants } from './storage.ts';
+import { counterKey, natural, readText, storedProse, storedText } from './values.ts';
+
+/** Money granted on top of rules. */
+export function grantsOn({ db }: Session): Grants {
+  return {
+    async add(grant) {
+      const added = await db
+        .insertInto('tg_grants')
+        .values({
+          id: storedText(grant.id),
+          rule: storedText(grant.rule),
+          key: grant.key === undefined ? null : counterKey(grant.key),
+          principal: grant.principal === undefined ? null : storedText(grant.principal),
+          amount: natural(grant.amount, 'amount'),
+          unit: storedText(grant.unit),
+          until: natural(grant.until, 'until'),
+          reason: storedProse(grant.reason),
+          granted_by: storedText(grant.by),
+          at: natural(grant.at, 'at'),
+          revoked_at: null,
+          revoked_by: null,
+        })
+        .onConflict((conflict) => conflict.column('id').doNothing())
+        .returning('id')
+        .executeTakeFirst();
+      return added !== undefined;
+    },
+
+    async active(at) {
+      const rows = await db
+        .selectFrom('tg_grants')
+        .selectAll()
+        .where('at', '<=', natural(at, 'at'))
+        .where('until', '>', at)
+        .where('revoked_at', 'is', null)
+        .orderBy('at')
+        .orderBy('id')
+        .execute();
+      return rows.map(grantOf);
+    },
+
+    async revoke(id, by, at) {
+      const revoked = await db
+        .updateTable('tg_grants')
+        .set({ revoked_at: natural(at, 'at'), revoked_by: storedText(by) })
+        .where('id', '=', storedText(id))
+        .where('revoked_at', 'is', null)
+        .returning('id')
+        .executeTakeFirst();
+      return revoked !== undefined;
+    },
+  };
+}
+
+function grantOf(row: GrantsTable): Grant {
+  return {
+    id: readText(row.id),
+    rule: readText(row.rule),
+    key: row.key ?? undefined,
+    principal: row.principal === null ? undefined : readText(row.principal),
+    amount: row.amount,
+    unit: readText(row.unit),
+    until: row.until,
+    reason: readText(row.reason),
+    by: readText(row.granted_by),
+    at: row.at,
+  };
+}

@@ -1,0 +1,64 @@
+import { join } from 'node:path';
+import { TollgateError } from '../core/errors.ts';
+import { nodeFileSystem } from './file-system.ts';
+import { ensureFolder } from './folder.ts';
+import { JournalWriter, type SnapshotWriter } from './journal-writer.ts';
+import type { ThreadService } from './messages.ts';
+import type { StoreOptions } from './options.ts';
+
+/** What the thread of the journal does. */
+export function journalThread(options: StoreOptions): ThreadService {
+  const writer = new JournalWriter(nodeFileSystem, join(options.dataDir, 'state'), {
+    key: options.encryptionKey,
+    compress: options.compress ?? false,
+  });
+  let snapshot: SnapshotWriter | undefined;
+  return {
+    open: () => ensureFolder(options.dataDir),
+
+    /** Answers with the buffer itself, so that the main thread can fill it again. */
+    append: (buffer: ArrayBuffer, used: number, records: number) => {
+      writer.append(new Uint8Array(buffer, 0, used), records);
+      return buffer;
+    },
+
+    sync: () => writer.sync(),
+
+    recover: (now: number) => {
+      const { report, snapshot, journal } = writer.recover(now);
+      const [chunks, frames] = [snapshot.map(ownBuffer), journal.map(ownBuffer)];
+      return { report, snapshot: chunks, journal: frames, transfer: [...new Set([...chunks, ...frames])] };
+    },
+
+    snapshotBegin: () => {
+      snapshot?.abandon();
+      snapshot = writer.snapshot();
+    },
+    snapshotAdd: (chunk: Uint8Array) => begun(snapshot).add(chunk),
+    snapshotFinish: () => {
+      const done = begun(snapshot);
+      snapshot = undefined;
+      done.finish();
+    },
+    snapshotAbandon: () => {
+      snapshot?.abandon();
+      snapshot = undefined;
+    },
+
+    close: () => {
+      snapshot?.abandon();
+      return writer.close();
+    },
+  };
+}
+
+/** A copy that owns its memory: what was read lies in one buffer with the rest of its file. */
+function ownBuffer(part: Buffer): ArrayBuffer {
+  return new Uint8Array(part).buffer;
+}
+
+/** A thread that was started anew in the middle of a snapshot knows nothing of its beginning. */
+function begun(snapshot: SnapshotWriter | undefined): SnapshotWriter {
+  if (snapshot !== undefined) return snapshot;
+  throw new TollgateError('storage_unavailable', 'The snapshot was interrupted');
+}

@@ -1,0 +1,22 @@
+import { actionsOn } from './actions.ts';
+import { type DecisionRetention, decisionsOn } from './decisions.ts';
+import { grantsOn } from './grants.ts';
+import { ledgerOn } from './ledger.ts';
+import type { Session } from './schema.ts';
+import { settingsOn } from './settings.ts';
+import { stopsOn } from './stops.ts';
+import type { Storage } from './storage.ts';
+import { tiersOn } from './tiers.ts';
+
+/** All repositories on one connection or transaction. */
+export function repositoriesOn(session: Session, retention: DecisionRetention): Storage {
+  return {
+    ledger: ledgerOn(session),
+    tiers: tiersOn(session),
+    grants: grantsOn(session),
+    stops: stopsOn(session),
+    decisions: decisionsOn(session, retention),
+    settings: settingsOn(session),
+    actions: actionsOn(session),
+  };
+}

@@ -1,0 +1,85 @@
+import type { Kysely, Transaction } from 'kysely';
+import type { AmountSource, HoldState, Verdict } from './storage.ts';
+
+/** The tables as the latest migration leaves them. Booleans are 0 and 1: SQLite has no others. */
+export interface Tables {
+  tg_meta: { name: string; value: string };
+  tg_entries: EntriesTable;
+  tg_amounts: { entry_id: string; unit: string; estimate: number; amount: number; source: AmountSource };
+  tg_postings: {
+    entry_id: string;
+    rule: string;
+    key: string;
+    window_start: number;
+    unit: string;
+    amount: number;
+    open: number;
+  };
+  tg_carried: { rule: string; key: string; window_start: number; unit: string; amount: number };
+  tg_tiers: { principal: string; tier: string; set_by: string; at: number };
+  tg_grants: GrantsTable;
+  tg_stops: StopsTable;
+  tg_decisions: DecisionsTable;
+  tg_actions: { id: string; at: number; done_by: string; action: string; details: string };
+}
+
+export interface EntriesTable {
+  id: string;
+  at: number;
+  principal: string;
+  tenant: string | null;
+  server: string;
+  tool: string;
+  endpoint: string;
+  session: string | null;
+  decision_id: string | null;
+  expires_at: number;
+  closed_at: number | null;
+  state: HoldState;
+}
+
+export interface GrantsTable {
+  id: string;
+  rule: string;
+  key: string | null;
+  principal: string | null;
+  amount: number;
+  unit: string;
+  until: number;
+  reason: string;
+  granted_by: string;
+  at: number;
+  revoked_at: number | null;
+  revoked_by: string | null;
+}
+
+export interface StopsTable {
+  id: string;
+  scope: string;
+  key: string | null;
+  reason: string;
+  stopped_by: string;
+  at: number;
+  until: number | null;
+  lifted_at: number | null;
+  lifted_by: string | null;
+}
+
+export interface DecisionsTable {
+  id: string;
+  at: number;
+  verdict: Verdict;
+  principal: string;
+  tool: string;
+  method: string;
+  reason: string;
+  json: string;
+}
+
+export type SqlKind = 'sqlite' | 'postgres';
+
+/** A connection or an open transaction, and which database it speaks to. */
+export interface Session {
+  readonly kind: SqlKind;
+  readonly db: Kysely<Tables> | Transaction<Tables>;
+}

@@ -1,0 +1,259 @@
+import { renameSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import type { Kysely } from 'kysely';
+import { TollgateError } from '../core/errors.ts';
+import { DecisionRetention } from './decisions.ts';
+import { classify, isDamaged, mustReopen } from './failure.ts';
+import { ensureFolder } from './folder.ts';
+import { kindOf, perform, type Work } from './methods.ts';
+import { migrate } from './migrate.ts';
+import { openSqlite } from './node-sqlite.ts';
+import type { StoreOptions } from './options.ts';
+import { openPostgres } from './postgres.ts';
+import { repositoriesOn } from './repositories.ts';
+import type { Tables } from './schema.ts';
+import { settingsOn } from './settings.ts';
+
+/** What was found where the database should be. */
+export interface SqlReport {
+  readonly state: 'clean' | 'corrupt';
+  /** Of a corrupt database: where its file is now. */
+  readonly movedTo?: string;
+}
+
+interface Job {
+  readonly work: Work;
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+const GROUP = 64;
+const LIST = 512;
+const ATTEMPTS = 3;
+const MOST_WAITING = 20_000;
+
+/**
+ * Runs the work of all callers on one database. Writes wait for each other and share transactions: a commit that is
+ * synced to the disk costs the same for one and for many. On PostgreSQL reads run beside them on connections of their
+ * own; SQLite has one connection, so that nobody reads what is not committed.
+ */
+export class SqlService {
+  readonly #options: StoreOptions;
+  readonly #retention: DecisionRetention;
+  readonly #queue: Job[] = [];
+  readonly #reading = new Set<Promise<void>>();
+  #running: Promise<void> | undefined;
+  #opening: Promise<Kysely<Tables>> | undefined;
+  #report: SqlReport = { state: 'clean' };
+
+  constructor(options: StoreOptions) {
+    this.#options = options;
+    this.#retention = new DecisionRetention(options.keep);
+  }
+
+  /** Connects and migrates, once; a failed attempt is made anew by whoever needs the database next. */
+  async open(): Promise<SqlReport> {
+    await this.#database();
+    return this.#report;
+  }
+
+  run(work: Work): Promise<unknown> {
+    if (this.#options.sql.kind === 'postgres' && kindOf(work) === 'read') return this.#readBeside(work);
+    if (this.#queue.length >= MOST_WAITING) {
+      return Promise.reject(new TollgateError('storage_unavailable', 'Too much waits for the database'));
+    }
+    const done = new Promise<unknown>((resolve, reject) => this.#queue.push({ work, resolve, reject }));
+    this.#running ??= this.#drain();
+    return done;
+  }
+
+  /** Finishes what was asked for, then disconnects. */
+  async close(): Promise<void> {
+    await this.#running;
+    await Promise.all(this.#reading);
+    const db = await this.#opening?.catch(() => undefined);
+    await db?.destroy();
+  }
+
+  async #drain(): Promise<void> {
+    // One turn later: all that this turn brings belongs to the first transaction.
+    await new Promise((resolve) => setImmediate(resolve));
+    for (let jobs = this.#next(); jobs.length > 0; jobs = this.#next()) {
+      await (kindOf(jobs[0]!.work) === 'read' ? this.#readAlone(jobs[0]!) : this.#write(jobs));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.#running = undefined;
+  }
+
+  /** The first read, or the writes before it. */
+  #next(): Job[] {
+    const end = this.#queue.slice(0, GROUP).findIndex((job) => kindOf(job.work) === 'read');
+    return this.#queue.splice(0, end === 0 ? 1 : end < 0 ? GROUP : end);
+  }
+
+  async #readAlone(job: Job): Promise<void> {
+    try {
+      job.resolve(await this.#attempt((db) => this.#read(db, job.work)));
+    } catch (error) {
+      job.reject(error);
+    }
+  }
+
+  #readBeside(work: Work): Promise<unknown> {
+    const answer = this.#attempt((db) => this.#read(db, work));
+    const settled = answer.then(
+      () => {},
+      () => {},
+    );
+    this.#reading.add(settled);
+    void settled.then(() => this.#reading.delete(settled));
+    return answer;
+  }
+
+  #read(db: Kysely<Tables>, work: Work): Promise<unknown> {
+    return perform(repositoriesOn({ kind: this.#options.sql.kind, db }, this.#retention), work);
+  }
+
+  async #write(jobs: readonly Job[]): Promise<void> {
+    const merged = mergeLists(jobs);
+    try {
+      const results = await this.#attempt((db) =>
+        db.transaction().execute(async (tx) => {
+          const storage = repositoriesOn({ kind: this.#options.sql.kind, db: tx }, this.#retention);
+          const done: unknown[] = [];
+          for (const { work } of merged) done.push(await perform(storage, work));
+          return done;
+        }),
+      );
+      for (const [i, { parts }] of merged.entries()) hand(parts, results[i]);
+    } catch (error) {
+      if (jobs.length > 1 && classify(error) === 'other') {
+        // One of them is at fault; the others must not fail with it.
+        for (const job of jobs) await this.#write([job]);
+        return;
+      }
+      for (const job of jobs) job.reject(error);
+    }
+  }
+
+  /**
+   * A connection that breaks during COMMIT leaves open whether the transaction happened. It is simply run again:
+   * every write is idempotent by its id.
+   */
+  async #attempt<T>(action: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
+    const until = performance.now() + this.#patience();
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await action(await this.#database());
+      } catch (error) {
+        if (mustReopen(error)) await this.#reopen();
+        if (classify(error) !== 'again' || attempt >= ATTEMPTS || performance.now() >= until) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 10 * attempt ** 2));
+      }
+    }
+  }
+
+  /** Milliseconds after which a failure is not tried again. */
+  #patience(): number {
+    const { sql } = this.#options;
+    return sql.kind === 'sqlite' ? 2_000 : Math.min(sql.connectTimeoutMs, sql.statementTimeoutMs);
+  }
+
+  #database(): Promise<Kysely<Tables>> {
+    this.#opening ??= this.#openOnce().catch((error: unknown) => {
+      this.#opening = undefined;
+      throw error;
+    });
+    return this.#opening;
+  }
+
+  async #reopen(): Promise<void> {
+    const opening = this.#opening;
+    this.#opening = undefined;
+    const db = await opening?.catch(() => undefined);
+    await db?.destroy().catch(() => {});
+  }
+
+  async #openOnce(): Promise<Kysely<Tables>> {
+    const { sql, dataDir } = this.#options;
+    ensureFolder(dataDir);
+    if (sql.kind === 'postgres') return migrated(await openPostgres(sql), 'postgres');
+    const file = isAbsolute(sql.file) ? sql.file : join(dataDir, sql.file);
+    try {
+      return await migrated(openSqlite(file), 'sqlite');
+    } catch (error) {
+      if (!isDamaged(error)) throw error;
+      const movedTo = moveAside(file);
+      const db = await migrated(openSqlite(file), 'sqlite');
+      this.#report = { state: 'corrupt', movedTo };
+      // Kept with the new database, so that a restart does not forget that money was lost sight of.
+      await settingsOn({ kind: 'sqlite', db }).set('ledger_lost', movedTo);
+      return db;
+    }
+  }
+}
+
+async function migrated(db: Kysely<Tables>, kind: 'sqlite' | 'postgres'): Promise<Kysely<Tables>> {
+  try {
+    await migrate(db, kind);
+    return db;
+  } catch (error) {
+    await db.destroy().catch(() => {});
+    throw error;
+  }
+}
+
+/** Renames a damaged database with its log; returns the new path. */
+function moveAside(file: string): string {
+  const movedTo = `${file}.corrupt-${Date.now()}`;
+  renameSync(file, movedTo);
+  for (const suffix of ['-wal', '-shm']) {
+    try {
+      renameSync(file + suffix, movedTo + suffix);
+    } catch {
+      // A damaged database often has none.
+    }
+  }
+  return movedTo;
+}
+
+interface Merged {
+  readonly work: Work;
+  /** Whose answers these are, and how many items of the list each has; undefined for work that is not a list. */
+  readonly parts: readonly { readonly job: Job; readonly length: number | undefined }[];
+}
+
+/** Neighbours that call the same list method become one call; their order stays. */
+function mergeLists(jobs: readonly Job[]): Merged[] {
+  const merged: Merged[] = [];
+  let last: { work: Work; list: unknown[]; parts: { job: Job; length: number }[] } | undefined;
+  for (const job of jobs) {
+    const { work } = job;
+    const list = work.args[0];
+    if (kindOf(work) !== 'list' || !Array.isArray(list)) {
+      merged.push({ work, parts: [{ job, length: undefined }] });
+      last = undefined;
+    } else if (
+      last?.work.repository === work.repository &&
+      last.work.method === work.method &&
+      last.list.length + list.length <= LIST
+    ) {
+      last.list.push(...(list as unknown[]));
+      last.parts.push({ job, length: list.length });
+    } else {
+      const whole = [...(list as unknown[])];
+      last = { work, list: whole, parts: [{ job, length: list.length }] };
+      merged.push({ work: { ...work, args: [whole] }, parts: last.parts });
+    }
+  }
+  return merged;
+}
+
+/** Gives every caller its part of the answer. */
+function hand(parts: Merged['parts'], result: unknown): void {
+  let from = 0;
+  for (const { job, length } of parts) {
+    job.resolve(length === undefined ? result : (result as unknown[]).slice(from, from + length));
+    from += length ?? 0;
+  }
+}
