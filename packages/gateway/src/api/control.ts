@@ -12,6 +12,7 @@ import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
+import { addDecisions, type DecisionPort } from './decisions.ts';
 
 export type Role = 'user' | 'operator' | 'auditor' | 'admin';
 
@@ -21,6 +22,8 @@ export interface ControlPort {
   watchCalls(listener: (call: FinishedCall) => void): () => void;
   /** Applies the configuration file. Rejects with `config_invalid` and keeps the old one. */
   reload(): Promise<{ readonly changes: readonly string[] }>;
+  /** Records of decisions; absent: none are kept. */
+  readonly decisions?: DecisionPort | undefined;
 }
 
 export interface ControlDeps {
@@ -38,12 +41,13 @@ export type ControlHandler = (request: IncomingMessage, response: ServerResponse
 /** The request listener for paths below `/api/v1`. Answers 401 and 403 as JSON with the error's code and message. */
 export function createControlApi(deps: ControlDeps): ControlHandler {
   const app = new Hono().basePath('/api/v1');
-  const guard = (c: Context, ...roles: readonly Role[]): void => {
+  const guard = (c: Context, ...roles: readonly Role[]): Principal => {
     const principal = deps.identify(c.req.header('authorization'));
     if (TollgateError.is(principal)) throw principal;
     if (!roles.some((role) => principal.roles.includes(role))) {
       throw new TollgateError('access_denied', `This needs one of the roles ${roles.join(', ')}`, { http: 403 });
     }
+    return principal;
   };
   app.onError((thrown, c) => {
     const error = TollgateError.from(thrown);
@@ -99,6 +103,9 @@ export function createControlApi(deps: ControlDeps): ControlHandler {
       })();
     });
   });
+
+  const { decisions } = deps.port;
+  if (decisions !== undefined) addDecisions(app, decisions, (c) => guard(c, 'user', 'operator', 'auditor', 'admin'));
 
   return getRequestListener(app.fetch, { overrideGlobalObjects: false });
 }

@@ -1,0 +1,103 @@
+/**
+ * Records of decisions over the control API: `GET /decisions/{id}` and `GET /decisions`. Operators, auditors and
+ * admins see all of them; who has only the role `user` sees its own, and of others nothing, not even that they exist.
+ */
+import type { Context, Hono } from 'hono';
+import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
+import type { DecisionPage, DecisionQuery, StoredDecision } from '../telemetry/decisions/store.ts';
+
+export interface DecisionPort {
+  get(id: string): Promise<StoredDecision | undefined>;
+  list(query: DecisionQuery): Promise<DecisionPage>;
+}
+
+/** Answers `principal`, or throws what refuses it. */
+type Guard = (c: Context) => Principal;
+
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 1000;
+const SEES_ALL = new Set(['operator', 'auditor', 'admin']);
+
+/** Adds the routes. `guard` lets in every role that may see any record. */
+export function addDecisions(app: Hono, port: DecisionPort, guard: Guard): void {
+  app.get('/decisions/:id', async (c) => {
+    const only = ownOf(guard(c));
+    const found = await port.get(c.req.param('id'));
+    if (found === undefined || (only !== undefined && found.principal !== only)) {
+      throw new TollgateError(
+        'not_found',
+        'There is no record of this decision. Refusals are kept longer than admissions.',
+      );
+    }
+    return json(c, found.json);
+  });
+
+  app.get('/decisions', async (c) => {
+    const only = ownOf(guard(c));
+    const query = readQuery(c, only);
+    const page = await port.list(query);
+    if (c.req.query('format') === 'jsonl') {
+      if (page.next !== undefined) c.header('X-Next', page.next);
+      return c.body(page.items.map((item) => `${item.json}\n`).join(''), 200, {
+        'content-type': 'application/x-ndjson',
+      });
+    }
+    const records = page.items.map((item) => item.json).join(',');
+    return json(
+      c,
+      `{"decisions":[${records}]${page.next === undefined ? '' : `,"next":${JSON.stringify(page.next)}`}}`,
+    );
+  });
+}
+
+/** The one principal whose records the caller may see; undefined: everybody's. */
+function ownOf(principal: Principal): string | undefined {
+  return principal.roles.some((role) => SEES_ALL.has(role)) ? undefined : principal.id;
+}
+
+function readQuery(c: Context, only: string | undefined): DecisionQuery {
+  const verdict = c.req.query('verdict');
+  if (verdict !== undefined && verdict !== 'admitted' && verdict !== 'refused') {
+    throw wrong('verdict is admitted or refused');
+  }
+  const after = c.req.query('after');
+  const limit = readNumber(c, 'limit') ?? DEFAULT_LIMIT;
+  if (limit < 1 || limit > MAX_LIMIT) throw wrong(`limit is a whole number from 1 to ${MAX_LIMIT}`);
+  const principal = only ?? c.req.query('principal');
+  const from = readTime(c, 'from');
+  const to = readTime(c, 'to');
+  return {
+    limit,
+    ...(verdict === undefined ? {} : { verdict }),
+    ...(principal === undefined ? {} : { principal }),
+    ...(from === undefined ? {} : { from }),
+    ...(to === undefined ? {} : { to }),
+    ...(after === undefined ? {} : { after }),
+  };
+}
+
+function readNumber(c: Context, name: string): number | undefined {
+  const text = c.req.query(name);
+  if (text === undefined) return undefined;
+  if (!/^[0-9]{1,15}$/.test(text)) throw wrong(`${name} is a whole number`);
+  return Number(text);
+}
+
+/** Milliseconds since the epoch, or an ISO time with its zone. */
+function readTime(c: Context, name: string): number | undefined {
+  const text = c.req.query(name);
+  if (text === undefined) return undefined;
+  if (/^[0-9]{1,15}$/.test(text)) return Number(text);
+  const time = /^\d{4}-\d\d-\d\dT.*(?:Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(time) || time < 0) throw wrong(`${name} is a time such as 2026-03-01T10:00:00Z`);
+  return time;
+}
+
+function wrong(message: string): TollgateError {
+  return new TollgateError('invalid_params', message, { http: 400 });
+}
+
+function json(c: Context, text: string): Response {
+  return c.body(text, 200, { 'content-type': 'application/json' });
+}
