@@ -1,0 +1,260 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { calendarWindow } from '../calendar.ts';
+import type { Rule, RuleOptions, Standing } from '../types.ts';
+import { micros } from './model-counters.ts';
+import { anyAdvance, anyRate, anyWindow } from './programs.ts';
+import { type Given, HOUR, MINUTE, type Stand } from './stand.ts';
+
+interface Admission {
+  /** When the call runs: when it was admitted, or after the wait that it was told. */
+  readonly at: number;
+  readonly cost: number;
+}
+
+const anyCalls = fc.array(
+  fc.record({
+    advance: fc.oneof(
+      fc.constant(0),
+      fc.integer({ min: 0, max: 3000 }),
+      fc.integer({ min: 0, max: MINUTE }),
+      anyAdvance,
+    ),
+    costs: fc.array(fc.oneof(fc.integer({ min: 0, max: 4 }), fc.integer({ min: 0, max: 60 })), {
+      minLength: 4,
+      maxLength: 4,
+    }),
+    patience: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: HOUR })),
+  }),
+  { maxLength: 60 },
+);
+
+/** Verdict and retry time of decisions without holds. */
+export function admissionProperties(given: Given, timeout: number): void {
+  const origin = given.options.origin ?? 0;
+
+  const make = (stand: Stand, unique: string, rules: readonly RuleOptions[]): Rule[] =>
+    rules.map((options, i) => stand.rule({ ...options, name: `${unique}${i} ${options.name}` }));
+
+  describe('admission', () => {
+    it(
+      'never admits more than a rule allows in any window, also with waits',
+      async () => {
+        await fc.assert(
+          fc.asyncProperty(
+            fc.array(fc.oneof(anyRate, anyWindow), { minLength: 1, maxLength: 4 }),
+            anyCalls,
+            (all, calls) =>
+              given.each(async (stand, unique) => {
+                const rules = make(stand, unique, all);
+                const admissions = rules.map((): Admission[] => []);
+                for (const { advance, costs, patience } of calls) {
+                  await stand.advance(advance);
+                  const mentions = rules.map((rule, i) => ({ rule, cost: costs[i]! }));
+                  const outcome = await stand.decide(mentions, { patience });
+                  if (!outcome.allowed) continue;
+                  for (const [i, { cost }] of mentions.entries()) {
+                    if (cost > 0) admissions[i]!.push({ at: stand.now + outcome.wait, cost });
+                  }
+                }
+                for (const [i, rule] of rules.entries()) expectWithin(rule.options, admissions[i]!, origin);
+              }),
+          ),
+          { numRuns: given.runs(100) },
+        );
+      },
+      timeout,
+    );
+
+    it(
+      'is all or nothing: a refusal, a check and a look leave everything as it was',
+      async () => {
+        await fc.assert(
+          fc.asyncProperty(
+            fc.array(fc.oneof(anyRate, anyWindow), { minLength: 2, maxLength: 4 }),
+            anyCalls,
+            (all, calls) =>
+              given.each(async (stand, unique) => {
+                const rules = make(stand, unique, all);
+                const look = async () =>
+                  JSON.stringify((await stand.inspect(rules.map((rule) => ({ rule })))).map(numbers));
+                for (const { advance, costs } of calls) {
+                  await stand.advance(advance);
+                  const mentions = rules.map((rule, i) => ({ rule, cost: costs[i]! }));
+                  const [seen, dump, writes] = [await look(), stand.subject.dump?.(), await stand.subject.writes?.()];
+                  await stand.check(mentions);
+                  expect(await look()).toBe(seen);
+                  const before = await stand.inspect(mentions);
+                  const allowed = await stand.allows(mentions);
+                  if (!allowed) {
+                    expect(await look()).toBe(seen);
+                    expect(stand.subject.dump?.()).toEqual(dump);
+                    expect(await stand.subject.writes?.()).toBe(writes);
+                    continue;
+                  }
+                  for (const [i, standing] of (await stand.inspect(mentions)).entries()) {
+                    expect(standing.used).toBe(before[i]!.used + mentions[i]!.cost);
+                  }
+                }
+              }),
+          ),
+          { numRuns: given.runs(50) },
+        );
+      },
+      timeout,
+    );
+
+    it(
+      'keeps its word on when to come back: refused a microsecond before, admitted then',
+      async () => {
+        await fc.assert(
+          fc.asyncProperty(
+            fc.array(fc.oneof(anyRate, anyWindow), { minLength: 1, maxLength: 3 }),
+            anyCalls,
+            (all, calls) =>
+              given.each(async (stand, unique) => {
+                const rules = make(stand, unique, all);
+                for (const { advance, costs } of calls) {
+                  await stand.advance(advance);
+                  const mentions = rules.map((rule, i) => ({ rule, cost: costs[i]! }));
+                  const outcome = await stand.decide(mentions);
+                  if (outcome.allowed || outcome.retryAfter === undefined) continue;
+                  const { retryAfter, violated } = outcome;
+                  expect(retryAfter).toBeGreaterThan(0);
+                  expect(retryAfter).toBe(Math.max(...violated.map((standing) => standing.retryAfter)));
+                  await stand.advance(retryAfter - 1);
+                  expect((await stand.check(mentions)).allowed).toBe(false);
+                  await stand.advance(1);
+                  expect((await stand.check(mentions)).allowed).toBe(true);
+                }
+              }),
+          ),
+          { numRuns: given.runs(100) },
+        );
+      },
+      timeout,
+    );
+
+    it(
+      'admits less where it admits more, refuses more where it refuses, and no splitting gains anything',
+      async () => {
+        await fc.assert(
+          fc.asyncProperty(fc.oneof(anyRate, anyWindow), anyCalls, (options, calls) =>
+            given.each(async (stand, unique) => {
+              const [rule] = make(stand, unique, [options]) as [Rule];
+              for (const { advance, costs } of calls) {
+                await stand.advance(advance);
+                const cost = costs[0]!;
+                const { allowed } = await stand.check([{ rule, cost }]);
+                if (allowed && cost > 0) expect((await stand.check([{ rule, cost: cost - 1 }])).allowed).toBe(true);
+                if (!allowed) expect((await stand.check([{ rule, cost: cost + 1 }])).allowed).toBe(false);
+                const { remaining } = await stand.standing(rule);
+                expect(allowed).toBe(cost <= remaining || cost === 0);
+                let split = 0;
+                for (const part of costs) if (await stand.allows([{ rule, cost: part }])) split += part;
+                expect(split).toBeLessThanOrEqual(remaining);
+                expect(await stand.remaining(rule)).toBe(remaining - split);
+              }
+            }),
+          ),
+          { numRuns: given.runs(60) },
+        );
+      },
+      timeout,
+    );
+
+    it(
+      'decides calls that come at once one after the other: never more than there is room for',
+      async () => {
+        await fc.assert(
+          fc.asyncProperty(
+            fc.oneof(anyRate, anyWindow),
+            fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 64 }),
+            (options, costs) =>
+              given.each(async (stand, unique) => {
+                const [rule] = make(stand, unique, [options]) as [Rule];
+                const other = stand.rule({ algorithm: 'total', name: `${unique}beside`, limit: 50 });
+                const outcomes = await Promise.all(
+                  costs.map((cost) =>
+                    stand.allows([
+                      { rule, cost },
+                      { rule: other, cost },
+                    ]),
+                  ),
+                );
+                const taken = costs.filter((_, i) => outcomes[i]).reduce((sum, cost) => sum + cost, 0);
+                const [left] = await stand.inspect([{ rule, cost: 1 }]);
+                expect(taken).toBe(left!.used);
+                expect(taken).toBeLessThanOrEqual(Math.min(rule.capacity, 50));
+                expect(await stand.remaining(other)).toBe(50 - taken);
+                // Nothing refused would still fit.
+                for (const [i, cost] of costs.entries()) {
+                  if (!outcomes[i])
+                    expect(
+                      (
+                        await stand.check([
+                          { rule, cost },
+                          { rule: other, cost },
+                        ])
+                      ).allowed,
+                    ).toBe(false);
+                }
+              }),
+          ),
+          { numRuns: given.runs(40) },
+        );
+      },
+      timeout,
+    );
+  });
+}
+
+function numbers({ used, held, remaining, retryAfter }: Standing): readonly number[] {
+  return [used, held, remaining, retryAfter === Infinity ? -1 : retryAfter];
+}
+
+/** Throws where admissions exceed what the rule's definition allows. */
+function expectWithin(options: RuleOptions, admissions: readonly Admission[], origin: number): void {
+  const ordered = admissions.toSorted((a, b) => a.at - b.at);
+  const total = (some: readonly Admission[]) => some.reduce((sum, { cost }) => sum + cost, 0);
+  const fail = (admitted: number, where: string) => {
+    throw new Error(`${options.algorithm}: ${admitted} of ${options.limit} admitted ${where}`);
+  };
+  if (options.algorithm === 'total') {
+    const all = total(ordered);
+    if (all > options.limit) fail(all, 'in all');
+    return;
+  }
+  if (options.algorithm === 'calendar-window') {
+    const byWindow = Map.groupBy(
+      ordered,
+      ({ at }) => calendarWindow(options.period, options.timezone ?? 'UTC', origin + Math.floor(at / 1000)).start,
+    );
+    for (const [start, some] of byWindow) if (total(some) > options.limit) fail(total(some), `from ${start}`);
+    return;
+  }
+  if (!('periodMs' in options)) return;
+  const period = micros(options.periodMs);
+  if (options.algorithm === 'fixed-window') {
+    for (let i = 0; i < ordered.length; ) {
+      const end = ordered[i]!.at + Number(period);
+      const some = ordered.slice(i).filter(({ at }) => at < end);
+      if (total(some) > options.limit) fail(total(some), `from ${ordered[i]!.at}`);
+      i += some.length;
+    }
+    return;
+  }
+  for (let first = 0; first < ordered.length; first++) {
+    let admitted = 0;
+    for (const { at, cost } of ordered.slice(first)) {
+      admitted += cost;
+      const span = BigInt(at - ordered[first]!.at);
+      if (options.algorithm === 'sliding-window') {
+        if (span < period && admitted > options.limit) fail(admitted, `in ${span} µs`);
+      } else {
+        const capacity = BigInt(options.limit + (options.burst ?? 0));
+        if (BigInt(admitted) > capacity + (BigInt(options.limit) * span) / period) fail(admitted, `in ${span} µs`);
+      }
+    }
+  }
+}
