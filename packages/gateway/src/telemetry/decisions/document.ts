@@ -65,8 +65,8 @@ export interface DecisionFacts {
 export interface DecisionPolicy {
   /** Of everything that admission was given. */
   readonly digest: string;
-  /** Every expression of limits and prices, each source once. */
-  readonly expressions: readonly Expression[];
+  /** Every expression of the limits and of the prices of this tool, each source once. */
+  expressionsOf(canonicalId: string | undefined): readonly Expression[];
   /** Where the price of a tool comes from. */
   priceOf(canonicalId: string | undefined): 'none' | 'fixed' | 'computed' | 'reported';
 }
@@ -145,7 +145,8 @@ function documentOf(pending: Pending, skeletons: Skeletons): DecisionDocument {
 
 function expressionsOf(pending: Pending, text: string | undefined): DecisionDocument['expressions'] {
   const { facts, policy } = pending;
-  if (policy.expressions.length === 0 || pending.roles === undefined) return undefined;
+  const expressions = policy.expressionsOf(facts.object);
+  if (expressions.length === 0 || pending.roles === undefined) return undefined;
   const scope = new ExpressionScope({
     arguments: text,
     principal: { id: facts.principal, tenant: facts.tenant, roles: pending.roles, clientId: pending.client },
@@ -157,7 +158,7 @@ function expressionsOf(pending: Pending, text: string | undefined): DecisionDocu
   });
   const values: Record<string, boolean | number | null> = {};
   const until = performance.now() + EXPRESSIONS_MS;
-  for (const expression of policy.expressions.slice(0, MAX_EXPRESSIONS)) {
+  for (const expression of expressions.slice(0, MAX_EXPRESSIONS)) {
     // Of a call whose arguments were not kept, an expression over them has no value, rather than that of none.
     if (pending.has === 'unknown' && expression.readsArguments) continue;
     if (performance.now() > until) break;

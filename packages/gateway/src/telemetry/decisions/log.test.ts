@@ -16,7 +16,7 @@ const AT = Date.UTC(2026, 2, 4, 5, 6, 7, 8);
 
 const POLICY: DecisionPolicy = {
   digest: 'c0ffee',
-  expressions: [],
+  expressionsOf: () => [],
   priceOf: (id) => (id === undefined ? 'none' : 'fixed'),
 };
 
@@ -216,7 +216,7 @@ describe('the record of a decision', () => {
       compileExpression('args.missing * 2', 'integer'),
       compileExpression('"engineer" in caller.roles', 'boolean'),
     ];
-    const log = decisionLog(new MemoryDecisions(), { expressions });
+    const log = decisionLog(new MemoryDecisions(), { expressionsOf: () => expressions });
     const [shown, hidden, large] = [refusal(), refusal(), refusal()];
     for (const each of [shown, hidden, large]) log.refused(each);
     log.attach(callOf(shown.id, { pages: [1, 2] }));
