@@ -1,0 +1,88 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { verifies } from '@tollgate/testkit/verifies';
+import { waitUntil } from '@tollgate/testkit/wait';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import { silentLog } from '../core/log.ts';
+import { openStore, type Store } from '../store/store.ts';
+import { Books } from './books.ts';
+
+const HOUR = 3_600_000;
+const TARGET = { kind: 'tool', canonicalId: 'math/add', server: 'math' } as const;
+let dataDir: string;
+let store: Store;
+const open: Books[] = [];
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'tollgate-books-'));
+  store = await openStore({ dataDir, sql: { kind: 'sqlite', file: 'x.db' } }, { log: silentLog, clock: systemClock });
+});
+afterEach(async () => {
+  for (const books of open.splice(0)) books.close();
+  await store.close();
+  await rm(dataDir, { recursive: true });
+});
+
+async function books(shared = false, storage: Store | undefined = store): Promise<Books> {
+  const made = await Books.open({ clock: systemClock, log: silentLog, storage, shared });
+  made.tiers.know(['gold']);
+  open.push(made);
+  return made;
+}
+
+describe('tiers, grants and stops', () => {
+  it('are there again after a restart, with a record of who made them', async () => {
+    verifies('R0-21');
+    const first = await books();
+    const now = Date.now();
+    await first.setTier('ci/ada', 'gold', 'ci/admin');
+    await first.grant({
+      rule: 'spend',
+      principal: 'ci/ada',
+      amount: 5,
+      unit: 'USD',
+      until: now + HOUR,
+      reason: 'r',
+      by: 'ci/op',
+    });
+    await first.stop({ scope: 'server:math', reason: 'incident', by: 'ci/op' });
+    first.latched({ id: 'stop-latch', scope: 'rule:cap', reason: 'reached', by: 'gateway', at: now });
+    await waitUntil('the latch', async () => (await store.stops.active(Date.now())).length === 2);
+    const second = await books();
+    expect(second.tiers.of({ id: 'ci/ada', tier: undefined })).toBe('gold');
+    expect(second.grants.extra('spend', ['principal'], 'ci/ada', '', now)).toBe(5);
+    expect(second.stops.of(TARGET, undefined, now)).toMatchObject({ reason: 'incident' });
+    expect(second.stops.latches('cap')).toBe(true);
+    const actions = (await store.actions.list()).items.map(({ action, by }) => `${action} ${by}`);
+    expect(actions.toSorted()).toEqual(['grant ci/op', 'latch gateway', 'stop ci/op', 'tier ci/admin']);
+  });
+
+  it('reach the other gateways of a storage', async () => {
+    verifies('R0-72');
+    const [first, second] = [await books(true), await books(true)];
+    const stop = await first.stop({ scope: 'everything', reason: 'stop', by: 'ci/op' });
+    await waitUntil('the stop', () => second.stops.any);
+    expect(await second.resume(stop.id, 'ci/op')).toBe(true);
+    await waitUntil('the end of the stop', () => !first.stops.any);
+    await first.setTier('ci/ada', 'gold', 'ci/admin');
+    await waitUntil('the tier', () => second.tiers.get('ci/ada') === 'gold');
+    expect(first.stale).toBe(false);
+  });
+
+  it('refuse a change that cannot be stored, except a stop: that one holds', async () => {
+    const made = await books();
+    await store.close();
+    await expect(made.setTier('ci/ada', 'gold', 'x')).rejects.toSatisfy(TollgateError.is);
+    expect(made.tiers.get('ci/ada')).toBeUndefined();
+    await expect(made.stop({ scope: 'everything', reason: 'now', by: 'x' })).rejects.toSatisfy(TollgateError.is);
+    expect(made.stops.of(TARGET, undefined, Date.now())).toMatchObject({ reason: 'now' });
+  });
+
+  it('never give a tier that the configuration does not know', async () => {
+    const made = await books(false, undefined);
+    await expect(made.setTier('ci/ada', 'platinum', 'x')).rejects.toMatchObject({ code: 'invalid_params' });
+  });
+});

@@ -1,0 +1,194 @@
+/**
+ * Tiers, grants and stops: in memory for every decision, in storage for good. A change is stored before it is in
+ * force, with a record of who made it; gateways that share a storage follow each other's changes within a second.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Grant, GrantBook } from '../admission/grants.ts';
+import { type Stop, StopBook } from '../admission/stops.ts';
+import { TierBook } from '../admission/tiers.ts';
+import type { Clock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import { randomId } from '../core/ids.ts';
+import type { Log } from '../core/log.ts';
+import type { Page, Part, Storage } from '../store/storage.ts';
+
+/** The setting that changes with every change of the books, so that following them is one small read. */
+const VERSION = 'books_version';
+const POLL = 1_000;
+/** Stops that could not be read for so long may have changed: money is refused rather than spent past a stop. */
+const MAX_AGE = 15_000;
+const RETRY = 1_000;
+
+interface BooksDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Undefined: nothing lasts (a library gateway without a data folder). */
+  readonly storage: Storage | undefined;
+  /** True: other gateways change the same storage. */
+  readonly shared: boolean;
+}
+
+export class Books {
+  readonly tiers: TierBook = new TierBook();
+  readonly grants: GrantBook = new GrantBook();
+  readonly stops: StopBook = new StopBook();
+  readonly #deps: BooksDeps;
+  readonly #closed = new AbortController();
+  /** In force but not stored yet: reading the storage must not forget them. */
+  readonly #unstored = new Set<Stop>();
+  #version: string | undefined;
+  #readAt: number;
+
+  /** Reads what is stored; with a storage that is away it starts empty, closed for money, and goes on trying. */
+  static async open(deps: BooksDeps): Promise<Books> {
+    const books = new Books(deps);
+    if (deps.storage === undefined) return books;
+    const read = await books.#read(deps.storage);
+    if (!read || deps.shared) void books.#follow(deps.storage);
+    return books;
+  }
+
+  private constructor(deps: BooksDeps) {
+    this.#deps = deps;
+    this.#readAt = deps.storage === undefined ? Infinity : -Infinity;
+  }
+
+  /** True: stops of the storage may have been missed, so nothing may spend. */
+  get stale(): boolean {
+    return this.#deps.clock.monotonic() - this.#readAt > MAX_AGE;
+  }
+
+  /** Rejects with `invalid_params` for an unknown tier, with `storage_unavailable` when it cannot be stored. */
+  async setTier(principal: string, tier: string, by: string): Promise<void> {
+    if (!this.tiers.known.has(tier)) {
+      throw new TollgateError('invalid_params', `No tier ${tier}; there are ${[...this.tiers.known].join(', ')}`);
+    }
+    await this.#store(by, 'tier', { principal, tier }, (storage, at) => storage.tiers.setTier(principal, tier, by, at));
+    this.tiers.set(principal, tier);
+  }
+
+  async grant(grant: Omit<Grant, 'id' | 'at'>): Promise<Grant> {
+    const made: Grant = { ...grant, id: `grant-${randomId(12)}`, at: Math.floor(this.#deps.clock.wall()) };
+    await this.#store(grant.by, 'grant', made, (storage) => storage.grants.add(made));
+    this.grants.add(made);
+    return made;
+  }
+
+  /** False: no such grant. */
+  async revoke(id: string, by: string): Promise<boolean> {
+    await this.#store(by, 'revoke', { id }, (storage, at) => storage.grants.revoke(id, by, at));
+    return this.grants.revoke(id) !== undefined;
+  }
+
+  /** Throws `config_invalid` for a pattern that cannot be read. The stop is in force when this resolves. */
+  async stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop> {
+    const made: Stop = { ...stop, id: `stop-${randomId(12)}`, at: Math.floor(this.#deps.clock.wall()) };
+    // The one change that is in force before it is stored: an emergency must not wait for a database.
+    this.stops.add(made);
+    this.#unstored.add(made);
+    await this.#store(stop.by, 'stop', made, (storage) => storage.stops.add(made));
+    this.#unstored.delete(made);
+    return made;
+  }
+
+  /** False: no such stop. It is lifted only when that is stored. */
+  async resume(id: string, by: string): Promise<boolean> {
+    await this.#store(by, 'resume', { id }, (storage, at) => storage.stops.lift(id, by, at));
+    return this.stops.lift(id) !== undefined;
+  }
+
+  /** A limit latched: the stop is in the book already and must get into storage, whatever it takes. */
+  latched(stop: Stop): void {
+    const { log } = this.#deps;
+    log.error({ stop }, 'a limit was reached and has shut itself until it is resumed');
+    this.#unstored.add(stop);
+    void this.#insist(async (storage) => {
+      await storage.stops.add(stop);
+      this.#unstored.delete(stop);
+      await this.#changed(storage, stop.by, 'latch', stop);
+    });
+  }
+
+  close(): void {
+    this.#closed.abort();
+  }
+
+  async #store(
+    by: string,
+    action: string,
+    details: object,
+    write: (storage: Storage, at: number) => Promise<unknown>,
+  ): Promise<void> {
+    const { storage, clock } = this.#deps;
+    if (storage === undefined) return;
+    await write(storage, Math.floor(clock.wall()));
+    await this.#changed(storage, by, action, details);
+  }
+
+  async #changed(storage: Storage, by: string, action: string, details: object): Promise<void> {
+    const at = Math.floor(this.#deps.clock.wall());
+    await storage.actions.append({ id: randomId(16), at, by, action, details: JSON.stringify(details) });
+    await storage.settings.set(VERSION, randomId(12));
+  }
+
+  async #insist(write: (storage: Storage) => Promise<void>): Promise<void> {
+    const { storage } = this.#deps;
+    while (storage !== undefined && !this.#closed.signal.aborted) {
+      try {
+        await write(storage);
+        return;
+      } catch {
+        await this.#pause(RETRY);
+      }
+    }
+  }
+
+  async #follow(storage: Storage): Promise<void> {
+    while (!this.#closed.signal.aborted) {
+      await this.#pause(POLL);
+      const read = await this.#read(storage);
+      // Alone on its storage a gateway knows every change: it made them all.
+      if (read && !this.#deps.shared) return;
+    }
+  }
+
+  /** False: the storage is away; what was read before stays in force. */
+  async #read(storage: Storage): Promise<boolean> {
+    try {
+      const version = (await storage.settings.get(VERSION)) ?? '';
+      if (version !== this.#version) {
+        const now = this.#deps.clock.wall();
+        const [tiers, grants, stops] = await Promise.all([
+          everything((part) => storage.tiers.allTiers(part)),
+          storage.grants.active(now),
+          storage.stops.active(now),
+        ]);
+        this.tiers.load(tiers.map(({ principal, tier }) => [principal, tier]));
+        this.grants.load(grants);
+        this.stops.load([...stops, ...this.#unstored]);
+        this.#version = version;
+      }
+      this.#readAt = this.#deps.shared ? this.#deps.clock.monotonic() : Infinity;
+      return true;
+    } catch (thrown) {
+      const error = TollgateError.from(thrown);
+      if (error.code !== 'storage_unavailable')
+        this.#deps.log.error({ err: error.cause ?? error }, 'stops cannot be read');
+      return false;
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#closed.signal, ref: false }).catch(() => undefined);
+  }
+}
+
+async function everything<T>(read: (part: Part) => Promise<Page<T>>): Promise<T[]> {
+  const all: T[] = [];
+  for (let after: string | undefined; ; ) {
+    const { items, next } = await read({ limit: 10_000, ...(after === undefined ? {} : { after }) });
+    all.push(...items);
+    if (next === undefined) return all;
+    after = next;
+  }
+}
