@@ -112,21 +112,27 @@ export class ThreadJournal implements Journal {
     this.#snapshotting = true;
     this.#flush();
     const covered = this.#size;
-    const ask = (method: string, chunk?: Uint8Array<ArrayBuffer>) =>
-      chunk === undefined
-        ? this.#thread.request(method, [], SNAPSHOT_TIMEOUT)
-        : this.#thread.request(method, [chunk], SNAPSHOT_TIMEOUT, [chunk.buffer]);
     try {
-      await ask('snapshotBegin');
-      for await (const chunk of chunks) await ask('snapshotAdd', new Uint8Array(chunk));
-      await ask('snapshotFinish');
+      await this.#ask('snapshotBegin');
+      for await (const chunk of chunks) await this.#ask('snapshotAdd', new Uint8Array(chunk));
+      await this.#ask('snapshotFinish');
       this.#size -= covered;
       this.#succeeded();
     } catch (error) {
-      void ask('snapshotAbandon').catch(() => {});
-      throw this.#failed(error);
+      void this.#thread.request('snapshotAbandon', [], SNAPSHOT_TIMEOUT).catch(() => {});
+      throw error;
     } finally {
       this.#snapshotting = false;
+    }
+  }
+
+  /** One step of a snapshot. */
+  async #ask(method: string, chunk?: Uint8Array<ArrayBuffer>): Promise<void> {
+    const [args, transfer] = chunk === undefined ? [[], []] : [[chunk], [chunk.buffer]];
+    try {
+      await this.#thread.request(method, args, SNAPSHOT_TIMEOUT, transfer);
+    } catch (error) {
+      throw this.#failed(error);
     }
   }
 

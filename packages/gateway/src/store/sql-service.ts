@@ -27,7 +27,7 @@ interface Job {
   reject(error: unknown): void;
 }
 
-const GROUP = 64;
+const GROUP = 256;
 const LIST = 512;
 const ATTEMPTS = 3;
 const MOST_WAITING = 20_000;
@@ -219,34 +219,50 @@ function moveAside(file: string): string {
 
 interface Merged {
   readonly work: Work;
+  /** Of a list: all items of all parts, the same array that `work` is called with. */
+  readonly list: unknown[] | undefined;
+  /** Which ids the list touches. */
+  readonly ids: Set<unknown>;
   /** Whose answers these are, and how many items of the list each has; undefined for work that is not a list. */
-  readonly parts: readonly { readonly job: Job; readonly length: number | undefined }[];
+  readonly parts: { readonly job: Job; readonly length: number | undefined }[];
 }
 
-/** Neighbours that call the same list method become one call; their order stays. */
+/**
+ * Calls of one list method become one call, although others lie between them: what concerns different ids commutes.
+ * What concerns one id keeps its order, and so does everything before and after work that is not a list.
+ */
 function mergeLists(jobs: readonly Job[]): Merged[] {
   const merged: Merged[] = [];
-  let last: { work: Work; list: unknown[]; parts: { job: Job; length: number }[] } | undefined;
   for (const job of jobs) {
     const { work } = job;
     const list = work.args[0];
     if (kindOf(work) !== 'list' || !Array.isArray(list)) {
-      merged.push({ work, parts: [{ job, length: undefined }] });
-      last = undefined;
-    } else if (
-      last?.work.repository === work.repository &&
-      last.work.method === work.method &&
-      last.list.length + list.length <= LIST
-    ) {
-      last.list.push(...(list as unknown[]));
-      last.parts.push({ job, length: list.length });
-    } else {
+      merged.push({ work, list: undefined, ids: new Set(), parts: [{ job, length: undefined }] });
+      continue;
+    }
+    const ids = new Set((list as readonly { id: unknown }[]).map((item) => item?.id));
+    const host = hostOf(merged, work, list.length, ids);
+    if (host === undefined) {
       const whole = [...(list as unknown[])];
-      last = { work, list: whole, parts: [{ job, length: list.length }] };
-      merged.push({ work: { ...work, args: [whole] }, parts: last.parts });
+      merged.push({ work: { ...work, args: [whole] }, list: whole, ids, parts: [{ job, length: list.length }] });
+    } else {
+      host.list!.push(...(list as unknown[]));
+      for (const id of ids) host.ids.add(id);
+      host.parts.push({ job, length: list.length });
     }
   }
   return merged;
+}
+
+/** The latest call of the same method that the new work may join without passing work on one of its ids. */
+function hostOf(merged: readonly Merged[], work: Work, length: number, ids: ReadonlySet<unknown>): Merged | undefined {
+  for (const candidate of merged.toReversed()) {
+    if (candidate.list === undefined) return undefined;
+    const same = candidate.work.method === work.method && candidate.work.repository === work.repository;
+    if (same && candidate.list.length + length <= LIST) return candidate;
+    if (candidate.work.repository === work.repository && !candidate.ids.isDisjointFrom(ids)) return undefined;
+  }
+  return undefined;
 }
 
 /** Gives every caller its part of the answer. */

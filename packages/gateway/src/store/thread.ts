@@ -21,6 +21,7 @@ interface Pending {
  * hangs or dies. A thread that ended is started again at the next request, after a pause that grows while it keeps ending.
  */
 export class StoreThread {
+  readonly #entry: URL;
   readonly #data: ThreadData;
   readonly #log: Log;
   readonly #pending = new Map<number, Pending>();
@@ -31,7 +32,8 @@ export class StoreThread {
   #notBefore = 0;
   #closed = false;
 
-  constructor(role: ThreadRole, options: StoreOptions, log: Log) {
+  constructor(role: ThreadRole, options: StoreOptions, log: Log, entry: URL = ENTRY) {
+    this.#entry = entry;
     this.#data = { role, options };
     this.#log = log;
   }
@@ -77,7 +79,11 @@ export class StoreThread {
 
   #running(): Worker | undefined {
     if (this.#worker !== undefined || this.#closed || performance.now() < this.#notBefore) return this.#worker;
-    const worker = new Worker(ENTRY, { workerData: this.#data, name: `tollgate-${this.#data.role}`, execArgv: [] });
+    const worker = new Worker(this.#entry, {
+      workerData: this.#data,
+      name: `tollgate-${this.#data.role}`,
+      execArgv: [],
+    });
     worker.on('message', (reply: ThreadReply) => this.#receive(reply));
     worker.on('error', (error) =>
       this.#log.error({ thread: this.#data.role, error: error.message }, 'A thread of the store failed'),
