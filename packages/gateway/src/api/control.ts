@@ -12,6 +12,7 @@ import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
+import { type AdministrationPort, addAdministration } from './administration.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
 
 export type Role = 'user' | 'operator' | 'auditor' | 'admin';
@@ -24,6 +25,7 @@ export interface ControlPort {
   reload(): Promise<{ readonly changes: readonly string[] }>;
   /** Records of decisions; absent: none are kept. */
   readonly decisions?: DecisionPort | undefined;
+  readonly administration: AdministrationPort;
 }
 
 export interface ControlDeps {
@@ -67,6 +69,8 @@ export function createControlApi(deps: ControlDeps): ControlHandler {
     guard(c, 'operator', 'admin');
     return c.json(await deps.port.reload());
   });
+
+  addAdministration(app, deps.port.administration, guard);
 
   app.get('/calls', (c) => {
     guard(c, 'operator', 'auditor', 'admin');

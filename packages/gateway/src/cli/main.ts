@@ -78,6 +78,37 @@ function build(): Command {
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./tail.ts')).tail));
   program
+    .command('why')
+    .description(
+      'Explain one decision by its id, as refusals show it: who, what, every rule with its numbers, and what would have let it pass. Without ID, list the last decisions.',
+    )
+    .argument('[id]', 'for example tg-7f3k9q1')
+    .option('--config <file>', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
+    .option('--last <number>', 'how many are listed without ID; default 20')
+    .option('--refused', 'list only refusals')
+    .option('--json', 'print records as JSON, one a line: the form that `simulate --records` reads')
+    .action(run(async () => (await import('./why.ts')).why));
+  program
+    .command('simulate')
+    .description(
+      'Replay recorded decisions against a changed configuration: who would have been refused or admitted, and what it would have cost. Changes nothing. Exits with 3 when a verdict changes.',
+    )
+    .argument('<new>', 'the changed configuration')
+    .option('--config <file>', 'the current configuration; default: the one in this folder')
+    .option('--records <file>', 'records as JSON Lines, in place of those of the current configuration')
+    .option('--since <duration>', 'only the records of the last 30m, 24h, 7d')
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./simulate.ts')).simulate));
+  program
+    .command('test')
+    .description(
+      'Run given/then cases against the limits of a configuration, on a virtual clock and without servers. Exits with 1 when one fails.',
+    )
+    .argument('<cases>', 'a file of cases, see docs/decisions.md')
+    .option('--config <file>', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./test-cases.ts')).testCases));
+  program
     .command('connect')
     .description(
       'Add this gateway to the user configuration of an MCP client (claude, claude-desktop, cursor, vscode, codex), keeping a copy to undo it.',
@@ -116,7 +147,59 @@ function build(): Command {
     .option('--trust', 'approve the change of a configuration that was found, without asking')
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./reload.ts')).reload));
-  for (const command of program.commands) command.exitOverride();
+  const budget = program.command('budget').description('Show what a caller has used, grant it more, or start it anew.');
+  const configOption = ['--config <file>', 'tollgate.yaml or an .mcp.json; default: the one in this folder'] as const;
+  budget
+    .command('show')
+    .description('Say what the limits of a caller stand at.')
+    .argument('<who>', 'principal, for example ci/ci or anonymous')
+    .option('--tool <id>', 'also the limits that cover only this tool, for example exa/search')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./budget.ts')).showBudget));
+  budget
+    .command('grant')
+    .description('Give a caller more room under a limit for a while.')
+    .argument('<who>', 'principal, or everyone')
+    .argument('<amount>', 'for example "10 USD", or a number of calls')
+    .option('--limit <name>', 'the limit of the configuration')
+    .option('--until <time>', 'a duration like 2h, or a moment like 2030-01-31T18:00:00Z')
+    .option('--reason <text>', 'kept with the grant')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./budget.ts')).grantBudget));
+  budget
+    .command('reset')
+    .description('Forget what a caller has used of a limit.')
+    .argument('<who>', 'principal, or everyone for the counter that all share')
+    .option('--limit <name>', 'the limit of the configuration')
+    .option('--reason <text>', 'kept with the reset')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./budget.ts')).resetBudget));
+  program
+    .command('stop')
+    .description('Refuse everything, or one server, tool or tenant, until it is resumed.')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
+    .option('--server <name>', 'only this server; a pattern')
+    .option('--tool <id>', 'only this tool, for example exa/*')
+    .option('--tenant <name>', 'only this tenant; a pattern')
+    .option('--reason <text>', 'told to callers and kept')
+    .option('--until <time>', 'a duration like 2h, or a moment like 2030-01-31T18:00:00Z')
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./stop.ts')).stop));
+  program
+    .command('resume')
+    .description('End the stops of a scope, or of a limit that shut itself.')
+    .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
+    .option('--server <name>')
+    .option('--tool <id>')
+    .option('--tenant <name>')
+    .option('--limit <name>', 'a limit with `latch` that was reached')
+    .option('--all', 'every stop')
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./stop.ts')).resume));
+  for (const command of [...program.commands, ...budget.commands]) command.exitOverride();
   return program;
 }
 

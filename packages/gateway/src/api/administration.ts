@@ -1,0 +1,163 @@
+/**
+ * Budgets, grants and stops over the control API. Operators act, auditors read; every change is stored with who made
+ * it and why, and everything that lifts a rule has an end.
+ */
+import type { Context, Hono } from 'hono';
+import * as z from 'zod';
+import type { LimitView } from '../admission/external.ts';
+import type { Grant } from '../admission/grants.ts';
+import type { Stop } from '../admission/stops.ts';
+import { parseAmount } from '../config/amounts.ts';
+import { parseDuration, UnitError } from '../config/units.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
+
+/** One limit as it stands for one caller; amounts in millionths of `unit`. */
+export interface BudgetView extends LimitView {
+  /** What was granted on top, included in `capacity`. */
+  readonly granted: number;
+}
+
+export interface AdministrationPort {
+  /** Where the limits stand that count by this principal, its tenant or everyone; with a tool, all that cover it. */
+  budgets(
+    principal: string,
+    tool: string | undefined,
+  ): Promise<{ readonly tier: string; readonly limits: readonly BudgetView[] }>;
+  /** Grants `amount` (in the unit of the limit) under a limit to one principal, or to every key of it. */
+  grant(grant: Omit<Grant, 'id' | 'at'>): Promise<Grant>;
+  revoke(id: string, by: string): Promise<boolean>;
+  grants(): readonly Grant[];
+  /** Forgets what was used of a limit; of one principal's counter, or of the one that everyone shares. */
+  reset(limit: string, principal: string | undefined, by: string, reason: string): Promise<void>;
+  stops(): readonly Stop[];
+  stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop>;
+  resume(id: string, by: string): Promise<boolean>;
+  /** Wall milliseconds. */
+  now(): number;
+}
+
+type Guard = (c: Context, ...roles: readonly ('operator' | 'auditor' | 'admin')[]) => Principal;
+
+/** Longest time that a grant or stop with an end lasts: a year. */
+const MAX_TIME = 366 * 86_400_000;
+const MAX_BODY = 16 * 1024;
+const text = z.string().min(1).max(500);
+/** A duration from now, or an instant with its offset. */
+const until = z.string().max(64);
+
+const grantBody = z.strictObject({
+  limit: text,
+  principal: text.optional(),
+  amount: z.string().max(64),
+  until,
+  reason: text,
+});
+const resetBody = z.strictObject({ limit: text, principal: text.optional(), reason: text });
+const stopBody = z.strictObject({
+  scope: z.string().regex(/^(everything|(server|tool|tenant):.{1,300})$/s, 'everything, server:X, tool:X or tenant:X'),
+  until: until.optional(),
+  reason: text,
+});
+
+export function addAdministration(app: Hono, port: AdministrationPort, guard: Guard): void {
+  app.get('/budgets', async (c) => {
+    guard(c, 'operator', 'auditor', 'admin');
+    const principal = c.req.query('principal');
+    if (principal === undefined || principal === '') {
+      throw new TollgateError('invalid_params', 'Name whose budget: ?principal=entry/subject', { http: 400 });
+    }
+    return c.json({ principal, ...(await port.budgets(principal, c.req.query('tool'))) });
+  });
+  app.post('/budgets/reset', async (c) => {
+    const by = guard(c, 'admin').id;
+    const { limit, principal, reason } = await read(c, resetBody);
+    await port.reset(limit, principal, by, reason);
+    return c.json({ limit, principal, reset: true });
+  });
+  app.get('/grants', (c) => {
+    guard(c, 'operator', 'auditor', 'admin');
+    return c.json({ grants: port.grants() });
+  });
+  app.post('/grants', async (c) => {
+    const by = guard(c, 'operator', 'admin').id;
+    const { limit, principal, reason, ...body } = await read(c, grantBody);
+    const { amount, unit } = readAmount(body.amount);
+    const end = readUntil(body.until, port.now());
+    return c.json(await port.grant({ rule: limit, principal, amount, unit, until: end, reason, by }), 201);
+  });
+  app.delete('/grants/:id', async (c) => {
+    const by = guard(c, 'operator', 'admin').id;
+    return found(c, await port.revoke(c.req.param('id'), by), 'grant');
+  });
+  app.get('/stops', (c) => {
+    guard(c, 'operator', 'auditor', 'admin');
+    return c.json({ stops: port.stops() });
+  });
+  app.post('/stops', async (c) => {
+    const by = guard(c, 'operator', 'admin').id;
+    const body = await read(c, stopBody);
+    const end = body.until === undefined ? undefined : readUntil(body.until, port.now());
+    return c.json(await port.stop({ scope: body.scope as Stop['scope'], reason: body.reason, by, until: end }), 201);
+  });
+  app.delete('/stops/:id', async (c) => {
+    const id = c.req.param('id');
+    const stop = port.stops().find((candidate) => candidate.id === id);
+    // What a limit shut by itself is an emergency stop: only an admin opens it again.
+    const by = (stop?.scope.startsWith('rule:') === true ? guard(c, 'admin') : guard(c, 'operator', 'admin')).id;
+    return found(c, await port.resume(id, by), 'stop');
+  });
+}
+
+function found(c: Context, changed: boolean, what: string): Response {
+  if (!changed) throw new TollgateError('not_found', `There is no such ${what}, or it is over already`);
+  return c.json({ id: c.req.param('id'), ended: true });
+}
+
+async function read<T extends z.ZodType>(c: Context, schema: T): Promise<z.output<T>> {
+  const body = await c.req.text();
+  if (body.length > MAX_BODY) throw new TollgateError('payload_too_large', `The body may have ${MAX_BODY} bytes`);
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    throw new TollgateError('parse_error', 'The body is not JSON');
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const { path, message } = result.error.issues[0]!;
+  throw new TollgateError('invalid_params', `${path.length === 0 ? 'body' : path.join('.')}: ${message}`, {
+    http: 400,
+  });
+}
+
+/** `5 USD`, or a plain number for limits that count calls. */
+function readAmount(written: string): { readonly amount: number; readonly unit: string } {
+  if (/^[1-9]\d{0,9}$/.test(written)) return { amount: Number(written), unit: 'requests' };
+  const { micros, unit } = reading('amount', () => parseAmount(written));
+  if (micros < 1) throw new TollgateError('invalid_params', 'amount: must be more than 0', { http: 400 });
+  return { amount: micros, unit };
+}
+
+function readUntil(written: string, now: number): number {
+  const instant = /^\d{4}-\d{2}-\d{2}T/.test(written)
+    ? Date.parse(/(Z|[+-]\d{2}:\d{2})$/.test(written) ? written : 'no offset')
+    : now + reading('until', () => parseDuration(written));
+  if (instant > now && instant <= now + MAX_TIME) return Math.floor(instant);
+  throw new TollgateError(
+    'invalid_params',
+    'until: write a duration like 2h, or a moment to come like 2030-01-31T18:00:00Z, at most a year ahead',
+    { http: 400 },
+  );
+}
+
+function reading<T>(what: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof UnitError) {
+      throw new TollgateError('invalid_params', `${what}: ${error.message} ${error.fix}`, { http: 400 });
+    }
+    throw error;
+  }
+}
