@@ -1,0 +1,32 @@
+import { createClient } from '@redis/client';
+import { afterAll, beforeAll, inject } from 'vitest';
+import { limiterContract } from '../testing/contract.ts';
+import type { Subject } from '../testing/stand.ts';
+import { RedisLimiter } from './limiter.ts';
+import { standalone } from './port.ts';
+
+const client = createClient({ url: inject('redisUrl'), disableOfflineQueue: true });
+client.on('error', () => {});
+beforeAll(async () => void (await client.connect()));
+afterAll(() => client.destroy());
+
+/** 2026-11-21: what a limiter's clock of 0 is. */
+const ORIGIN = Date.UTC(2026, 10, 21);
+let prefixes = 0;
+
+async function make(): Promise<Subject> {
+  let now = 0;
+  const prefix = `contract-${process.pid}-${++prefixes}`;
+  const port = standalone(client);
+  const limiter = new RedisLimiter(port, { prefix, deadline: 5_000, clock: () => now, origin: ORIGIN * 1000 });
+  return {
+    limiter,
+    now: () => now,
+    advance: (micros) => {
+      now += micros;
+    },
+    close: async () => limiter.link.close(),
+  };
+}
+
+limiterContract('RedisLimiter', make, { origin: ORIGIN, reuse: true, effort: 0.3 });

@@ -1,0 +1,11 @@
+export { StoreError, type StoreFailure } from './errors.ts';
+export { RedisLimiter, type RedisLimiterOptions } from './limiter.ts';
+export {
+  type ClusterClient,
+  cluster,
+  type RedisPort,
+  type SentinelClient,
+  type SingleClient,
+  sentinel,
+  standalone,
+} from './port.ts';

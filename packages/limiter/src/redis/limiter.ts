@@ -1,0 +1,250 @@
+import type { Ask } from '../ask.ts';
+import type { HoldResult, Limiter, Outcome, Rule, RuleOptions, Settlement, Standing } from '../types.ts';
+import { admitted, holdResultOf, outcomeOf, PLAIN, standingsOf } from './answer.ts';
+import { StoreError } from './errors.ts';
+import { Places } from './keys.ts';
+import { type BreakerState, Link, Script } from './link.ts';
+import type { RedisPort } from './port.ts';
+import { holdKey, type Operation, Question, type Surroundings } from './question.ts';
+import { own, RedisRule } from './rule.ts';
+import { CLOSE, DECIDE } from './script-decide.ts';
+import { FAST } from './script-fast.ts';
+
+export interface RedisLimiterOptions {
+  /** First part of every key. Default `tg`. */
+  readonly prefix?: string;
+  /** Milliseconds that one decision may take. Default 50. */
+  readonly deadline?: number;
+  /** Failures in a row after which Redis is left alone. Default 3. */
+  readonly failures?: number;
+  /** Milliseconds of the first pause; doubled up to `longestPause`, ±20 %. Default 100 and 5,000. */
+  readonly pause?: number;
+  readonly longestPause?: number;
+  /** The ledger whose money is counted here; with it, money is decided only where its marker stands. Default none. */
+  readonly ledgerId?: string;
+  /** Milliseconds for which ends of holds and ended windows of money are remembered. Default 1 hour. */
+  readonly remember?: number;
+  /** A clock in microseconds in place of the server's, for tests. Nothing expires by Redis' own clock then. */
+  readonly clock?: 'server' | (() => number);
+  /** Unix microseconds of 0 of that clock. Default 0. */
+  readonly origin?: number;
+  readonly random?: () => number;
+}
+
+/** Attempts at a decision whose calendar or latest moment the server's clock did not fit. */
+const ATTEMPTS = 3;
+/** Microseconds beside the deadline that the two clocks may be apart without asking twice. */
+const CLOCK_MARGIN = 200_000;
+/** Milliseconds after which the server's clock is looked at again. */
+const CLOCK_AGE = 10_000;
+/** Shortest life of a key under a clock of the test's own. */
+const TEST_TTL = 3_600_000;
+
+const FAST_SCRIPT = new Script(FAST);
+const DECIDE_SCRIPT = new Script(DECIDE);
+const CLOSE_SCRIPT = new Script(CLOSE);
+
+/**
+ * The limiter that gateways share: one script and one round trip per decision, by the server's clock, in one step for
+ * all rules of the ask; a refusal writes nothing. Rejects with a `StoreError` when Redis cannot decide: what that means
+ * is for `ResilientLimiter`. A decision is never sent twice; with a hold, asking again with the same id is safe.
+ */
+export class RedisLimiter implements Limiter {
+  readonly link: Link;
+  readonly places: Places;
+  readonly ledgerId: string | undefined;
+  readonly #rules = new Map<string, RedisRule>();
+  readonly #clock: (() => number) | undefined;
+  readonly #origin: number;
+  readonly #shortestTtl: number;
+  readonly #slack: number;
+  readonly #deadline: number;
+  /** What the server's clock is ahead of this process's, in microseconds; undefined: not known yet. */
+  #ahead: number | undefined;
+  #lookedAt = 0;
+
+  constructor(port: RedisPort, options: RedisLimiterOptions = {}) {
+    const { prefix = 'tg', deadline = 50, clock = 'server', origin = 0, remember = 3_600_000 } = options;
+    if (!/^[A-Za-z0-9_-]{1,32}$/.test(prefix)) throw new RangeError('prefix must be 1 to 32 letters, digits, _ or -');
+    this.#deadline = deadline;
+    this.link = new Link(port, {
+      deadline,
+      failures: options.failures ?? 3,
+      pause: options.pause ?? 100,
+      longestPause: options.longestPause ?? 5_000,
+      random: options.random ?? Math.random,
+    });
+    this.places = new Places(prefix, port.cluster);
+    this.ledgerId = options.ledgerId;
+    this.#clock = clock === 'server' ? undefined : clock;
+    this.#origin = origin;
+    this.#shortestTtl = clock === 'server' ? 1 : TEST_TTL;
+    this.#slack = remember;
+  }
+
+  get breaker(): BreakerState {
+    return this.link.breaker;
+  }
+
+  rule(options: RuleOptions, previous?: Rule): Rule {
+    const rule = new RedisRule(options, previous === undefined ? undefined : own(previous));
+    this.#rules.set(rule.digest, rule);
+    return rule;
+  }
+
+  decide(ask: Ask, _now?: number): Promise<Outcome> {
+    return this.#outcome(this.read(ask), 'd');
+  }
+
+  decideAll(asks: readonly Ask[], _now?: number): Promise<readonly Outcome[]> {
+    // Sent in one go: the client pipelines them, and the server runs them in order.
+    return Promise.all(asks.map((ask) => this.decide(ask)));
+  }
+
+  check(ask: Ask, _now?: number): Promise<Outcome> {
+    return this.#outcome(this.read(ask), 'c');
+  }
+
+  async inspect(ask: Ask, _now?: number): Promise<readonly Standing[]> {
+    const question = this.read(ask);
+    return standingsOf(question, question.counted.length === 0 ? [] : await this.numbers(question, 'i'));
+  }
+
+  async take(ask: Ask, _now?: number): Promise<readonly number[]> {
+    const question = this.read(ask);
+    const numbers = question.counted.length === 0 ? [] : await this.numbers(question, 't');
+    let counted = 3;
+    return question.parts.map(({ rule, cost, limit }) =>
+      rule.kind === 'p' ? Math.min(cost, limit) : numbers[counted++]!,
+    );
+  }
+
+  async adjust(ask: Ask, _now?: number, at?: number): Promise<void> {
+    const question = this.read(ask);
+    if (question.counted.length > 0) await this.send(question, 'a', at === undefined ? undefined : at + this.#origin);
+  }
+
+  async reset(ask: Ask, _now?: number): Promise<void> {
+    const question = this.read(ask);
+    if (question.counted.length > 0) await this.send(question, 'z');
+  }
+
+  settle({ id, amounts = {} }: Settlement, _now?: number): Promise<HoldResult> {
+    const pairs = Object.entries(amounts).flatMap(([unit, amount]) => [unit, String(amount)]);
+    return this.close('s', this.places.common, id, pairs);
+  }
+
+  release(id: string, _now?: number): Promise<HoldResult> {
+    return this.close('r', this.places.common, id, []);
+  }
+
+  renew(id: string, ttl: number, _now?: number): Promise<HoldResult> {
+    return this.close('n', this.places.common, id, [String(ttl)]);
+  }
+
+  read(ask: Ask): Question {
+    return new Question(ask, this.places);
+  }
+
+  async #outcome(question: Question, operation: 'd' | 'c'): Promise<Outcome> {
+    const { needy, counted, holdId } = question;
+    if (needy !== undefined) throw new TypeError(`${needy.name} needs a hold`);
+    if (counted.length === 0 && holdId === undefined) return outcomeOf(question, [], undefined);
+    const only = question.hopeless ? 'c' : operation;
+    const reply = await this.send(question, only);
+    if (reply === 1) return PLAIN;
+    const numbers = numbersOf(reply);
+    const [status, , wait] = numbers;
+    if (status === 2) return admitted(wait!, true);
+    return outcomeOf(question, numbers, status === 1 ? wait : undefined);
+  }
+
+  async numbers(question: Question, operation: Operation): Promise<number[]> {
+    return numbersOf(await this.send(question, operation));
+  }
+
+  /** Asks once, and again only where the script did nothing because a clock was off. */
+  async send(question: Question, operation: Operation, at?: number): Promise<unknown> {
+    let plain = operation === 'd' && question.plain && question.counted.length > 0;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const around = this.#surroundings(at);
+      const sent = performance.now();
+      let reply: unknown;
+      if (plain) {
+        reply = await this.link.run(FAST_SCRIPT, question.base, question.keys, question.plainArgs(around));
+        if (reply === 'G') {
+          plain = false;
+          continue;
+        }
+      } else {
+        const [keys, args] = question.general(operation, around);
+        reply = await this.link.run(DECIDE_SCRIPT, question.base, keys, args);
+      }
+      if (typeof reply === 'string') {
+        if (reply.startsWith('L')) throw this.#unmarked(reply, question.tenant);
+        if (this.#clock === undefined) this.#learn(reply, sent);
+        if (reply.startsWith('3 ')) continue;
+      }
+      return reply;
+    }
+    throw new StoreError('clock', "the clock of Redis and this machine's do not run alike: synchronise them");
+  }
+
+  async close(operation: 's' | 'r' | 'n', base: string, id: string, args: readonly string[]): Promise<HoldResult> {
+    const keys = [`${base}x`, holdKey(base, id)];
+    if (this.ledgerId !== undefined) keys.push(`${base}m`);
+    const { time, shortestTtl, slack } = this.#surroundings(undefined);
+    const head = [operation, time, String(shortestTtl), String(slack), this.ledgerId ?? ''];
+    const reply = String(await this.link.run(CLOSE_SCRIPT, base, keys, [...head, ...args]));
+    if (reply.startsWith('L')) throw this.#unmarked(reply, '');
+    return holdResultOf(reply, (name) => this.#rules.get(name));
+  }
+
+  #unmarked(reply: string, tenant: string): StoreError {
+    const found = reply.slice(1);
+    if (found === '' || found.startsWith('seeding ')) {
+      const message = 'Redis holds no money of this ledger yet (new, flushed or lost): seed it from the ledger';
+      return new StoreError('unseeded', message, { tenant });
+    }
+    const message = `Redis holds the money of ledger ${found}, not of ${String(this.ledgerId)}: use another Redis or prefix`;
+    return new StoreError('foreign', message, { tenant });
+  }
+
+  #surroundings(at: number | undefined): Surroundings {
+    const common = { shortestTtl: this.#shortestTtl, slack: this.#slack, ledger: this.ledgerId, at };
+    if (this.#clock !== undefined) {
+      const now = this.#clock() + this.#origin;
+      return { ...common, time: String(now), latest: '', now };
+    }
+    const local = performance.now();
+    if (local - this.#lookedAt > CLOCK_AGE || this.#lookedAt === 0) this.#look(local);
+    if (this.#ahead === undefined) return { ...common, time: '', latest: '', now: Date.now() * 1000 };
+    const now = Math.floor(local * 1000 + this.#ahead);
+    return { ...common, time: '', latest: String(now + this.#deadline * 1000 + CLOCK_MARGIN), now };
+  }
+
+  /** Beside the decisions, so that none waits for it. */
+  #look(local: number): void {
+    this.#lookedAt = local;
+    this.link.command(this.places.common, ['TIME']).then(
+      (reply) => {
+        if (!Array.isArray(reply)) return;
+        this.#ahead = Number(reply[0]) * 1e6 + Number(reply[1]) - performance.now() * 1000;
+      },
+      () => {},
+    );
+  }
+
+  #learn(reply: string, sent: number): void {
+    const time = Number(reply.slice(2, reply.indexOf(' ', 2)));
+    if (Number.isSafeInteger(time)) this.#ahead = time - ((sent + performance.now()) / 2) * 1000;
+  }
+
+  [Symbol.dispose](): void {
+    this.link.close();
+  }
+}
+
+function numbersOf(reply: unknown): number[] {
+  return String(reply).split(' ').map(Number);
+}
