@@ -39,7 +39,7 @@ for i = 1, n do
     else
       x = 0
       if kind == 102 then starts[i], ends[i] = format('%016.0f', now), now + tonumber(sub(spec, 2))
-      elseif kind == 116 then starts[i], ends[i] = '0000000000000000', 9999999999999999
+      elseif kind == 116 then starts[i], ends[i] = '0000000000000000', 9007199254740991
       else
         local s0, e0, e1 = sub(spec, 2, 17), sub(spec, 18, 33), sub(spec, 34, 49)
         if now < tonumber(s0) or now >= tonumber(e1) then return format('3 %.0f 0', now) end
@@ -67,7 +67,7 @@ if fits then
         call('SET', KEYS[i], format('%016.0f%02d', now + q, d - q * res) .. sub(spec, 2), 'PX', ms > lowest and ms or lowest)
       else
         local v = starts[i] .. format('%016.0f%.0f', ends[i], x + cost)
-        if ends[i] == 9999999999999999 then
+        if ends[i] == 9007199254740991 then
           call('SET', KEYS[i], v)
         else
           ms = floor((ends[i] - now) / 1000) + 2

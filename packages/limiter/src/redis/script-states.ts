@@ -13,7 +13,7 @@ export const STATES: string = `
 local call, format, sub, byte, find, match = redis.call, string.format, string.sub, string.byte, string.find, string.match
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local pack, unpack8 = struct.pack, struct.unpack
-local FOREVER, DEEPEST, KEPT = 9999999999999999, 4503599627370496, 3024000000
+local FOREVER, DEEPEST, KEPT = 9007199254740991, 4503599627370496, 3024000000
 local now, lowest, slack
 
 local function div(a, b)
