@@ -7,7 +7,7 @@ import { silentLog } from '../core/log.ts';
 import { lanesOf, type Principal } from '../core/principal.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import { MemoryDecisions, type StoredDecision } from '../telemetry/decisions/store.ts';
-import { createControlApi } from './control.ts';
+import { type ControlPort, createControlApi } from './control.ts';
 
 const store = new MemoryDecisions();
 
@@ -44,6 +44,7 @@ const server = createServer(
       status: () => ({}) as StatusReport,
       watchCalls: () => () => undefined,
       reload: () => Promise.resolve({ changes: [] }),
+      administration: {} as ControlPort['administration'],
       decisions: store,
     },
   }),

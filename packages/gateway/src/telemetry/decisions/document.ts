@@ -81,6 +81,8 @@ export interface Pending {
   /** `unknown`: the call was not shown, or its arguments are too large to be kept. `none`: it has none. */
   has: 'unknown' | 'none' | 'arguments';
   args: readonly Buffer[];
+  /** Of the message. */
+  exactNumbers: boolean;
   /** The slices of the arguments keep the whole request alive, which is what is counted. */
   bytes: number;
 }
@@ -108,7 +110,7 @@ function documentOf(pending: Pending, skeletons: Skeletons): DecisionDocument {
   const { facts, policy } = pending;
   const { refusal } = facts;
   const text = pending.has === 'arguments' ? Buffer.concat(pending.args).toString('utf8') : undefined;
-  const skeleton = text === undefined ? undefined : skeletons.of(text);
+  const skeleton = text === undefined ? undefined : skeletons.of(text, pending.exactNumbers);
   return {
     v: RECORD_VERSION,
     id: facts.id,
@@ -151,7 +153,7 @@ function expressionsOf(pending: Pending, text: string | undefined): DecisionDocu
     arguments: text,
     principal: { id: facts.principal, tenant: facts.tenant, roles: pending.roles, clientId: pending.client },
     tier: facts.tier,
-    tool: facts.object,
+    tool: facts.method === 'tools/call' ? facts.object : undefined,
     server: facts.server,
     endpoint: facts.endpoint,
     method: facts.method,
@@ -212,10 +214,13 @@ function standingOf(standing: InTheWay): Omit<RuleEntry, 'name' | 'unit' | 'cost
   };
 }
 
+/** Units of calls and of slots, which are no amounts. */
+const COUNTED = new Set(['requests', 'concurrent-requests']);
+
 /** What the call costs by unit: all rules of a unit are asked for the same amount. */
 function holdOf({ rules, holdId, refusal }: DecisionFacts): Pick<DecisionDocument, 'hold' | 'cost'> {
   const amounts: Record<string, number> = {};
-  for (const { unit, cost } of rules) if (unit !== 'requests') amounts[unit] = Math.max(amounts[unit] ?? 0, cost);
+  for (const { unit, cost } of rules) if (!COUNTED.has(unit)) amounts[unit] = Math.max(amounts[unit] ?? 0, cost);
   if (Object.keys(amounts).length === 0) return {};
   return holdId === undefined || refusal !== undefined
     ? { cost: amounts }

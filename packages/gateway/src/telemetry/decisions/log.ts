@@ -120,6 +120,7 @@ export class DecisionLog {
     if (start < 0 || end - start > MAX_ARGUMENTS || this.#bytes + message.length > MAX_BYTES) return;
     pending.has = 'arguments';
     pending.args = message.slices(start, end);
+    pending.exactNumbers = message.exactNumbers;
     pending.bytes = message.length;
     this.#bytes += message.length;
   }
@@ -225,6 +226,7 @@ export class DecisionLog {
       address: undefined,
       has: 'unknown',
       args: NO_ARGUMENTS,
+      exactNumbers: true,
       bytes: 0,
     };
   }

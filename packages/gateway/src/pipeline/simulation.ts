@@ -1,0 +1,360 @@
+/**
+ * Replays recorded decisions against limits: who would have been refused or admitted, and what it would have cost.
+ * Records hold no argument values, so that expressions over them are decided by their recorded values; where an
+ * expression is new, the call is undecidable and left out, and the share of such calls is told.
+ */
+import type { Answer, Question } from '../admission/external.ts';
+import type { AdmissionOptions, LimitOptions, PriceOptions } from '../admission/options.ts';
+import { compileExpression, type Expression, type ExpressionKind, ExpressionScope } from '../core/expression.ts';
+import type { DecisionDocument } from '../telemetry/decisions/record.ts';
+import { Rehearsal } from './rehearsal.ts';
+
+/** What a policy says of one record. Undefined: undecidable. */
+export interface Replayed {
+  readonly allowed: boolean;
+  /** The limit that refuses. */
+  readonly rule: string | undefined;
+  readonly reason: string | undefined;
+  /** Micro-units by unit, of admitted calls. */
+  readonly cost: Readonly<Record<string, number>>;
+}
+
+export interface Replay {
+  /** By place of the record. */
+  readonly verdicts: readonly (Replayed | undefined)[];
+  /** Limits that records cannot decide: on calls at once, because nobody knows how long calls took. */
+  readonly leftOut: readonly string[];
+}
+
+export interface Change {
+  readonly id: string;
+  readonly at: string;
+  readonly caller: string;
+  readonly method: string;
+  readonly object: string | undefined;
+  readonly before: 'admitted' | 'refused';
+  readonly after: 'admitted' | 'refused';
+  /** Of the refusal, whichever side it is on. */
+  readonly rule: string | undefined;
+  readonly reason: string | undefined;
+}
+
+export interface CallerChange {
+  readonly caller: string;
+  readonly calls: number;
+  readonly nowRefused: number;
+  readonly nowAdmitted: number;
+}
+
+export interface CostChange {
+  readonly before: number;
+  readonly after: number;
+  readonly difference: number;
+}
+
+export interface Simulation {
+  readonly records: number;
+  readonly decided: number;
+  readonly undecidable: number;
+  /** 0 to 1 of the records. */
+  readonly undecidableShare: number;
+  /** What the verdicts are compared with: the current limits over the same records, or what was recorded. */
+  readonly comparedWith: 'current limits' | 'recorded verdicts';
+  readonly nowRefused: number;
+  readonly nowAdmitted: number;
+  readonly changes: readonly Change[];
+  /** Whose calls change, most changes first. */
+  readonly callers: readonly CallerChange[];
+  /** By unit, of decided calls: micro-units. */
+  readonly cost: Readonly<Record<string, CostChange>>;
+  readonly leftOut: readonly string[];
+}
+
+/**
+ * Simulates `next`. With `current`, both are replayed from empty counters and compared with each other, so that what
+ * records cannot know (what was used before the first, how long calls took) changes nothing by itself; without it,
+ * `next` is compared with what was recorded. The records may come in any order.
+ */
+export async function simulate(
+  unordered: readonly DecisionDocument[],
+  next: AdmissionOptions,
+  current: AdmissionOptions | undefined,
+): Promise<Simulation> {
+  const records = inOrder(unordered);
+  const after = await replay(records, next);
+  const before = current === undefined ? undefined : await replay(records, current);
+  const changes: Change[] = [];
+  const callers = new Map<string, { calls: number; nowRefused: number; nowAdmitted: number }>();
+  const cost = new Map<string, { before: number; after: number }>();
+  let undecidable = 0;
+  for (const [i, record] of records.entries()) {
+    const was = before === undefined ? recorded(record) : before.verdicts[i];
+    const is = after.verdicts[i];
+    if (was === undefined || is === undefined) {
+      undecidable++;
+      continue;
+    }
+    addCost(cost, 'before', was);
+    addCost(cost, 'after', is);
+    const caller = callers.get(record.caller.id) ?? { calls: 0, nowRefused: 0, nowAdmitted: 0 };
+    callers.set(record.caller.id, caller);
+    caller.calls++;
+    if (was.allowed === is.allowed) continue;
+    if (is.allowed) caller.nowAdmitted++;
+    else caller.nowRefused++;
+    changes.push(changeOf(record, was, is));
+  }
+  const changed = [...callers].filter(([, { nowRefused, nowAdmitted }]) => nowRefused + nowAdmitted > 0);
+  const nowRefused = changes.filter((change) => change.after === 'refused').length;
+  return {
+    records: records.length,
+    decided: records.length - undecidable,
+    undecidable,
+    undecidableShare: records.length === 0 ? 0 : undecidable / records.length,
+    comparedWith: current === undefined ? 'recorded verdicts' : 'current limits',
+    nowRefused,
+    nowAdmitted: changes.length - nowRefused,
+    changes,
+    callers: changed
+      .map(([caller, counts]) => ({ caller, ...counts }))
+      .sort((a, b) => b.nowRefused + b.nowAdmitted - a.nowRefused - a.nowAdmitted || (a.caller < b.caller ? -1 : 1)),
+    cost: Object.fromEntries(
+      [...cost].map(([unit, sums]) => [unit, { ...sums, difference: sums.after - sums.before }]),
+    ),
+    leftOut: after.leftOut,
+  };
+}
+
+/**
+ * The order of decisions. Refusals are kept for longer than admissions: those from before the first admission would
+ * meet empty counters, and are left out.
+ */
+function inOrder(unordered: readonly DecisionDocument[]): readonly DecisionDocument[] {
+  const records = [...new Map(unordered.map((record) => [record.id, record])).values()];
+  const times = new Map(records.map((record) => [record, Date.parse(record.at)]));
+  records.sort((a, b) => times.get(a)! - times.get(b)!);
+  const first = records.findIndex((record) => record.verdict === 'admitted');
+  return first < 0 ? records : records.slice(first);
+}
+
+/** Decides over every record, in order, from empty counters. */
+export async function replay(records: readonly DecisionDocument[], options: AdmissionOptions): Promise<Replay> {
+  const prepared = new PreparedOptions(options);
+  const verdicts: (Replayed | undefined)[] = [];
+  const start = records.length === 0 ? 0 : Date.parse(records[0]!.at);
+  const rehearsal = new Rehearsal(prepared.options, start);
+  /** Calls that wait for their turn, by when it comes. */
+  let waiting: { at: number; place: number; question: Question }[] = [];
+  const ask = async (question: Question, at: number, place: number, mayWait: boolean): Promise<void> => {
+    const answer = await rehearsal.decide(question, at);
+    const wait = mayWait ? prepared.waitOf(answer) : undefined;
+    if (wait === undefined) {
+      verdicts[place] = replayed(answer);
+    } else {
+      waiting.push({ at: at + wait, place, question });
+      waiting.sort((a, b) => a.at - b.at);
+    }
+  };
+  const serve = async (until: number): Promise<void> => {
+    while (waiting.length > 0 && waiting[0]!.at <= until) {
+      const [turn, ...rest] = waiting;
+      waiting = rest;
+      await ask(turn!.question, turn!.at, turn!.place, false);
+    }
+  };
+  try {
+    for (const [place, record] of records.entries()) {
+      const at = Date.parse(record.at);
+      await serve(at);
+      const question = prepared.question(record, rehearsal);
+      if (question === undefined) verdicts[place] = undefined;
+      else await ask(question, at, place, true);
+    }
+    await serve(Infinity);
+  } finally {
+    rehearsal.close();
+  }
+  return { verdicts, leftOut: prepared.leftOut };
+}
+
+/**
+ * Options whose expressions read recorded values: `when: 'size(args.pages) > 3'` becomes `when: 'args.x0'`, and the
+ * arguments of the replayed call are `{ x0: true, … }`. A recorded failure has no member, so that it fails again.
+ */
+class PreparedOptions {
+  readonly options: AdmissionOptions;
+  readonly leftOut: readonly string[];
+  readonly #original: AdmissionOptions;
+  readonly #members = new Map<string, { readonly member: string; readonly kind: ExpressionKind }>();
+  readonly #compiled = new Map<string, Expression>();
+  readonly #waits = new Map<string, number>();
+  readonly #byName: ReadonlyMap<string, LimitOptions>;
+
+  constructor(options: AdmissionOptions) {
+    this.#original = options;
+    this.#byName = new Map(options.limits.map((limit) => [limit.name, limit]));
+    const decidable = options.limits.filter((limit) => !countsSlots(limit));
+    this.leftOut = options.limits.filter((limit) => countsSlots(limit)).map((limit) => limit.name);
+    const prices = new WeakMap<readonly PriceOptions[], readonly PriceOptions[]>();
+    this.options = {
+      ...options,
+      limits: decidable.map((limit) => this.#prepareLimit(limit)),
+      pricesOf: (id) => {
+        const written = options.pricesOf(id);
+        if (written === undefined) return undefined;
+        let prepared = prices.get(written);
+        if (prepared === undefined) {
+          prepared = written.map((price) => this.#preparePrice(price));
+          prices.set(written, prepared);
+        }
+        return prepared;
+      },
+      sessionGuard: undefined,
+    };
+  }
+
+  /** The call of a record; undefined when an expression that covers it has no known value. */
+  question(record: DecisionDocument, rehearsal: Rehearsal): Question | undefined {
+    const { caller, object, method } = record;
+    const base: Question = {
+      subject: {
+        principal: caller.id,
+        tenant: caller.tenant,
+        tier: caller.tier,
+        roles: caller.roles,
+        client: caller.client,
+        session: caller.session,
+        address: caller.address,
+      },
+      method,
+      endpoint: record.endpoint,
+      tool: object,
+      server: record.server,
+    };
+    const wanted = new Map<string, ExpressionKind>();
+    for (const { name } of rehearsal.covering(base)) {
+      const { when, cost } = this.#byName.get(name)!;
+      if (when !== undefined) wanted.set(when, 'boolean');
+      if (cost?.kind === 'expression') wanted.set(cost.source, 'integer');
+    }
+    for (const { times } of (object === undefined ? undefined : this.#original.pricesOf(object)) ?? []) {
+      if (times !== undefined) wanted.set(times, 'number');
+    }
+    // Equal arguments must stay equal, and different ones different, for limits by `args`.
+    const values: Record<string, unknown> = { digest: record.arguments?.digest ?? '' };
+    for (const [source, kind] of wanted) {
+      const value = this.#valueOf(source, kind, record);
+      if (value === undefined) return undefined;
+      if (value !== null) values[this.#member(source, kind)] = value;
+    }
+    return { ...base, arguments: values };
+  }
+
+  /** Milliseconds after which a refused call that may wait is asked again; undefined: it stays refused. */
+  waitOf({ decision }: Answer): number | undefined {
+    if (decision?.retryAfterSeconds === undefined || decision.violated.length === 0) return undefined;
+    const ms = decision.retryAfterSeconds * 1000;
+    return decision.violated.every(({ limit }) => (this.#waits.get(limit.name) ?? 0) >= ms) ? ms : undefined;
+  }
+
+  /** Null: it failed. Undefined: nobody knows. */
+  #valueOf(source: string, kind: ExpressionKind, record: DecisionDocument): boolean | number | null | undefined {
+    const known = record.expressions?.[source];
+    if (known !== undefined) return known;
+    let expression = this.#compiled.get(source);
+    if (expression === undefined) {
+      expression = compileExpression(source, kind);
+      this.#compiled.set(source, expression);
+    }
+    if (expression.readsArguments || record.caller.roles === undefined) return undefined;
+    const { caller } = record;
+    const scope = new ExpressionScope({
+      arguments: undefined,
+      principal: { id: caller.id, tenant: caller.tenant, roles: caller.roles!, clientId: caller.client },
+      tier: caller.tier,
+      tool: record.method === 'tools/call' ? record.object : undefined,
+      server: record.server,
+      endpoint: record.endpoint,
+      method: record.method,
+    });
+    try {
+      return expression.evaluate(scope);
+    } catch {
+      return null;
+    }
+  }
+
+  #prepareLimit(limit: LimitOptions): LimitOptions {
+    const wait = limit.then.find((rung) => rung.kind === 'wait');
+    if (wait !== undefined) this.#waits.set(limit.name, wait.ms);
+    return {
+      ...limit,
+      when: limit.when === undefined ? undefined : `args.${this.#member(limit.when, 'boolean')}`,
+      cost:
+        limit.cost?.kind === 'expression'
+          ? { kind: 'expression', source: `args.${this.#member(limit.cost.source, 'integer')}` }
+          : limit.cost,
+      // biome-ignore lint/suspicious/noThenProperty: the ladder of a limit is no promise
+      then: [{ kind: 'refuse' }],
+    };
+  }
+
+  #preparePrice(price: PriceOptions): PriceOptions {
+    return price.times === undefined ? price : { ...price, times: `args.${this.#member(price.times, 'number')}` };
+  }
+
+  #member(source: string, kind: ExpressionKind): string {
+    const key = `${kind} ${source}`;
+    let known = this.#members.get(key);
+    if (known === undefined) {
+      known = { member: `x${this.#members.size}`, kind };
+      this.#members.set(key, known);
+    }
+    return known.member;
+  }
+}
+
+function countsSlots(limit: LimitOptions): boolean {
+  return [limit.quota, ...limit.rows.values()].some((quota) => quota?.kind === 'concurrency');
+}
+
+function recorded(record: DecisionDocument): Replayed {
+  const allowed = record.verdict === 'admitted';
+  return {
+    allowed,
+    rule: allowed ? undefined : record.rules.find((rule) => rule.violated === true)?.name,
+    reason: record.reason,
+    cost: allowed ? (record.cost ?? {}) : {},
+  };
+}
+
+function replayed({ allowed, decision, cost }: Answer): Replayed {
+  return { allowed, rule: decision?.binding?.limit.name, reason: decision?.reason, cost: allowed ? cost : {} };
+}
+
+function changeOf(record: DecisionDocument, was: Replayed, is: Replayed): Change {
+  const refusal = is.allowed ? was : is;
+  return {
+    id: record.id,
+    at: record.at,
+    caller: record.caller.id,
+    method: record.method,
+    object: record.object,
+    before: was.allowed ? 'admitted' : 'refused',
+    after: is.allowed ? 'admitted' : 'refused',
+    rule: refusal.rule,
+    reason: refusal.reason,
+  };
+}
+
+function addCost(
+  sums: Map<string, { before: number; after: number }>,
+  side: 'before' | 'after',
+  { cost }: Replayed,
+): void {
+  for (const [unit, micros] of Object.entries(cost)) {
+    const sum = sums.get(unit) ?? { before: 0, after: 0 };
+    sums.set(unit, sum);
+    sum[side] += micros;
+  }
+}
