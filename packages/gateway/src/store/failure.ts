@@ -61,7 +61,7 @@ export function redactor(sql: StoreOptions['sql']): (text: string) => string {
   const inQuery = /[?&]password=([^&#]*)/.exec(sql.url)?.[1];
   for (const secret of [password, inQuery]) {
     if (secret === undefined || secret === '') continue;
-    secrets.push(secret);
+    secrets.push(secret, encodeURIComponent(secret));
     try {
       secrets.push(decodeURIComponent(secret));
     } catch {

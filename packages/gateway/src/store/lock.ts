@@ -57,6 +57,9 @@ export async function lockState(
   }
 }
 
+/** An open database that nobody refers to would be closed by the garbage collector, and its lock with it. */
+const held = new Set<DatabaseSync>();
+
 /** A lock of the operating system on one file, held by an exclusive SQLite transaction: a dead process has none. */
 function lockFolder(dataDir: string): StateLock {
   ensureFolder(dataDir);
@@ -81,10 +84,12 @@ function lockFolder(dataDir: string): StateLock {
       { cause },
     );
   }
+  held.add(database);
   return {
     state: () => 'held',
     listen: () => {},
     release: async () => {
+      held.delete(database);
       if (database.isOpen) database.close();
     },
   };

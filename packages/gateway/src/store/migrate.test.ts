@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
+import { migrationContract } from './fixtures/migration-contract.ts';
 import { openSqlite } from './node-sqlite.ts';
-import { migrationContract } from './testing-migrations.ts';
 
 migrationContract('SQLite', 'sqlite', async () => {
   const folder = await temporaryDirectory('migrate');

@@ -41,9 +41,12 @@ export class SqlService {
   readonly #options: StoreOptions;
   readonly #retention: DecisionRetention;
   readonly #queue: Job[] = [];
+  readonly #waitingReads: Job[] = [];
+  /** Reads that run now, each on a connection of its own. */
   readonly #reading = new Set<Promise<void>>();
   #running: Promise<void> | undefined;
   #opening: Promise<Kysely<Tables>> | undefined;
+  #opened = false;
   #report: SqlReport = { state: 'clean' };
 
   constructor(options: StoreOptions) {
@@ -57,20 +60,29 @@ export class SqlService {
     return this.#report;
   }
 
+  /** A small write of its own: a disk that is full and a replica that only reads answer every read. */
+  async probe(): Promise<SqlReport> {
+    await this.run({ repository: 'settings', method: 'set', args: ['probe', ''] });
+    return this.#report;
+  }
+
   run(work: Work): Promise<unknown> {
-    if (this.#options.sql.kind === 'postgres' && kindOf(work) === 'read') return this.#readBeside(work);
-    if (this.#queue.length >= MOST_WAITING) {
+    const { sql } = this.#options;
+    const beside = sql.kind === 'postgres' && kindOf(work) === 'read';
+    const queue = beside ? this.#waitingReads : this.#queue;
+    if (queue.length >= MOST_WAITING) {
       return Promise.reject(new TollgateError('storage_unavailable', 'Too much waits for the database'));
     }
-    const done = new Promise<unknown>((resolve, reject) => this.#queue.push({ work, resolve, reject }));
-    this.#running ??= this.#drain();
+    const done = new Promise<unknown>((resolve, reject) => queue.push({ work, resolve, reject }));
+    if (beside) this.#readBeside(Math.max(1, sql.poolMax - 1));
+    else this.#running ??= this.#drain();
     return done;
   }
 
   /** Finishes what was asked for, then disconnects. */
   async close(): Promise<void> {
     await this.#running;
-    await Promise.all(this.#reading);
+    while (this.#reading.size > 0) await Promise.all(this.#reading);
     const db = await this.#opening?.catch(() => undefined);
     await db?.destroy();
   }
@@ -99,15 +111,17 @@ export class SqlService {
     }
   }
 
-  #readBeside(work: Work): Promise<unknown> {
-    const answer = this.#attempt((db) => this.#read(db, work));
-    const settled = answer.then(
-      () => {},
-      () => {},
-    );
-    this.#reading.add(settled);
-    void settled.then(() => this.#reading.delete(settled));
-    return answer;
+  /** One connection of the pool is never taken by reads, so that they cannot keep a write waiting. */
+  #readBeside(most: number): void {
+    while (this.#reading.size < most) {
+      const job = this.#waitingReads.shift();
+      if (job === undefined) return;
+      const reading = this.#readAlone(job).then(() => {
+        this.#reading.delete(reading);
+        this.#readBeside(most);
+      });
+      this.#reading.add(reading);
+    }
   }
 
   #read(db: Kysely<Tables>, work: Work): Promise<unknown> {
@@ -160,10 +174,16 @@ export class SqlService {
   }
 
   #database(): Promise<Kysely<Tables>> {
-    this.#opening ??= this.#openOnce().catch((error: unknown) => {
-      this.#opening = undefined;
-      throw error;
-    });
+    this.#opening ??= this.#openOnce().then(
+      (db) => {
+        this.#opened = true;
+        return db;
+      },
+      (error: unknown) => {
+        this.#opening = undefined;
+        throw error;
+      },
+    );
     return this.#opening;
   }
 
@@ -182,7 +202,8 @@ export class SqlService {
     try {
       return await migrated(openSqlite(file), 'sqlite');
     } catch (error) {
-      if (!isDamaged(error)) throw error;
+      // A ledger that was in use is not put aside under the feet of those who rely on it.
+      if (this.#opened || !isDamaged(error)) throw error;
       const movedTo = moveAside(file);
       const db = await migrated(openSqlite(file), 'sqlite');
       this.#report = { state: 'corrupt', movedTo };

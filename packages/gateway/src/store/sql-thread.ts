@@ -9,8 +9,7 @@ export function sqlThread(options: StoreOptions): ThreadService {
   return {
     open: () => service.open(),
     run: (work: Work) => service.run(work),
-    // A write, because a disk that is full and a replica that only reads answer every read.
-    probe: () => service.run({ repository: 'settings', method: 'set', args: ['probe', ''] }),
+    probe: () => service.probe(),
     close: () => service.close(),
   };
 }

@@ -7,13 +7,13 @@ import { Client } from 'pg';
 import { describe, expect, inject, it } from 'vitest';
 import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
+import { storageContract } from './fixtures/contract.ts';
+import { migrationContract } from './fixtures/migration-contract.ts';
 import { startTcpProxy } from './fixtures/tcp-proxy.ts';
 import { lockState } from './lock.ts';
 import type { PostgresOptions, Retention, StoreOptions } from './options.ts';
 import { openPostgres } from './postgres.ts';
 import { openStore, type Store } from './store.ts';
-import { storageContract } from './testing.ts';
-import { migrationContract } from './testing-migrations.ts';
 
 const deps = { log: silentLog, clock: createFakeClock() };
 

@@ -5,13 +5,14 @@ import { DatabaseSync } from 'node:sqlite';
 import { verifies } from '@tollgate/testkit';
 import { startChild } from '@tollgate/testkit/child';
 import { createFakeClock } from '@tollgate/testkit/fake-clock';
+import { findProgram } from '@tollgate/testkit/services';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { waitUntil } from '@tollgate/testkit/wait';
 import { describe, expect, it } from 'vitest';
 import { type Log, silentLog } from '../core/log.ts';
+import { storageContract } from './fixtures/contract.ts';
 import type { Retention } from './options.ts';
 import { openStore, type Store } from './store.ts';
-import { storageContract } from './testing.ts';
 
 const full = process.env['TOLLGATE_PROOF'] === 'full';
 
@@ -125,7 +126,7 @@ describe('an SQLite storage', () => {
     await again.close();
   });
 
-  it('waits for another process on the same file, and says so when that one does not end', async () => {
+  it('waits for the transaction of another process on the same file', async () => {
     await using folder = await temporaryDirectory('store');
     const store = await opened(folder.path);
     const other = new DatabaseSync(join(folder.path, 'tollgate.db'));
@@ -157,9 +158,11 @@ describe('an SQLite storage', () => {
 
 /** A file system of 2 MB of its own; undefined where this process may not mount one. */
 function smallDisk(path: string): Disposable | undefined {
+  const [mount, unmount] = [findProgram('mount'), findProgram('umount')];
   mkdirSync(path);
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=700', 'tmpfs', path]).status !== 0) return undefined;
-  return { [Symbol.dispose]: () => void spawnSync('umount', ['-l', path]) };
+  const args = ['-t', 'tmpfs', '-o', 'size=2m,mode=700', 'tmpfs', path];
+  if (mount === undefined || unmount === undefined || spawnSync(mount, args).status !== 0) return undefined;
+  return { [Symbol.dispose]: () => void spawnSync(unmount, ['-l', path]) };
 }
 
 describe('a full disk', () => {
@@ -176,7 +179,7 @@ describe('a full disk', () => {
     await store.ledger.open([hold('h1')]);
     await store.journal.append(Buffer.from('kept'), 'disk');
     const ballast = join(folder.path, 'ballast');
-    spawnSync('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=4k']);
+    expect(() => writeFileSync(ballast, Buffer.alloc(4 * 1024 * 1024))).toThrow('ENOSPC');
 
     const record = Buffer.alloc(30_000, 1);
     const lost = await Promise.allSettled(Array.from({ length: 5 }, () => store.journal.append(record, 'disk')));

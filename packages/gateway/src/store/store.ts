@@ -66,6 +66,7 @@ class ThreadStore {
   #state: 'up' | 'down' = 'up';
   #since: number;
   #lastError: string | undefined;
+  #movedTo: string | undefined;
   #probing = false;
   #timer: NodeJS.Timeout | undefined;
   #closed: Promise<void> | undefined;
@@ -85,10 +86,7 @@ class ThreadStore {
 
   async open(): Promise<void> {
     try {
-      const report = (await this.#sql.request('open', [], this.#timeout)) as SqlReport;
-      if (report.state === 'corrupt') {
-        this.#deps.log.error({ ...report }, 'The database could not be read; it was moved aside and an empty one made');
-      }
+      this.#heed((await this.#sql.request('open', [], this.#timeout)) as SqlReport);
     } catch (error) {
       if (!isAway(error)) throw error;
       this.#down(error);
@@ -143,7 +141,7 @@ class ThreadStore {
     if (this.#probing || this.#closed !== undefined) return;
     this.#probing = true;
     try {
-      await this.#sql.request('probe', [], this.#timeout);
+      this.#heed((await this.#sql.request('probe', [], this.#timeout)) as SqlReport);
       this.#up();
     } catch (error) {
       if (this.#closed === undefined) {
@@ -153,6 +151,12 @@ class ThreadStore {
     } finally {
       this.#probing = false;
     }
+  }
+
+  #heed(report: SqlReport): void {
+    if (report.state === 'clean' || report.movedTo === this.#movedTo) return;
+    this.#movedTo = report.movedTo;
+    this.#deps.log.error({ ...report }, 'The database could not be read; it was moved aside and an empty one made');
   }
 
   #probeLater(): void {
