@@ -309,7 +309,9 @@ export class ModelLimiter implements Limiter {
     if (rule.options.algorithm === 'per-call') return;
     const before = entry.counter.used(this.#now);
     entry.counter.become(rule.options, this.#now);
-    const charge = entry.counter.charge(at, cost);
+    // A rate counts the call when it runs, everything else when it is admitted.
+    const rate = rule.options.algorithm === 'token-bucket' || rule.options.algorithm === 'sliding-window';
+    const charge = entry.counter.charge(rate ? at : this.#now, cost);
     if (hold !== undefined) {
       const held: HeldCharge = { hold, entry, counter: entry.counter, rule, estimate: cost, charge };
       hold.charges.push(held);

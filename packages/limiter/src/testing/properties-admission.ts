@@ -7,7 +7,7 @@ import { anyAdvance, anyRate, anyWindow } from './programs.ts';
 import { type Given, HOUR, MINUTE, type Stand } from './stand.ts';
 
 interface Admission {
-  /** When the call runs: when it was admitted, or after the wait that it was told. */
+  /** Under a rate, when the call runs: after the wait that it was told. Else when it was admitted. */
   readonly at: number;
   readonly cost: number;
 }
@@ -54,7 +54,8 @@ export function admissionProperties(given: Given, timeout: number): void {
                   const outcome = await stand.decide(mentions, { patience });
                   if (!outcome.allowed) continue;
                   for (const [i, { cost }] of mentions.entries()) {
-                    if (cost > 0) admissions[i]!.push({ at: stand.now + outcome.wait, cost });
+                    const rate = 'periodMs' in rules[i]!.options && rules[i]!.options.algorithm !== 'fixed-window';
+                    if (cost > 0) admissions[i]!.push({ at: stand.now + (rate ? outcome.wait : 0), cost });
                   }
                 }
                 for (const [i, rule] of rules.entries()) expectWithin(rule.options, admissions[i]!, origin);
