@@ -60,6 +60,8 @@ const BUILT_IN: readonly { name: string; description: string; properties: JsonOb
   { name: 'echo', description: 'Returns its text, `delay` ms later.', properties: { text: {}, delay: {} } },
   { name: 'bytes', description: 'Returns `size` characters.', properties: { size: { type: 'integer' } } },
   { name: 'fail', description: 'A tool error.', properties: {} },
+  { name: 'metered', description: 'Says in `_meta.usageTotalUsd` that it cost `usd`.', properties: { usd: {} } },
+  { name: 'ask', description: 'Asks for roots first, 2026-07-28 only.', properties: {} },
   { name: 'big_number', description: 'An integer beyond 2^53 and fields no schema knows.', properties: {} },
 ];
 
@@ -103,7 +105,11 @@ export function createAnswers(options: FakeOptions = {}): FakeAnswers {
   function respond(id: unknown, result: JsonObject, era: 'legacy' | 'modern'): string {
     const full =
       era === 'modern'
-        ? { resultType: 'complete', ...result, _meta: { 'io.modelcontextprotocol/serverInfo': identity } }
+        ? {
+            resultType: 'complete',
+            ...result,
+            _meta: { ...(result['_meta'] as JsonObject), 'io.modelcontextprotocol/serverInfo': identity },
+          }
         : result;
     return JSON.stringify({ jsonrpc: '2.0', id, result: full });
   }
@@ -127,6 +133,13 @@ export function createAnswers(options: FakeOptions = {}): FakeAnswers {
         return text(filler(Number(args['size'] ?? 0)));
       case 'fail':
         return respond(id, { content: [{ type: 'text', text: 'The tool failed' }], isError: true }, era);
+      case 'metered':
+        return respond(id, { content: [], _meta: { usageTotalUsd: args['usd'] } }, era);
+      case 'ask': {
+        if (params['requestState'] === 'asked') return text(JSON.stringify(params['inputResponses']));
+        const inputRequests = { roots: { method: 'roots/list', params: {} } };
+        return respond(id, { resultType: 'input_required', inputRequests, requestState: 'asked' }, era);
+      }
       case 'big_number': {
         const answer = respond(id, { content: [], structuredContent: { n: 0 }, unknownField: { keep: true } }, era);
         return answer.replace('"n":0', '"n":12345678901234567890');

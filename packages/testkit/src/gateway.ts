@@ -72,3 +72,18 @@ export async function startGateway(config: object | string, options: GatewayOpti
     throw error;
   }
 }
+
+export interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs one command of the real command line to its end, at most 20 seconds; standard input is empty. */
+export async function runTollgate(args: readonly string[], folder: string): Promise<Finished> {
+  await using child = await startChild(process.execPath, [TOLLGATE_BIN, ...args], { cwd: folder, input: '' });
+  const timer = setTimeout(() => child.signal('SIGKILL'), 20_000);
+  const { code } = await child.exited;
+  clearTimeout(timer);
+  return { code, stdout: child.stdout(), stderr: child.stderr() };
+}
