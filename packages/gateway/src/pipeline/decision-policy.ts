@@ -1,18 +1,18 @@
 /** What records of decisions say of the configuration they were made under. */
 import { createHash } from 'node:crypto';
 import type { AdmissionOptions, PriceOptions } from '../admission/options.ts';
+import type { CompiledConfig } from '../config/compile.ts';
 import { compileExpression, type Expression, type ExpressionKind } from '../core/expression.ts';
 import type { DecisionPolicy } from '../telemetry/decisions/document.ts';
 
-/**
- * The expressions of limits and prices, each source once, and a digest of everything that admission was given.
- * `source`: digest of the configuration file; it stands for the prices, which are known by tool only.
- */
-export function decisionPolicy(options: AdmissionOptions, source: string): DecisionPolicy {
+/** The expressions of limits and prices, each source once, and a digest of the limits. Undefined: nothing is limited. */
+export function decisionPolicy(config: Pick<CompiledConfig, 'admission'> | undefined): DecisionPolicy {
+  if (config === undefined) return { digest: '', expressionsOf: () => [], priceOf: () => 'none' };
+  const options = config.admission;
   const limits = expressionsOfLimits(options);
   const byPrices = new WeakMap<readonly PriceOptions[], readonly Expression[]>();
   return {
-    digest: digestOf(options, source),
+    digest: digestOf(options),
     expressionsOf: (id) => {
       const prices = id === undefined ? undefined : options.pricesOf(id);
       if (prices === undefined) return limits;
@@ -28,7 +28,7 @@ export function decisionPolicy(options: AdmissionOptions, source: string): Decis
 }
 
 /** Every expression that stands in a limit, with what it must give. */
-export function* sourcesOf(options: AdmissionOptions): Generator<readonly [source: string, kind: ExpressionKind]> {
+function* sourcesOf(options: AdmissionOptions): Generator<readonly [source: string, kind: ExpressionKind]> {
   for (const { when, cost } of options.limits) {
     if (when !== undefined) yield [when, 'boolean'];
     if (cost?.kind === 'expression') yield [cost.source, 'integer'];
@@ -57,8 +57,8 @@ function priceOf(prices: readonly PriceOptions[] | undefined): ReturnType<Decisi
   return prices.some((price) => price.times !== undefined) ? 'computed' : 'fixed';
 }
 
-function digestOf({ limits, tiers, unpriced, preset, sessionGuard }: AdmissionOptions, source: string): string {
+function digestOf({ limits, tiers, unpriced, preset, sessionGuard }: AdmissionOptions): string {
   const plain = (_key: string, value: unknown): unknown => (value instanceof Map ? [...value] : value);
-  const text = JSON.stringify({ limits, tiers, unpriced, preset, sessionGuard, source }, plain);
+  const text = JSON.stringify({ limits, tiers, unpriced, preset, sessionGuard }, plain);
   return createHash('sha256').update(text).digest('hex');
 }
