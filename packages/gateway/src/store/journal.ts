@@ -58,9 +58,12 @@ interface Batch {
   synced: PromiseWithResolvers<void> | undefined;
 }
 
+/** Who carries out what the journal asks for: the thread, or in its place the same service without one. */
+export type JournalThread = Pick<StoreThread, 'request'>;
+
 /** The main thread's half: collects a turn's records in one buffer and hands it over; no allocation for each record. */
 export class ThreadJournal implements Journal {
-  readonly #thread: StoreThread;
+  readonly #thread: JournalThread;
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #spare: ArrayBuffer[] = [];
@@ -71,7 +74,7 @@ export class ThreadJournal implements Journal {
   #snapshotting = false;
   #closed = false;
 
-  constructor(thread: StoreThread, log: Log, clock: Clock) {
+  constructor(thread: JournalThread, log: Log, clock: Clock) {
     this.#thread = thread;
     this.#log = log;
     this.#clock = clock;
