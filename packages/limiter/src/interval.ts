@@ -57,6 +57,25 @@ export function quotientUp(dividend: number, divisor: number): number {
   return whole * divisor < dividend ? whole + 1 : whole;
 }
 
+/** Ticks of one rate as ticks of another, by their intervals, rounded up: what was used is never forgiven in between. */
+export function convertUp(ticks: number, interval: number, from: number): number {
+  return convert(ticks, interval, from, from - 1);
+}
+
+/** The same, rounded down: for what is given back. */
+export function convertDown(ticks: number, interval: number, from: number): number {
+  return convert(ticks, interval, from, 0);
+}
+
+function convert(ticks: number, interval: number, from: number, added: number): number {
+  if (interval === from) return ticks;
+  const units = quotient(ticks, from);
+  const product = (ticks - units * from) * interval + added;
+  if (product <= Number.MAX_SAFE_INTEGER) return units * interval + quotient(product, from);
+  const rest = BigInt(ticks - units * from) * BigInt(interval) + BigInt(added);
+  return units * interval + Number(rest / BigInt(from));
+}
+
 function gcd(a: number, b: number): number {
   while (b !== 0) [a, b] = [b, a % b];
   return a;

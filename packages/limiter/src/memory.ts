@@ -1,35 +1,58 @@
 import { type Ask, MAX_RULES } from './ask.ts';
-import { mixHigh, mixLow } from './hash.ts';
-import { MAX_TIME, quotient, quotientUp } from './interval.ts';
-import { MemoryRule, own, sameNumbers } from './rule.ts';
-import { Slots, TAG_MASK } from './slots.ts';
-import type { Admitted, HoldResult, Limiter, Outcome, Rule, RuleOptions, Standing } from './types.ts';
+import { Counters, fingerprintHigh, fingerprintLow } from './counters.ts';
+import { EXPIRED, Holds, IN_SKETCH, OPEN, RELEASED, SETTLED, STATES } from './holds.ts';
+import { MAX_TIME } from './interval.ts';
+import { Journal } from './journal.ts';
+import { type Parts, restore, snapshot } from './persistence.ts';
+import { BUCKET, CALENDAR, CONCURRENCY, type MemoryRule, own, PER_CALL, Rules, type Seed, SLIDING } from './rule.ts';
+import type {
+  Admitted,
+  Crossing,
+  HoldResult,
+  Limiter,
+  Outcome,
+  Rule,
+  RuleOptions,
+  Settlement,
+  Standing,
+} from './types.ts';
 
+const NONE: readonly never[] = Object.freeze([]);
 const ADMITTED: Admitted = Object.freeze({
   allowed: true,
   wait: 0,
   repeated: false,
-  shadowed: [],
-  crossed: [],
+  shadowed: NONE,
+  crossed: NONE,
   degraded: undefined,
 });
-/** Room for every rule of one decision between the soft and the hard load. */
-const FIRST_SIZE = 2048;
-/** Slots of the old table carried over per key written to the new one: ends well before the new one fills. */
-const MIGRATION_STEP = 8;
-/** When a full table is looked at again for dead slots to win back: after so many new keys, or microseconds. */
-const RECHECK_KEYS = 1024;
-const RECHECK_TIME = 1_000_000;
+const UNKNOWN: HoldResult = Object.freeze({ state: 'unknown', changed: false, crossed: NONE });
+/** Expired holds looked after in one call, so that many at once are no pause. */
+const SWEPT = 16;
+const MAX_TICKS = 2 ** 52;
+
+// What the first pass found, by position.
+const PLAIN = 0;
+/** State may be elsewhere, or comes twice: the long way. */
+const CAREFUL = 1;
+/** A shadow rule without room: nothing is charged. */
+const BLOCKED = 2;
 
 export interface MemoryLimiterOptions {
   /**
-   * Keys with anything used that are told apart, over all rules; 16 bytes a slot, from 32 KB up as needed. When all are in
-   * use at once, further keys of a rule share one state: they are limited together, never let through.
-   * Default 1,000,000 (32 MB, while the table is rebuilt twice that).
+   * Keys with anything used that are told apart: so many of token buckets (16 bytes a slot) and so many of other rules
+   * (32 bytes a slot). Tables begin with 32 KB and grow as needed. When all are in use at once, further keys are counted
+   * in a sketch per rule, which can count too much but never too little. Default 1,000,000.
    */
   readonly maxKeys?: number;
   /** Two 32-bit numbers that decide where keys are kept, so that nobody outside can aim at a slot. Default random. */
   readonly seed?: readonly [number, number];
+  /** Unix milliseconds at engine time 0; calendar windows need it. Default 0. */
+  readonly originMs?: number;
+  /** True: changes are kept until `changes` takes them. Default false. */
+  readonly persist?: boolean;
+  /** Told of each hold that has expired and what its estimates count as until a late settlement corrects it. */
+  readonly onExpire?: (id: string, assumed: 'spent' | 'free') => void;
 }
 
 /**
@@ -37,355 +60,801 @@ export interface MemoryLimiterOptions {
  * admission allocates nothing. State only ever moves forward: a `now` that goes back counts as the latest seen.
  */
 export class MemoryLimiter implements Limiter {
-  readonly #maxSize: number;
-  readonly #seed: readonly [number, number];
-  #generation = 0;
-  #now = 0;
-  #slots = new Slots(FIRST_SIZE);
-  /** The next table while its memory is allocated, a segment per call; not in use yet. */
-  #coming: Slots | undefined;
-  /** The table being carried over into `#slots`, and how far that is. */
-  #old: Slots | undefined;
-  #cursor = 0;
-  #recheckKeys = 0;
-  #recheckTime = 0;
-  #overflows = 0;
+  readonly #counters: Counters;
+  readonly #rules: Rules;
+  readonly #holds: Holds;
+  readonly #journal: Journal | undefined;
+  readonly #onExpire: ((id: string, assumed: 'spent' | 'free') => void) | undefined;
+  #seed: Seed;
+  #originMs: number;
+  #originMicros: number;
+  #started = false;
   #decision = 0;
-  /** True when the ask at hand names a rule twice. */
-  #repeats = false;
-  // Scratch of the decision at hand, by position in the ask.
+  // Scratch of the decision at hand: one position for each rule and key, mentions of the same summed.
+  #size = 0;
+  /** True: mentions were summed, or variants of a rule met on one key. */
+  #twins = false;
+  #shadowed = false;
+  /** True: the ask cannot be charged without a hold. */
+  #needsHold = -1;
+  readonly #at = new Int32Array(MAX_RULES);
+  readonly #cost = new Float64Array(MAX_RULES);
   readonly #high = new Uint32Array(MAX_RULES);
   readonly #low = new Uint32Array(MAX_RULES);
   readonly #place = new Int32Array(MAX_RULES);
-  readonly #next = new Float64Array(MAX_RULES);
+  /** Token bucket: tick at which the key is full again after the charge. Others: units in use before it. */
+  readonly #state = new Float64Array(MAX_RULES);
+  /** End of the window; 0: none is open. */
+  readonly #end = new Float64Array(MAX_RULES);
+  readonly #flag = new Uint8Array(MAX_RULES);
+  /** Units that earlier mentions take from the same counter under another variant. */
+  readonly #lead = new Float64Array(MAX_RULES);
 
   constructor(options: MemoryLimiterOptions = {}) {
-    const { maxKeys = 1_000_000, seed = [random32(), random32()] } = options;
+    const { maxKeys = 1_000_000, seed = [random32(), random32()], originMs = 0, persist = false, onExpire } = options;
     if (!(maxKeys >= 1 && maxKeys <= 2 ** 25)) throw new RangeError('maxKeys must be from 1 to 33,554,432');
-    let size = FIRST_SIZE;
-    while (size * 0.75 < maxKeys) size *= 2;
-    this.#maxSize = size;
-    this.#seed = seed;
-    this.#slots.allocate();
+    this.#seed = [seed[0] >>> 0, seed[1] >>> 0];
+    this.#counters = new Counters(maxKeys);
+    this.#rules = new Rules(this.#seed);
+    this.#holds = new Holds(this.#counters.clock, this.#seed);
+    this.#onExpire = onExpire;
+    this.#originMs = 0;
+    this.#originMicros = 0;
+    this.originMs = originMs;
+    this.#journal = persist ? new Journal() : undefined;
+    this.#counters.journal = this.#journal;
+  }
+
+  /** Decides where keys are kept; part of what a store has to keep. */
+  get seed(): readonly [number, number] {
+    return this.#seed;
+  }
+
+  /** Unix milliseconds at engine time 0. Set it anew when the wall clock was corrected; open windows keep their end. */
+  get originMs(): number {
+    return this.#originMs;
+  }
+
+  set originMs(originMs: number) {
+    if (!(Math.abs(originMs) <= 8.64e15)) throw new RangeError(`originMs must be a time, got ${String(originMs)}`);
+    this.#originMs = originMs;
+    this.#originMicros = Math.round(originMs * 1000);
+    this.#counters.clock.wall = this.#originMicros + this.#counters.clock.now;
   }
 
   rule(options: RuleOptions, previous?: Rule): Rule {
-    const before = previous === undefined ? undefined : own(previous);
-    if (before !== undefined && sameNumbers(before.options, options) && before.name === options.name) return before;
-    const generation = ++this.#generation;
-    const rule = new MemoryRule(options, mixHigh(this.#seed[0], generation), mixLow(this.#seed[1], generation));
-    if (before !== undefined) rule.replace(before, this.#now);
+    const before = previous === undefined ? undefined : this.#own(previous);
+    const known = this.#rules.all.length;
+    const rule = this.#rules.make(options, before, this.#counters.clock.now);
+    if (known < this.#rules.all.length || before !== undefined) this.#journal?.defined();
     return rule;
   }
 
   decide(ask: Ask, now: number): Outcome {
-    const time = this.#advance(now);
-    if (this.#weigh(ask, time)) {
-      this.#commit(ask, time);
-      return ADMITTED;
+    this.#advance(now);
+    const { holdId } = ask;
+    let known = -1;
+    if (holdId !== undefined) {
+      known = this.#holds.find(holdId);
+      if (known >= 0 && this.#holds.state[known] === OPEN) return this.#repeated(known);
     }
-    return this.#refusal(ask, time);
-  }
-
-  check(ask: Ask, now: number): Outcome {
-    const time = this.#advance(now);
-    return this.#weigh(ask, time) ? ADMITTED : this.#refusal(ask, time);
-  }
-
-  inspect(ask: Ask, now: number): readonly Standing[] {
-    const time = this.#advance(now);
-    this.#weigh(ask, time);
-    return this.#standings(ask, time);
+    this.#gather(ask);
+    if (this.#needsHold >= 0 && holdId === undefined) this.#complain(ask);
+    let wait = 0;
+    let shadowed: readonly Standing[] = NONE;
+    if (!this.#weigh(ask)) {
+      const refusal = this.#refusal(ask);
+      wait = patient(refusal, ask.patienceFor);
+      if (wait < 0) return refusal;
+      if (!refusal.allowed) shadowed = refusal.shadowed;
+    } else if (this.#shadowed) shadowed = this.#shadows(ask);
+    const crossed = this.#commit(ask, wait, known);
+    if (wait === 0 && shadowed === NONE && crossed === NONE) return ADMITTED;
+    return { allowed: true, wait, repeated: false, shadowed, crossed, degraded: undefined };
   }
 
   decideAll(asks: readonly Ask[], now: number): readonly Outcome[] {
-    return asks.map((ask) => this.decide(ask, now));
+    const outcomes: Outcome[] = [];
+    for (const ask of asks) outcomes.push(this.decide(ask, now));
+    return outcomes;
   }
 
-  take(): readonly number[] {
-    throw new RangeError('take is not available yet');
-  }
-
-  adjust(): void {
-    throw new RangeError('adjust is not available yet');
-  }
-
-  settle(): HoldResult {
-    throw new RangeError('holds are not available yet');
-  }
-
-  release(): HoldResult {
-    throw new RangeError('holds are not available yet');
-  }
-
-  renew(): HoldResult {
-    throw new RangeError('holds are not available yet');
-  }
-
-  reset(): void {
-    throw new RangeError('reset is not available yet');
-  }
-
-  /** For status and metrics. `overflows` counts charges to shared states since the start; it should stay 0. */
-  stats(): { readonly keys: number; readonly slots: number; readonly bytes: number; readonly overflows: number } {
-    const slots = this.#slots.size + (this.#old?.size ?? 0) + (this.#coming?.size ?? 0);
-    const keys = this.#slots.estimateLive(this.#now) + (this.#old?.estimateLive(this.#now) ?? 0);
-    return { keys, slots, bytes: slots * 16, overflows: this.#overflows };
-  }
-
-  #advance(now: number): number {
-    if (now > this.#now) {
-      if (now > MAX_TIME) throw new RangeError(`now must be at most 2^47 microseconds from its origin, got ${now}`);
-      this.#now = Math.floor(now);
+  check(ask: Ask, now: number): Outcome {
+    this.#advance(now);
+    if (ask.holdId !== undefined) {
+      const known = this.#holds.find(ask.holdId);
+      if (known >= 0 && this.#holds.state[known] === OPEN) return this.#repeated(known);
     }
-    return this.#now;
+    this.#gather(ask);
+    if (this.#needsHold >= 0 && ask.holdId === undefined) this.#complain(ask);
+    let wait = 0;
+    let shadowed: readonly Standing[] = NONE;
+    if (!this.#weigh(ask)) {
+      const refusal = this.#refusal(ask);
+      wait = patient(refusal, ask.patienceFor);
+      if (wait < 0) return refusal;
+      if (!refusal.allowed) shadowed = refusal.shadowed;
+    } else if (this.#shadowed) shadowed = this.#shadows(ask);
+    if (wait === 0 && shadowed === NONE) return ADMITTED;
+    return { allowed: true, wait, repeated: false, shadowed, crossed: NONE, degraded: undefined };
+  }
+
+  inspect(ask: Ask, now: number): readonly Standing[] {
+    this.#advance(now);
+    this.#gather(ask);
+    const standings: Standing[] = [];
+    for (let i = 0; i < this.#size; i++) standings.push(this.#standing(ask, i));
+    return standings;
+  }
+
+  take(ask: Ask, now: number): readonly number[] {
+    this.#advance(now);
+    this.#gather(ask);
+    const counters = this.#counters;
+    const taken: number[] = [];
+    for (let i = 0; i < this.#size; i++) {
+      const at = this.#at[i]!;
+      const rule = own(ask.rules[at]!);
+      if (rule.kind === CONCURRENCY) throw new TypeError(`${rule.name} cannot be taken: its slots need a hold`);
+      counters.read(rule, ask.high[at]!, ask.low[at]!);
+      counters.measure(rule, ask.high[at]!, ask.low[at]!, 0, rule.capacity + ask.extras[at]!);
+      const units = Math.min(this.#cost[i]!, counters.remaining);
+      taken.push(units);
+      if (units > 0) this.#charge(rule, ask.high[at]!, ask.low[at]!, units);
+    }
+    return taken;
+  }
+
+  adjust(ask: Ask, now: number, at?: number): void {
+    this.#advance(now);
+    this.#gather(ask);
+    for (let i = 0; i < this.#size; i++) {
+      const position = this.#at[i]!;
+      const rule = own(ask.rules[position]!);
+      const amount = this.#cost[i]!;
+      if (amount === 0 || rule.kind === PER_CALL || rule.kind === CONCURRENCY) continue;
+      const high = ask.high[position]!;
+      const low = ask.low[position]!;
+      if (amount > 0) this.#charge(rule, high, low, amount);
+      else this.#counters.giveBack(rule, high, low, -amount, at);
+    }
+  }
+
+  /**
+   * Sets what the keys of the ask have used in the window at hand to `ask.change` amounts; what open holds cover stays on
+   * top. For windows and totals whose counters were lost while a ledger was not. Throws a TypeError for other rules.
+   */
+  assume(ask: Ask, now: number): void {
+    this.#advance(now);
+    this.#gather(ask);
+    for (let i = 0; i < this.#size; i++) {
+      const position = this.#at[i]!;
+      const rule = own(ask.rules[position]!);
+      const { kind } = rule;
+      if (kind === BUCKET || kind === SLIDING || kind === CONCURRENCY || kind === PER_CALL) {
+        throw new TypeError(`what ${rule.name} has used cannot be assumed: it is no window or total`);
+      }
+      this.#counters.assume(rule, ask.high[position]!, ask.low[position]!, Math.max(0, this.#cost[i]!));
+      this.#counters.wides.maintain();
+    }
+  }
+
+  settle(settlement: Settlement, now: number): HoldResult {
+    this.#advance(now);
+    const { id, amounts } = settlement;
+    const hold = this.#holds.find(id);
+    if (hold < 0) return closed(hold);
+    if (amounts !== undefined) {
+      for (const unit in amounts) {
+        const amount = amounts[unit]!;
+        if (!(amount >= 0 && Number.isSafeInteger(amount))) {
+          throw new RangeError(`a hold settles at a non-negative integer of ${unit}, got ${String(amount)}`);
+        }
+      }
+    }
+    const crossed = this.#finish(hold, SETTLED, amounts);
+    return crossed === NONE ? CHANGED[SETTLED]! : { state: 'settled', changed: true, crossed };
+  }
+
+  release(id: string, now: number): HoldResult {
+    this.#advance(now);
+    const hold = this.#holds.find(id);
+    if (hold < 0) return closed(hold);
+    this.#finish(hold, RELEASED, undefined);
+    return CHANGED[RELEASED]!;
+  }
+
+  renew(id: string, ttl: number, now: number): HoldResult {
+    if (!(ttl >= 1 && Number.isSafeInteger(ttl))) {
+      throw new RangeError(`a hold must last a positive whole number of microseconds, got ${String(ttl)}`);
+    }
+    this.#advance(now);
+    const hold = this.#holds.find(id);
+    if (hold < 0) return closed(hold);
+    if (this.#holds.state[hold] !== OPEN) return { state: 'expired', changed: false, crossed: NONE };
+    this.#holds.ttl[hold] = Math.max(ttl, this.#holds.ttl[hold]!);
+    this.#holds.move(hold, this.#counters.clock.now + ttl);
+    this.#journal?.hold(hold);
+    return CHANGED[OPEN]!;
+  }
+
+  reset(ask: Ask, now: number): void {
+    this.#advance(now);
+    this.#gather(ask);
+    for (let i = 0; i < this.#size; i++) {
+      const at = this.#at[i]!;
+      const rule = own(ask.rules[at]!);
+      this.#detach(rule, ask.high[at]!, ask.low[at]!);
+      this.#counters.forget(rule, ask.high[at]!, ask.low[at]!);
+    }
+  }
+
+  /** Ends holds that have expired, all of them. Decisions do so a few at a time; call it where none may come for long. */
+  sweep(now: number): void {
+    this.#move(now);
+    this.#expire(Infinity);
+  }
+
+  /**
+   * Everything that has changed since the last call, in one binary piece; undefined: nothing. Pieces are physical: put
+   * into `restore` in their order, after a snapshot or alone, they give the state back, also when some come twice.
+   * Call it regularly with `persist`: what is not taken stays in memory.
+   */
+  changes(): Uint8Array | undefined {
+    if (this.#journal === undefined) throw new TypeError('changes are kept only with persist: true');
+    return this.#journal.take(this.#parts());
+  }
+
+  /**
+   * The whole state in binary pieces of about so many bytes (default 64 KB), each read from the tables when it is asked
+   * for, so that decisions go on in between: what they change meanwhile is also in `changes`. With `persist` only.
+   */
+  snapshot(chunkBytes: number = 65_536): IterableIterator<Uint8Array> {
+    if (this.#journal === undefined) throw new TypeError('a snapshot needs persist: true, for what changes meanwhile');
+    return snapshot(this.#parts(), this.#journal, chunkBytes);
+  }
+
+  /**
+   * Takes over what `snapshot` and `changes` of an earlier limiter gave, in the order they were written; only before the
+   * first decision. The seed becomes that of the state; times are moved by the difference of the origins. Throws an
+   * Error for a damaged piece or another version; the limiter is then to be thrown away.
+   */
+  restore(pieces: Iterable<Uint8Array>): void {
+    if (this.#started) throw new TypeError('a limiter is restored before its first decision, not after');
+    restore(pieces, this.#parts(), (seed) => {
+      this.#seed = seed;
+      this.#rules.reseed(seed);
+      this.#holds.reseed(seed);
+    });
+    this.#journal?.defined();
+  }
+
+  /** For status and metrics. `overflows` counts charges that found no room of their own since the start; it should stay 0. */
+  stats(): {
+    readonly keys: number;
+    readonly slots: number;
+    readonly bytes: number;
+    readonly holds: number;
+    readonly overflows: number;
+  } {
+    const { rates, wides, logs, overflows } = this.#counters;
+    return {
+      keys: rates.keys + wides.keys,
+      slots: rates.slots + wides.slots,
+      bytes: rates.slots * 16 + wides.slots * 32 + logs.bytes + this.#holds.bytes,
+      holds: this.#holds.open,
+      overflows,
+    };
+  }
+
+  #parts(): Parts {
+    return {
+      counters: this.#counters,
+      rules: this.#rules,
+      holds: this.#holds,
+      seed: this.#seed,
+      originMicros: this.#originMicros,
+    };
+  }
+
+  #own(given: Rule): MemoryRule {
+    const rule = own(given);
+    if (this.#rules.all[rule.number] !== rule) throw new TypeError(`rule ${rule.name} was made by another limiter`);
+    return rule;
+  }
+
+  #move(now: number): void {
+    const { clock } = this.#counters;
+    this.#started = true;
+    if (now > clock.now) {
+      if (now > MAX_TIME) throw new RangeError(`now must be at most 2^47 microseconds from its origin, got ${now}`);
+      clock.now = Math.floor(now);
+      clock.wall = this.#originMicros + clock.now;
+    }
+  }
+
+  #advance(now: number): void {
+    this.#move(now);
+    if (this.#holds.due(this.#counters.clock.now) >= 0) this.#expire(SWEPT);
+  }
+
+  #expire(most: number): void {
+    const holds = this.#holds;
+    for (let swept = 0; swept < most; swept++) {
+      const hold = holds.due(this.#counters.clock.now);
+      if (hold < 0) return;
+      if (holds.state[hold] === EXPIRED) {
+        this.#close(hold, EXPIRED);
+        continue;
+      }
+      const free = holds.free[hold] === 1;
+      const id = holds.names[hold]!;
+      const first = holds.first[hold]!;
+      for (let entry = first; entry < first + holds.count[hold]!; entry++) this.#expireEntry(entry, free);
+      if (holds.expire(hold)) this.#journal?.hold(hold);
+      else this.#close(hold, EXPIRED);
+      this.#onExpire?.(id, free ? 'free' : 'spent');
+    }
+  }
+
+  #expireEntry(entry: number, free: boolean): void {
+    const holds = this.#holds;
+    const number = holds.rule(entry);
+    if (number < 0) return;
+    const rule = this.#rules.all[number]!;
+    if (rule.kind === CONCURRENCY) {
+      this.#freeSlots(rule, entry);
+      holds.setRule(entry, -1);
+    } else if (rule.settles) {
+      const amount = holds.amount(entry);
+      const sketched = (holds.flags(entry) & IN_SKETCH) !== 0;
+      this.#counters.unhold(rule, holds.high(entry), holds.low(entry), amount, holds.window(entry));
+      if (!free) return;
+      this.#counters.amend(rule, holds.high(entry), holds.low(entry), -amount, holds.window(entry), sketched);
+    }
+  }
+
+  /** Settles or releases a hold that is open or has expired. */
+  #finish(hold: number, state: number, amounts: Readonly<Record<string, number>> | undefined): readonly Crossing[] {
+    const holds = this.#holds;
+    const counters = this.#counters;
+    const late = holds.state[hold] === EXPIRED;
+    const freed = late && holds.free[hold] === 1;
+    let crossed: readonly Crossing[] = NONE;
+    const first = holds.first[hold]!;
+    const end = first + holds.count[hold]!;
+    for (let entry = first; entry < end; entry++) {
+      const number = holds.rule(entry);
+      if (number < 0) continue;
+      const rule = this.#rules.all[number]!;
+      if (rule.kind === CONCURRENCY) {
+        this.#freeSlots(rule, entry);
+        continue;
+      }
+      if (state === SETTLED && !rule.settles) continue;
+      const amount = holds.amount(entry);
+      const high = holds.high(entry);
+      const low = holds.low(entry);
+      const window = holds.window(entry);
+      if (rule.settles && !late) counters.unhold(rule, high, low, amount, window);
+      const charged = rule.settles && freed ? 0 : amount;
+      const by = (state === RELEASED ? 0 : (amounts?.[rule.unit] ?? amount)) - charged;
+      if (by === 0) continue;
+      const sketched = (holds.flags(entry) & IN_SKETCH) !== 0;
+      if (by < 0 || rule.marks.length === 0) counters.amend(rule, high, low, by, window, sketched);
+      else {
+        const before = this.#used(rule, high, low);
+        counters.amend(rule, high, low, by, window, sketched);
+        crossed = cross(rule, before, this.#used(rule, high, low), -1, crossed);
+      }
+    }
+    this.#close(hold, state);
+    this.#maintain();
+    return crossed;
+  }
+
+  #close(hold: number, state: number): void {
+    this.#holds.close(hold, state);
+    if (this.#journal !== undefined) {
+      const [high, low] = this.#holds.lanes(hold);
+      this.#journal.closed(high, low, this.#holds.lastUntil, state);
+    }
+  }
+
+  /** Takes an entry out of the chain of its key and gives its slots back. */
+  #freeSlots(rule: MemoryRule, entry: number): void {
+    const holds = this.#holds;
+    const sketched = (holds.flags(entry) & IN_SKETCH) !== 0;
+    let chain = 0;
+    if (!sketched) {
+      const next = holds.nextOf(entry);
+      const previous = holds.previousOf(entry);
+      if (next >= 0) holds.setPrevious(next, previous);
+      if (previous >= 0) {
+        holds.setNext(previous, next);
+        chain = this.#counters.chainOf(rule, holds.high(entry), holds.low(entry));
+      } else chain = next + 1;
+    }
+    this.#counters.freeSlots(rule, holds.high(entry), holds.low(entry), holds.amount(entry), sketched, chain);
+  }
+
+  /** Lets every hold forget what it charged to a key. */
+  #detach(rule: MemoryRule, high: number, low: number): void {
+    const holds = this.#holds;
+    for (let position = 0; position < holds.length; position++) {
+      const hold = holds.at(position);
+      const first = holds.first[hold]!;
+      for (let entry = first; entry < first + holds.count[hold]!; entry++) {
+        const number = holds.rule(entry);
+        if (number < 0 || holds.high(entry) !== high || holds.low(entry) !== low) continue;
+        if (this.#rules.all[number]!.family !== rule.family) continue;
+        if (rule.kind === CONCURRENCY && holds.state[hold] === OPEN) this.#freeSlots(rule, entry);
+        holds.setRule(entry, -1);
+        this.#journal?.hold(hold);
+      }
+    }
+  }
+
+  #repeated(hold: number): Admitted {
+    const wait = this.#holds.wait[hold]!;
+    return { allowed: true, wait, repeated: true, shadowed: NONE, crossed: NONE, degraded: undefined };
+  }
+
+  #complain(ask: Ask): never {
+    throw new TypeError(
+      `${ask.rules[this.#needsHold]!.name} needs a hold: what it charges has to be ended by somebody`,
+    );
+  }
+
+  /** Reads the ask into the scratch: the same rule and key once, with the sum of its costs. */
+  #gather(ask: Ask): void {
+    const decision = ++this.#decision;
+    const all = this.#rules.all;
+    let size = 0;
+    this.#twins = false;
+    this.#shadowed = false;
+    this.#needsHold = -1;
+    for (let i = 0; i < ask.size; i++) {
+      const rule = own(ask.rules[i]!);
+      if (all[rule.number] !== rule) this.#own(rule);
+      const { family } = rule;
+      const cost = ask.costs[i]!;
+      this.#lead[size] = 0;
+      this.#flag[size] = PLAIN;
+      if (family.seenIn === decision && this.#merged(ask, i, size)) continue;
+      family.seenIn = decision;
+      this.#at[size] = i;
+      this.#cost[size] = cost;
+      this.#high[size] = fingerprintHigh(rule.high, ask.high[i]!);
+      this.#low[size] = fingerprintLow(rule.low, ask.low[i]!, rule.tag);
+      if (cost > 0 && rule.needsHold) this.#needsHold = i;
+      size++;
+    }
+    this.#size = size;
+  }
+
+  /** A further mention of a family. True: it was one of the same rule and key, and is summed. */
+  #merged(ask: Ask, i: number, size: number): boolean {
+    const rule = own(ask.rules[i]!);
+    for (let j = 0; j < size; j++) {
+      const at = this.#at[j]!;
+      const other = own(ask.rules[at]!);
+      if (other.family !== rule.family || ask.high[at] !== ask.high[i] || ask.low[at] !== ask.low[i]) continue;
+      if (other === rule) {
+        if (this.#cost[j] === 0 && ask.costs[i]! > 0 && rule.needsHold) this.#needsHold = i;
+        this.#cost[j]! += ask.costs[i]!;
+        return true;
+      }
+      this.#twins = true;
+      this.#lead[size]! += this.#cost[j]!;
+      this.#flag[size] = CAREFUL;
+      this.#flag[j] = CAREFUL;
+    }
+    return false;
   }
 
   /** First pass: where every rule would stand after the charge. Reads only. True: all have room. */
-  #weigh(ask: Ask, time: number): boolean {
-    const slots = this.#slots;
-    const decision = ++this.#decision;
+  #weigh(ask: Ask): boolean {
+    const { rates, wides, clock } = this.#counters;
+    const { now, wall } = clock;
     let room = true;
-    this.#repeats = false;
-    for (let i = 0; i < ask.size; i++) {
-      const rule = own(ask.rules[i]!);
-      if (rule.seenIn === decision) this.#repeats = true;
-      rule.seenIn = decision;
-      // 0 marks an empty slot; the low bits of the other lane say how the value counts.
-      const high = mixHigh(rule.high, ask.high[i]!) >>> 0 || 1;
-      const low = ((mixLow(rule.low, ask.low[i]!) & ~TAG_MASK) | (rule.resolution - 1)) >>> 0;
-      this.#high[i] = high;
-      this.#low[i] = low;
-      const start = time * rule.resolution;
-      const place = slots.find(high, low);
-      let full = place >= 0 ? slots.value(place) : this.#elsewhere(rule, ask, i, time);
-      if (full < start) full = start;
-      // The same key twice is charged once with the sum: the last mention carries it, the earlier ones cannot fail first.
-      const cost = this.#repeats ? this.#costSoFar(ask, i) : ask.costs[i]!;
-      const next = full + cost * rule.interval;
-      this.#place[i] = place;
-      this.#next[i] = next;
-      if (cost > 0 && next - start > rule.refill) room = false;
-      if (this.#repeats && place < 0 && slots.tight(ask.size)) {
-        const together = this.#costTogether(ask, i);
-        if (together > 0 && full + together * rule.interval - start > rule.refill) room = false;
+    for (let i = 0; i < this.#size; i++) {
+      const at = this.#at[i]!;
+      const rule = ask.rules[at] as MemoryRule;
+      const cost = this.#cost[i]!;
+      let fits = true;
+      if (this.#flag[i] === CAREFUL) fits = this.#weighCarefully(ask, i, rule);
+      else if (rule.kind === BUCKET) {
+        const start = now * rule.resolution;
+        const place = rates.find(this.#high[i]!, this.#low[i]!);
+        let full = place === -1 ? 0 : rates.value(place);
+        this.#place[i] = place;
+        if (full <= start) {
+          full = start;
+          if (rule.unsure) fits = this.#weighCarefully(ask, i, rule);
+        }
+        const next = full + cost * rule.interval;
+        this.#state[i] = next;
+        const extra = ask.extras[at]!;
+        if (cost > 0 && next - start > (extra === 0 ? rule.refill : (rule.capacity + extra) * rule.interval))
+          fits = false;
+      } else if (rule.kind === PER_CALL) fits = cost <= rule.capacity + ask.extras[at]!;
+      else if (rule.kind === SLIDING) fits = this.#weighCarefully(ask, i, rule);
+      else {
+        const place = wides.find(this.#high[i]!, this.#low[i]!);
+        let used = 0;
+        let end = 0;
+        this.#place[i] = place;
+        if (place !== -1) {
+          end = wides.value(place);
+          if (end > (rule.kind === CALENDAR ? wall : now)) used = wides.column(place, 2);
+          else end = 0;
+        }
+        if (end === 0 && rule.unsure) fits = this.#weighCarefully(ask, i, rule);
+        this.#end[i] = end;
+        this.#state[i] = used;
+        if (cost > 0 && used + cost > rule.capacity + ask.extras[at]!) fits = false;
       }
+      if (fits) continue;
+      if (rule.shadow) {
+        this.#flag[i] = BLOCKED;
+        this.#shadowed = true;
+      } else room = false;
     }
     return room;
+  }
+
+  #weighCarefully(ask: Ask, i: number, rule: MemoryRule): boolean {
+    const at = this.#at[i]!;
+    const counters = this.#counters;
+    this.#flag[i] = CAREFUL;
+    counters.read(rule, ask.high[at]!, ask.low[at]!);
+    if (this.#cost[i] === 0) return true;
+    const limit = rule.capacity + ask.extras[at]!;
+    counters.measure(rule, ask.high[at]!, ask.low[at]!, this.#cost[i]! + this.#lead[i]!, limit);
+    return counters.retry === 0;
   }
 
   /**
    * Second pass: writes what the first found. Slots that were found come first: one found dead is alive then, so that
    * no key added afterwards takes it over and loses the charge.
    */
-  #commit(ask: Ask, time: number): void {
+  #commit(ask: Ask, wait: number, known: number): readonly Crossing[] {
+    const holds = this.#holds;
+    let hold = -1;
+    let entry = 0;
+    if (ask.holdId !== undefined) {
+      if (known >= 0) this.#close(known, EXPIRED);
+      let entries = 0;
+      for (let i = 0; i < this.#size; i++) if (this.#charged(ask, i)) entries++;
+      const { now } = this.#counters.clock;
+      hold = holds.add(ask.holdId, ask.holdFor, now + ask.holdFor, ask.holdExpiry === 'free', wait, entries);
+      entry = holds.first[hold]!;
+    }
+    let crossed: readonly Crossing[] = NONE;
     let missing = 0;
-    for (let i = 0; i < ask.size; i++) {
-      if (ask.costs[i] === 0) continue;
-      const place = this.#place[i]!;
-      if (place >= 0) this.#slots.set(place, this.#next[i]!);
-      else missing++;
+    for (let i = 0; i < this.#size; i++) {
+      if (!this.#charged(ask, i)) continue;
+      if (this.#flag[i] === CAREFUL || this.#place[i] === -1) {
+        missing++;
+        continue;
+      }
+      crossed = this.#apply(ask, i, wait, hold, entry++, crossed);
     }
-    if (missing === 0) return;
-    // Room first: after a flood that has passed, nobody need share a state.
-    if (this.#old === undefined && this.#slots.tight(missing)) this.#maintain(0, time);
-    for (let i = 0; i < ask.size; i++) if (this.#place[i]! < 0 && ask.costs[i] !== 0) this.#add(ask, i, time);
-    this.#maintain(missing, time);
+    if (missing > 0) {
+      const { rates, wides } = this.#counters;
+      rates.makeRoom(missing);
+      // A rate that settles needs a second one for what is held.
+      wides.makeRoom(2 * missing);
+      for (let i = 0; i < this.#size; i++) {
+        if (!this.#charged(ask, i)) continue;
+        if (this.#flag[i] !== CAREFUL && this.#place[i] !== -1) continue;
+        crossed = this.#apply(ask, i, wait, hold, entry++, crossed);
+      }
+      this.#maintain();
+    }
+    if (hold >= 0) this.#journal?.hold(hold);
+    return crossed;
   }
 
-  /** Gives a key its slot and clears what it came from; without room it is charged to the rule's shared state. */
-  #add(ask: Ask, i: number, time: number): void {
-    const rule = own(ask.rules[i]!);
-    const high = this.#high[i]!;
-    const low = this.#low[i]!;
-    const next = this.#next[i]!;
-    const again = this.#repeats ? this.#slots.find(high, low) : -1;
-    if (again >= 0) {
-      this.#slots.set(again, next);
-      return;
-    }
-    const at = this.#old === undefined ? -1 : this.#old.find(high, low);
-    if (this.#slots.insert(high, low, next, time)) {
-      if (at >= 0) this.#old!.set(at, 0);
-    } else if (at >= 0) {
-      this.#old!.set(at, next);
-      // Behind the cursor it would go with the old table.
-      this.#cursor = Math.min(this.#cursor, at);
+  #charged(ask: Ask, i: number): boolean {
+    return this.#cost[i]! > 0 && this.#flag[i] !== BLOCKED && (ask.rules[this.#at[i]!] as MemoryRule).kind !== PER_CALL;
+  }
+
+  #apply(
+    ask: Ask,
+    i: number,
+    wait: number,
+    hold: number,
+    entry: number,
+    crossed: readonly Crossing[],
+  ): readonly Crossing[] {
+    const counters = this.#counters;
+    const at = this.#at[i]!;
+    const rule = ask.rules[at] as MemoryRule;
+    const cost = this.#cost[i]!;
+    const keyHigh = ask.high[at]!;
+    const keyLow = ask.low[at]!;
+    const marked = rule.marks.length > 0;
+    const before = marked ? this.#used(rule, keyHigh, keyLow) : 0;
+    let chain = 0;
+    let place = this.#place[i]!;
+    if (this.#flag[i] === CAREFUL && rule.kind !== CONCURRENCY) {
+      counters.read(rule, keyHigh, keyLow);
+      counters.charge(rule, keyHigh, keyLow, cost, counters.clock.now + wait, rule.settles);
+    } else if (rule.kind === BUCKET) {
+      counters.setRate(rule, this.#high[i]!, this.#low[i]!, place, Math.min(this.#state[i]!, MAX_TICKS));
+      if (rule.settles) counters.hold(rule, keyHigh, keyLow, cost);
     } else {
-      this.#overflows++;
-      // Added up, because other keys of the rule may be charged to it in the same decision.
-      const full = next - this.#costSoFar(ask, i) * rule.interval;
-      rule.shared = Math.max(rule.shared, full) + ask.costs[i]! * rule.interval;
+      if (this.#flag[i] === CAREFUL) {
+        counters.read(rule, keyHigh, keyLow);
+        place = counters.place;
+        this.#end[i] = counters.end;
+        this.#state[i] = counters.sketched ? 0 : counters.used;
+      }
+      const open = this.#end[i]! > 0 && place !== -1;
+      const end = open ? this.#end[i]! : counters.windowEnd(rule);
+      const third = open ? counters.wides.column(place, 3) : 0;
+      const used = this.#state[i]! + cost;
+      if (rule.kind === CONCURRENCY) {
+        chain = third;
+        counters.setWindow(rule, this.#high[i]!, this.#low[i]!, place, end, used, entry + 1, cost);
+      } else {
+        counters.setWindow(
+          rule,
+          this.#high[i]!,
+          this.#low[i]!,
+          place,
+          end,
+          used,
+          rule.settles ? third + cost : third,
+          cost,
+        );
+      }
     }
-    for (let from = rule.previous; from !== undefined; from = from.previous) this.#forget(from, ask, i);
-  }
-
-  /** State of a key that has no slot in the current table: in the old one, under a replaced rule, or shared. */
-  #elsewhere(rule: MemoryRule, ask: Ask, i: number, time: number): number {
-    if (this.#old !== undefined) {
-      const at = this.#old.find(this.#high[i]!, this.#low[i]!);
-      if (at >= 0) return this.#old.value(at);
+    if (hold >= 0) {
+      const sketched = Number.isNaN(counters.window) ? IN_SKETCH : 0;
+      this.#holds.setEntry(entry, rule.number, keyHigh, keyLow, sketched | (hold << 8), cost, counters.window);
+      if (rule.kind === CONCURRENCY) this.#chain(entry, chain);
     }
-    // Keys that were counted together while there was no room must not start afresh now that there is.
-    return Math.max(rule.shared, this.#inherited(rule, ask, i, time));
+    return marked ? cross(rule, before, this.#used(rule, keyHigh, keyLow), at, crossed) : crossed;
   }
 
-  /** What a key without state of its own has from the rules that this one replaced, step by step. */
-  #inherited(rule: MemoryRule, ask: Ask, i: number, time: number): number {
-    const from = rule.previous;
-    if (from === undefined) return 0;
-    if (time > rule.previousUntil) {
-      rule.previous = undefined;
-      return 0;
-    }
-    const full = Math.max(this.#lookup(from, ask, i), this.#inherited(from, ask, i, time));
-    return rule.converted(full, from, time);
+  /** Puts an entry in front of the chain of its key; `head`: the first entry so far + 1, 0: none. */
+  #chain(entry: number, head: number): void {
+    this.#holds.setNext(entry, head - 1);
+    this.#holds.setPrevious(entry, -1);
+    if (head > 0) this.#holds.setPrevious(head - 1, entry);
   }
 
-  #lookup(rule: MemoryRule, ask: Ask, i: number): number {
-    const [high, low] = fingerprint(rule, ask, i);
-    const at = this.#slots.find(high, low);
-    if (at >= 0) return this.#slots.value(at);
-    const before = this.#old?.find(high, low) ?? -1;
-    return before >= 0 ? this.#old!.value(before) : 0;
+  #charge(rule: MemoryRule, high: number, low: number, units: number): void {
+    const counters = this.#counters;
+    counters.rates.makeRoom(1);
+    counters.wides.makeRoom(2);
+    counters.read(rule, high, low);
+    counters.charge(rule, high, low, units, counters.clock.now, false);
+    this.#maintain();
   }
 
-  #forget(rule: MemoryRule, ask: Ask, i: number): void {
-    const [high, low] = fingerprint(rule, ask, i);
-    const at = this.#slots.find(high, low);
-    if (at >= 0) this.#slots.set(at, 0);
-    const before = this.#old?.find(high, low) ?? -1;
-    if (before >= 0) this.#old!.set(before, 0);
+  #maintain(): void {
+    this.#counters.rates.maintain();
+    this.#counters.wides.maintain();
   }
 
-  /** Grows, shrinks and cleans by carrying live slots over a few at a time, so that no single call pays for it. */
-  #maintain(written: number, time: number): void {
-    const old = this.#old;
-    if (old !== undefined) {
-      const end = Math.min(this.#cursor + written * MIGRATION_STEP, old.size);
-      while (this.#cursor < end && old.move(this.#cursor, this.#slots, time)) this.#cursor++;
-      if (this.#cursor === old.size) this.#old = undefined;
-      return;
-    }
-    if (this.#coming === undefined && !this.#plan(written, time)) return;
-    try {
-      if (!this.#coming!.allocate()) return;
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      // No memory for a larger table now: this one goes on, at the worst as a full one.
-      this.#coming = undefined;
-      this.#postpone(time);
-      return;
-    }
-    this.#old = this.#slots;
-    this.#cursor = 0;
-    this.#slots = this.#coming!;
-    this.#coming = undefined;
+  #used(rule: MemoryRule, high: number, low: number): number {
+    this.#counters.read(rule, high, low);
+    this.#counters.measure(rule, high, low, 0, rule.capacity);
+    return this.#counters.used;
   }
 
-  /** Chooses the next table when the current one is getting full. False: none is needed or it would not help. */
-  #plan(written: number, time: number): boolean {
-    if (!this.#slots.crowded) return false;
-    if (this.#recheckKeys > 0 && time < this.#recheckTime) {
-      this.#recheckKeys -= written;
-      return false;
-    }
-    const { size } = this.#slots;
-    const live = this.#slots.estimateLive(time);
-    let target = size;
-    if (live > size * 0.375) target = Math.min(size * 2, this.#maxSize);
-    else if (live < size * 0.1) target = Math.max(size / 2, FIRST_SIZE);
-    if (target === size && live > size * 0.6) {
-      this.#postpone(time);
-      return false;
-    }
-    this.#coming = new Slots(target);
-    return true;
+  #shadows(ask: Ask): readonly Standing[] {
+    const standings: Standing[] = [];
+    for (let i = 0; i < this.#size; i++) if (this.#flag[i] === BLOCKED) standings.push(this.#standing(ask, i));
+    return standings;
   }
 
-  #postpone(time: number): void {
-    this.#recheckKeys = RECHECK_KEYS;
-    this.#recheckTime = time + RECHECK_TIME;
-  }
-
-  #refusal(ask: Ask, time: number): Outcome {
-    const standings = this.#standings(ask, time);
-    const violated = standings.filter((standing) => standing.verdict !== 'passed');
+  #refusal(ask: Ask): Outcome {
+    const violated: Standing[] = [];
+    const standings: Standing[] = [];
+    const shadowed: Standing[] = [];
     let retryAfter = 0;
-    for (const standing of violated) retryAfter = Math.max(retryAfter, standing.retryAfter);
+    let estimated = false;
+    for (let i = 0; i < this.#size; i++) {
+      const standing = this.#standing(ask, i);
+      const passed = standing.verdict === 'passed';
+      if ((standing.rule as MemoryRule).shadow) {
+        if (!passed) shadowed.push(standing);
+        continue;
+      }
+      standings.push(standing);
+      if (passed) continue;
+      violated.push(standing);
+      retryAfter = Math.max(retryAfter, standing.retryAfter);
+      if (standing.verdict === 'busy') estimated = true;
+    }
     return {
       allowed: false,
       retryAfter: retryAfter === Infinity ? undefined : retryAfter,
-      estimated: false,
+      estimated,
       violated,
       standings,
-      shadowed: [],
+      shadowed: shadowed.length === 0 ? NONE : shadowed,
       degraded: undefined,
     };
   }
 
-  /** Standings as of before the charge, from what the first pass left; one per distinct rule and key. */
-  #standings(ask: Ask, time: number): Standing[] {
-    const standings: Standing[] = [];
-    for (let i = 0; i < ask.size; i++) {
-      if (this.#repeated(ask, i)) continue;
-      const rule = own(ask.rules[i]!);
-      const cost = this.#costTogether(ask, i);
-      const start = time * rule.resolution;
-      const place = this.#place[i]!;
-      const state = place >= 0 ? this.#slots.value(place) : this.#elsewhere(rule, ask, i, time);
-      const full = Math.max(state, start);
-      const missing = full + cost * rule.interval - rule.refill;
-      const never = cost > rule.capacity;
-      const waits = cost > 0 && missing > start;
-      standings.push({
-        rule,
-        verdict: never ? 'cost_above_capacity' : waits ? 'exhausted' : 'passed',
-        cost,
-        limit: rule.capacity,
-        used: quotientUp(full - start, rule.interval),
-        held: 0,
-        remaining: Math.max(0, quotient(start + rule.refill - full, rule.interval)),
-        retryAfter: never ? Infinity : waits ? quotientUp(missing, rule.resolution) - time : 0,
-        resetAfter: quotientUp(full, rule.resolution) - time,
-      });
+  #standing(ask: Ask, i: number): Standing {
+    const counters = this.#counters;
+    const at = this.#at[i]!;
+    const rule = ask.rules[at] as MemoryRule;
+    const cost = this.#cost[i]!;
+    const limit = rule.capacity + ask.extras[at]!;
+    const high = ask.high[at]!;
+    const low = ask.low[at]!;
+    counters.read(rule, high, low);
+    counters.measure(rule, high, low, cost === 0 ? 0 : cost + this.#lead[i]!, limit);
+    const never = cost > limit;
+    const busy = rule.kind === CONCURRENCY;
+    let verdict: Standing['verdict'] = 'passed';
+    if (never) verdict = 'cost_above_capacity';
+    else if (counters.retry > 0) verdict = busy ? 'busy' : 'exhausted';
+    const retryAfter = verdict === 'busy' ? this.#firstFree(rule, high, low) : counters.retry;
+    return {
+      rule,
+      verdict,
+      cost,
+      limit,
+      used: counters.used,
+      held: counters.held,
+      remaining: counters.remaining,
+      retryAfter,
+      resetAfter: counters.reset,
+    };
+  }
+
+  /** Microseconds until the first of the slots of a key expires. */
+  #firstFree(rule: MemoryRule, high: number, low: number): number {
+    const holds = this.#holds;
+    let first = Infinity;
+    for (let entry = this.#counters.chainOf(rule, high, low) - 1; entry >= 0; entry = holds.nextOf(entry)) {
+      first = Math.min(first, holds.until[holds.holdOf(entry)]!);
     }
-    return standings;
-  }
-
-  /** Cost of a mention and of the earlier ones of the same rule and key. */
-  #costSoFar(ask: Ask, i: number): number {
-    let cost = ask.costs[i]!;
-    for (let j = 0; j < i; j++) if (this.#same(j, i)) cost += ask.costs[j]!;
-    return cost;
-  }
-
-  /** The same, with the other keys that may have to share a state with this one. */
-  #costTogether(ask: Ask, i: number): number {
-    let cost = ask.costs[i]!;
-    for (let j = 0; j < i; j++) if (this.#same(j, i) || this.#sharing(ask, j, i)) cost += ask.costs[j]!;
-    return cost;
-  }
-
-  /** True when a later mention of the same rule and key stands for this one. */
-  #repeated(ask: Ask, i: number): boolean {
-    for (let j = i + 1; j < ask.size; j++) if (this.#same(i, j)) return true;
-    return false;
-  }
-
-  #same(i: number, j: number): boolean {
-    return this.#low[i] === this.#low[j] && this.#high[i] === this.#high[j];
-  }
-
-  /** Two keys of one rule for which the table may have no room: to be safe they are weighed as the one they may become. */
-  #sharing(ask: Ask, i: number, j: number): boolean {
-    return ask.rules[i] === ask.rules[j] && this.#place[i]! < 0 && this.#place[j]! < 0 && this.#slots.tight(ask.size);
+    // Counted in the sketch only: any hold may be in the way.
+    if (first === Infinity && holds.length > 0) first = holds.until[holds.at(0)]!;
+    return Math.max(1, first - this.#counters.clock.now);
   }
 }
 
-function fingerprint(rule: MemoryRule, ask: Ask, i: number): [number, number] {
-  const low = ((mixLow(rule.low, ask.low[i]!) & ~TAG_MASK) | (rule.resolution - 1)) >>> 0;
-  return [mixHigh(rule.high, ask.high[i]!) >>> 0 || 1, low];
+const CHANGED: readonly HoldResult[] = STATES.map((state) => Object.freeze({ state, changed: true, crossed: NONE }));
+const CLOSED: readonly HoldResult[] = STATES.map((state) => Object.freeze({ state, changed: false, crossed: NONE }));
+
+/** Result for a hold without entries, by what `Holds.find` said. */
+function closed(found: number): HoldResult {
+  return found === -1 ? UNKNOWN : CLOSED[-1 - found]!;
+}
+
+/** Microseconds to wait, where only rates are in the way and the wait is short enough; else -1. */
+function patient(refusal: Outcome, patience: number): number {
+  if (refusal.allowed || patience === 0 || !(refusal.retryAfter! <= patience)) return -1;
+  for (const { rule, verdict } of refusal.violated) {
+    const { kind } = rule as MemoryRule;
+    if (verdict !== 'exhausted' || (kind !== BUCKET && kind !== SLIDING)) return -1;
+  }
+  return refusal.retryAfter!;
+}
+
+function cross(
+  rule: MemoryRule,
+  before: number,
+  after: number,
+  at: number,
+  crossed: readonly Crossing[],
+): readonly Crossing[] {
+  let found = crossed;
+  for (const mark of rule.marks) {
+    if (before < mark && mark <= after) found = [...found, { rule, mark, used: after, at }];
+  }
+  return found;
 }
 
 function random32(): number {

@@ -1,0 +1,419 @@
+import { foldHigh, foldLow } from './hash.ts';
+import type { Clock } from './slots.ts';
+import { TAG_MASK } from './slots.ts';
+import { Table } from './table.ts';
+import type { HoldResult } from './types.ts';
+
+/** How long the id of a closed hold is remembered, beyond the time it could have been open: 10 minutes. */
+const REMEMBERED = 600_000_000;
+/** Closed ids remembered at most; the oldest are forgotten first. */
+const MAX_CLOSED = 131_072;
+/** Expired holds kept for a late settlement at most. */
+const MAX_EXPIRED = 65_536;
+/** Open holds at most: beyond that somebody leaks them. */
+export const MAX_HOLDS: number = 2 ** 20;
+/** Entries allocated in one go: 512 KB. */
+const SEGMENT_BITS = 14;
+const SEGMENT_SIZE = 2 ** SEGMENT_BITS;
+const SEGMENT_MASK = SEGMENT_SIZE - 1;
+const CLASSES = 8;
+
+/** States as small integers; those of closed holds are kept with the id. */
+export const OPEN = 0;
+export const SETTLED = 1;
+export const RELEASED = 2;
+export const EXPIRED = 3;
+export const STATES: readonly HoldResult['state'][] = ['open', 'settled', 'released', 'expired'];
+
+/** Ids are counted in 4 ticks per microsecond: the two low bits of a remembered time say how it ended. */
+const ID_TAG = 3;
+/** From here up the value is that of a hold with entries; below, a time and a state. */
+const HELD = 2 ** 52;
+
+/** Entry flag: the key had no slot, so its slots are counted in the sketch. */
+export const IN_SKETCH = 1;
+
+/**
+ * Holds by id, with the charges of their decisions: rule, key lanes, amount, and the window that was charged. Entries
+ * lie side by side in large arrays, 32 bytes each; ids in a table of fingerprints, so that a closed one takes 16 bytes.
+ * What comes next to expire is on top of a heap.
+ */
+export class Holds {
+  readonly #clock: Clock;
+  #ids: Table;
+  #seed: readonly [number, number];
+  #size = 256;
+  names: string[] = [];
+  /** When it expires; of an expired one, when it is forgotten. */
+  until: Float64Array = new Float64Array(256);
+  ttl: Float64Array = new Float64Array(256);
+  wait: Float64Array = new Float64Array(256);
+  first: Int32Array = new Int32Array(256);
+  count: Int32Array = new Int32Array(256);
+  state: Uint8Array = new Uint8Array(256);
+  /** 1: what it held is free when it expires. */
+  free: Uint8Array = new Uint8Array(256);
+  #high: Uint32Array = new Uint32Array(256);
+  #low: Uint32Array = new Uint32Array(256);
+  /** Position in the heap. */
+  #position: Int32Array = new Int32Array(256);
+  #heap: Int32Array = new Int32Array(256);
+  /** Holds with entries: open and expired ones. */
+  length = 0;
+  /** Until when the id closed last is remembered. */
+  lastUntil = 0;
+  #expired = 0;
+  #unused: number[] = [];
+  #next = 0;
+  readonly #integers: Int32Array[] = [];
+  readonly #doubles: Float64Array[] = [];
+  #nextEntry = 0;
+  readonly #blocks: number[][] = Array.from({ length: CLASSES }, () => []);
+  /** Closed ids in the order they were closed. */
+  #ring: Uint32Array = new Uint32Array(0);
+  #ringAt = 0;
+  #ringCount = 0;
+  // Lanes of the id that was looked up last.
+  #idHigh = 0;
+  #idLow = 0;
+
+  constructor(clock: Clock, seed: readonly [number, number]) {
+    this.#clock = clock;
+    this.#seed = seed;
+    this.#ids = new Table(2, MAX_CLOSED + MAX_HOLDS, clock);
+  }
+
+  reseed(seed: readonly [number, number]): void {
+    this.#seed = seed;
+  }
+
+  get bytes(): number {
+    const entries = this.#integers.length * SEGMENT_SIZE * 32;
+    return this.#ids.slots * 16 + this.#size * 50 + entries + this.#ring.byteLength;
+  }
+
+  get open(): number {
+    return this.length - this.#expired;
+  }
+
+  /** Index of a hold with entries; -1: unknown; -1 - state: closed. */
+  find(id: string): number {
+    this.#idHigh = foldHigh(this.#seed[0], id) >>> 0 || 1;
+    this.#idLow = ((foldLow(this.#seed[1], id) & ~TAG_MASK) | ID_TAG) >>> 0;
+    const place = this.#ids.find(this.#idHigh, this.#idLow);
+    if (place === -1) return -1;
+    const value = this.#ids.value(place);
+    if (value >= HELD) return this.names[value - HELD] === id ? value - HELD : -1;
+    return value > this.#clock.now * 4 ? -1 - (value % 4) : -1;
+  }
+
+  /** Opens the hold that `find` did not find, or found closed, with room for so many entries. Throws when too many are open. */
+  add(id: string, ttl: number, until: number, free: boolean, wait: number, entries: number): number {
+    if (this.length === MAX_HOLDS) throw new RangeError(`more than ${MAX_HOLDS} holds are open at once`);
+    const hold = this.#unused.pop() ?? this.#next++;
+    if (hold === this.#size) this.#enlarge();
+    this.names[hold] = id;
+    this.until[hold] = until;
+    this.ttl[hold] = ttl;
+    this.wait[hold] = wait;
+    this.state[hold] = OPEN;
+    this.free[hold] = free ? 1 : 0;
+    this.count[hold] = entries;
+    this.first[hold] = this.#block(entries);
+    this.#high[hold] = this.#idHigh;
+    this.#low[hold] = this.#idLow;
+    this.#write(this.#idHigh, this.#idLow, HELD + hold);
+    const at = this.length++;
+    this.#heap[at] = hold;
+    this.#position[hold] = at;
+    this.#up(at);
+    return hold;
+  }
+
+  /** Forgets the entries; the id is remembered with how it ended. */
+  close(hold: number, state: number): void {
+    this.lastUntil = this.#clock.now + this.ttl[hold]! + REMEMBERED;
+    this.#discard(hold);
+    this.remember(this.#high[hold]!, this.#low[hold]!, this.lastUntil, state);
+  }
+
+  #discard(hold: number): void {
+    if (this.state[hold] === EXPIRED) this.#expired--;
+    this.#giveBlock(hold);
+    this.#remove(this.#position[hold]!);
+    this.#unused.push(hold);
+    this.names[hold] = '';
+  }
+
+  /** Keeps a closed id until a time. */
+  remember(high: number, low: number, until: number, state: number): void {
+    this.#write(high, low, Math.min(until, 2 ** 49) * 4 + state);
+    if (this.#ring.length === 0) this.#ring = new Uint32Array(2 * MAX_CLOSED);
+    const at = 2 * this.#ringAt;
+    if (this.#ringCount === MAX_CLOSED) {
+      const place = this.#ids.find(this.#ring[at]!, this.#ring[at + 1]!);
+      if (place !== -1 && this.#ids.value(place) < HELD) this.#ids.set(place, 0);
+    } else this.#ringCount++;
+    this.#ring[at] = high;
+    this.#ring[at + 1] = low;
+    this.#ringAt = (this.#ringAt + 1) % MAX_CLOSED;
+  }
+
+  /** Hold that is due, or -1. */
+  due(now: number): number {
+    if (this.length === 0) return -1;
+    const hold = this.#heap[0]!;
+    return this.until[hold]! <= now ? hold : -1;
+  }
+
+  /** An open hold has expired: kept for a late settlement. False: too many of them, close it instead. */
+  expire(hold: number): boolean {
+    if (this.#expired >= MAX_EXPIRED) return false;
+    this.#expired++;
+    this.state[hold] = EXPIRED;
+    this.move(hold, this.until[hold]! + this.ttl[hold]! + REMEMBERED);
+    return true;
+  }
+
+  move(hold: number, until: number): void {
+    this.until[hold] = until;
+    this.#up(this.#position[hold]!);
+    this.#down(this.#position[hold]!);
+  }
+
+  /** The hold at a position from 0 to `length` - 1, in no order. */
+  at(position: number): number {
+    return this.#heap[position]!;
+  }
+
+  lanes(hold: number): readonly [number, number] {
+    return [this.#high[hold]!, this.#low[hold]!];
+  }
+
+  // For a store.
+
+  /** Hold that a value of the table of ids stands for; -1: a closed one. */
+  heldBy(value: number): number {
+    return value >= HELD ? value - HELD : -1;
+  }
+
+  restoreHeld(
+    name: string,
+    state: number,
+    until: number,
+    ttl: number,
+    wait: number,
+    free: boolean,
+    entries: number,
+  ): number {
+    const known = this.find(name);
+    if (known >= 0) this.#discard(known);
+    const hold = this.add(name, ttl, until, free, wait, entries);
+    this.state[hold] = state;
+    if (state === EXPIRED) this.#expired++;
+    return hold;
+  }
+
+  restoreClosed(high: number, low: number, until: number, state: number): void {
+    const place = this.#ids.find(high, low);
+    if (place !== -1 && this.#ids.value(place) >= HELD) this.#discard(this.#ids.value(place) - HELD);
+    if (until > this.#clock.now) this.remember(high, low, until, state);
+    else if (place !== -1) this.#ids.set(place, 0);
+  }
+
+  /** The table of ids, for a store that reads what is remembered. */
+  get ids(): Table {
+    return this.#ids;
+  }
+
+  // Entries. Each is 8 integers of 4 bytes, the last four read as two doubles: amount and window.
+
+  setEntry(
+    entry: number,
+    rule: number,
+    high: number,
+    low: number,
+    flags: number,
+    amount: number,
+    window: number,
+  ): void {
+    const integers = this.#integers[entry >>> SEGMENT_BITS]!;
+    const at = (entry & SEGMENT_MASK) << 3;
+    integers[at] = rule;
+    integers[at + 1] = high;
+    integers[at + 2] = low;
+    integers[at + 3] = flags;
+    const doubles = this.#doubles[entry >>> SEGMENT_BITS]!;
+    doubles[(at >>> 1) + 2] = amount;
+    doubles[(at >>> 1) + 3] = window;
+  }
+
+  /** Number of its rule; -1: a reset has forgotten it. */
+  rule(entry: number): number {
+    return this.#integers[entry >>> SEGMENT_BITS]![(entry & SEGMENT_MASK) << 3]!;
+  }
+
+  setRule(entry: number, rule: number): void {
+    this.#integers[entry >>> SEGMENT_BITS]![(entry & SEGMENT_MASK) << 3] = rule;
+  }
+
+  high(entry: number): number {
+    return this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 1]!;
+  }
+
+  low(entry: number): number {
+    return this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 2]!;
+  }
+
+  /** Flags in the low byte; above it the hold it belongs to. */
+  flags(entry: number): number {
+    return this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 3]! & 0xff;
+  }
+
+  holdOf(entry: number): number {
+    return this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 3]! >>> 8;
+  }
+
+  amount(entry: number): number {
+    return this.#doubles[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 2) + 2]!;
+  }
+
+  window(entry: number): number {
+    return this.#doubles[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 2) + 3]!;
+  }
+
+  /** Slots of a concurrency rule have no window: there the entries of a key are chained. -1: none. */
+  nextOf(entry: number): number {
+    return this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 6]!;
+  }
+
+  previousOf(entry: number): number {
+    return this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 7]!;
+  }
+
+  setNext(entry: number, next: number): void {
+    this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 6] = next;
+  }
+
+  setPrevious(entry: number, previous: number): void {
+    this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 7] = previous;
+  }
+
+  #write(high: number, low: number, value: number): void {
+    const place = this.#ids.find(high, low);
+    if (place !== -1) {
+      this.#ids.set(place, value);
+      return;
+    }
+    this.#ids.makeRoom(1);
+    if (this.#ids.add(high, low, value) < 0) throw new RangeError('no room for another hold');
+    this.#ids.maintain();
+  }
+
+  #block(entries: number): number {
+    if (entries === 0) return 0;
+    const kind = 32 - Math.clz32(entries - 1);
+    const unused = this.#blocks[kind]!.pop();
+    if (unused !== undefined) return unused;
+    const size = 1 << kind;
+    // Blocks are aligned to their size, so that none reaches into the next segment.
+    const start = Math.ceil(this.#nextEntry / size) * size;
+    this.#nextEntry = start + size;
+    while (this.#integers.length << SEGMENT_BITS < this.#nextEntry) {
+      const buffer = new ArrayBuffer(SEGMENT_SIZE * 32);
+      this.#integers.push(new Int32Array(buffer));
+      this.#doubles.push(new Float64Array(buffer));
+    }
+    return start;
+  }
+
+  #giveBlock(hold: number): void {
+    const entries = this.count[hold]!;
+    if (entries > 0) this.#blocks[32 - Math.clz32(entries - 1)]!.push(this.first[hold]!);
+  }
+
+  #remove(at: number): void {
+    const last = this.#heap[--this.length]!;
+    if (at === this.length) return;
+    this.#heap[at] = last;
+    this.#position[last] = at;
+    this.#up(at);
+    this.#down(this.#position[last]!);
+  }
+
+  #up(from: number): void {
+    const heap = this.#heap;
+    const hold = heap[from]!;
+    const until = this.until[hold]!;
+    let at = from;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      const above = heap[parent]!;
+      if (this.until[above]! <= until) break;
+      heap[at] = above;
+      this.#position[above] = at;
+      at = parent;
+    }
+    heap[at] = hold;
+    this.#position[hold] = at;
+  }
+
+  #down(from: number): void {
+    const heap = this.#heap;
+    const hold = heap[from]!;
+    const until = this.until[hold]!;
+    let at = from;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= this.length) break;
+      if (child + 1 < this.length && this.until[heap[child + 1]!]! < this.until[heap[child]!]!) child++;
+      const below = heap[child]!;
+      if (this.until[below]! >= until) break;
+      heap[at] = below;
+      this.#position[below] = at;
+      at = child;
+    }
+    heap[at] = hold;
+    this.#position[hold] = at;
+  }
+
+  #enlarge(): void {
+    this.#size *= 2;
+    const size = this.#size;
+    this.until = doubles(this.until, size);
+    this.ttl = doubles(this.ttl, size);
+    this.wait = doubles(this.wait, size);
+    this.first = integers(this.first, size);
+    this.count = integers(this.count, size);
+    this.#position = integers(this.#position, size);
+    this.#heap = integers(this.#heap, size);
+    this.state = bytes(this.state, size);
+    this.free = bytes(this.free, size);
+    this.#high = lanes(this.#high, size);
+    this.#low = lanes(this.#low, size);
+  }
+}
+
+function doubles(from: Float64Array, size: number): Float64Array {
+  const to = new Float64Array(size);
+  to.set(from);
+  return to;
+}
+
+function integers(from: Int32Array, size: number): Int32Array {
+  const to = new Int32Array(size);
+  to.set(from);
+  return to;
+}
+
+function lanes(from: Uint32Array, size: number): Uint32Array {
+  const to = new Uint32Array(size);
+  to.set(from);
+  return to;
+}
+
+function bytes(from: Uint8Array, size: number): Uint8Array {
+  const to = new Uint8Array(size);
+  to.set(from);
+  return to;
+}
