@@ -28,6 +28,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   pipeline: ['core', 'protocol', ...ROOMS, 'config'],
   api: ['core', 'protocol', ...ROOMS, 'config', 'pipeline'],
   cli: ['core', 'protocol', ...ROOMS, 'config', 'pipeline', 'api', 'index.ts'],
+  // A package of its own in all but name: an application that only asks a remote gateway loads no gateway.
+  middleware: ['core'],
   'index.ts': ['core', 'protocol', ...ROOMS, 'config', 'pipeline', 'api'],
 };
 

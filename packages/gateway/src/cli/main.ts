@@ -109,6 +109,18 @@ function build(): Command {
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./test-cases.ts')).testCases));
   program
+    .command('op')
+    .description(
+      'Ask one operation, or a JSON list of them, of the running gateway and print its answer; `tollgate op list` shows which there are. Without --input: a check of anonymous that costs nothing.',
+    )
+    .argument(
+      '[list-or-config]',
+      '`list`, or the configuration whose gateway is asked; default: the one in this folder',
+    )
+    .option('--input <json>', `for example '{"operation":"get_status"}'; "-" reads standard input`)
+    .option('--json', 'with list: print data as JSON')
+    .action(run(async () => (await import('./op.ts')).op));
+  program
     .command('connect')
     .description(
       'Add this gateway to the user configuration of an MCP client (claude, claude-desktop, cursor, vscode, codex), keeping a copy to undo it.',

@@ -33,8 +33,7 @@ export const amount = (name: string) =>
   z
     .number({ error: `${name} must be a JSON number` })
     .min(0, `${name} must not be negative`)
-    .max(MAX_NUMBER, `${name} must be at most ${MAX_NUMBER}`)
-    .transform((value) => value + 0);
+    .max(MAX_NUMBER, `${name} must be at most ${MAX_NUMBER}`);
 
 export const tier = z.string({ error: 'tier must be a string' }).min(1).max(100);
 
@@ -49,7 +48,7 @@ export function toMicros(value: number): number {
   const scaled = value * 1e6;
   const whole = Math.round(scaled);
   // 0.07 is 70000.00000000001 millionths only because of the multiplication.
-  return Math.abs(scaled - whole) <= whole * 2 * Number.EPSILON ? whole : Math.ceil(scaled);
+  return Math.abs(scaled - whole) <= whole * 2 * Number.EPSILON ? whole + 0 : Math.ceil(scaled);
 }
 
 export function fromMicros(micros: number): number {

@@ -1,0 +1,168 @@
+/**
+ * The HTTP face of operations, checks and holds, on the `admin` address: `/v1/ops`, `/v1/check`, `/v1/holds`. Errors are
+ * `{ error, reason }`; who may do what is decided where the work is done, by the roles of the credential.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { TollgateError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
+import { type CheckAnswer, check, readHold, release, reserve, settle } from './limit-requests.ts';
+import { type Caller, callerOf } from './operations/caller.ts';
+import type { OperationAnswer, Operations } from './operations/operations.ts';
+import { OperationProblem, PROBLEM_STATUS, type ProblemReason } from './operations/problem.ts';
+
+export interface V1Deps {
+  readonly operations: Operations;
+  /** The caller behind an Authorization header, or why not. */
+  readonly identify: (authorization: string | undefined) => Principal | TollgateError;
+  readonly log: Log;
+}
+
+/** Bytes of a whole batch. One operation has its own, smaller bound. */
+const MAX_BODY = 1024 * 1024;
+
+/** True for paths that `createV1` answers. */
+export function isV1Path(path: string): boolean {
+  return path === '/v1' || path.startsWith('/v1/');
+}
+
+/** The request listener for paths below `/v1`. */
+export function createV1({
+  operations,
+  identify,
+  log,
+}: V1Deps): (request: IncomingMessage, response: ServerResponse) => void {
+  const app = new Hono().basePath('/v1');
+  const { port } = operations;
+  const callerFrom = (c: Context): Caller => {
+    const principal = identify(c.req.header('authorization'));
+    if (TollgateError.is(principal)) throw principal;
+    return callerOf(principal);
+  };
+
+  app.onError((thrown, c) => {
+    const { status, error, reason, extra, retryAfter } = failureOf(thrown, log);
+    if (status === 401) c.header('WWW-Authenticate', 'Bearer');
+    if (retryAfter !== undefined) c.header('Retry-After', String(retryAfter));
+    c.status(status as 400);
+    return c.json({ error, reason, ...extra });
+  });
+  app.notFound((c) => c.json({ error: 'No such resource below /v1', reason: 'not_found' }, 404));
+  app.use(
+    bodyLimit({
+      maxSize: MAX_BODY,
+      onError: (c) => c.json({ error: `The body is larger than ${MAX_BODY} bytes.`, reason: 'input_too_large' }, 413),
+    }),
+  );
+
+  app.post('/ops', async (c) => {
+    const caller = callerFrom(c);
+    const body = await bodyOf(c);
+    if (Array.isArray(body)) return c.json(await operations.runBatch(body, caller));
+    const answer = await operations.run(body, caller);
+    // A denial is an answer to the question; what could not be asked is a failure of the request.
+    if (answer.status === 'error') c.status(statusOf(answer) as 400);
+    retryAfterHeader(c, answer['retry_after_seconds']);
+    return c.json(answer);
+  });
+
+  app.get('/ops', (c) => {
+    callerFrom(c);
+    return c.json({ operations: operations.registry.list() });
+  });
+
+  app.post('/check', async (c) => {
+    const caller = callerFrom(c);
+    const answer = await check(await bodyOf(c), caller, port);
+    if (!Array.isArray(answer)) retryAfterHeader(c, answer.retry_after_seconds);
+    return c.json(answer);
+  });
+
+  app.post('/holds', async (c) => {
+    const caller = callerFrom(c);
+    const outcome = await reserve(await bodyOf(c), caller, port);
+    if ('hold' in outcome) return c.json(outcome.hold, 201);
+    retryAfterHeader(c, outcome.refused.retry_after_seconds);
+    return c.json({ error: refusalText(outcome.refused), ...outcome.refused }, refusalStatus(outcome.refused));
+  });
+
+  app.get('/holds/:id', async (c) => {
+    const caller = callerFrom(c);
+    return c.json(await readHold(c.req.param('id'), caller, port));
+  });
+
+  app.post('/holds/:id/settle', async (c) => {
+    const caller = callerFrom(c);
+    return c.json(await settle(c.req.param('id'), await bodyOf(c, {}), caller, port));
+  });
+
+  app.post('/holds/:id/release', async (c) => {
+    const caller = callerFrom(c);
+    return c.json(await release(c.req.param('id'), caller, port));
+  });
+
+  return getRequestListener(app.fetch, { overrideGlobalObjects: false });
+}
+
+/** `empty`: what an empty body means; undefined: nothing, and it is refused. */
+async function bodyOf(c: Context, empty?: unknown): Promise<unknown> {
+  const text = await c.req.text();
+  if (text === '' && empty !== undefined) return empty;
+  // A form of another site can send everything but this type.
+  if (!/^application\/json\s*(?:;|$)/i.test(c.req.header('content-type') ?? '')) {
+    throw new TollgateError('unsupported_media_type', 'The body must be application/json.');
+  }
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new OperationProblem('invalid_input', 'The body is not JSON.');
+  }
+}
+
+function statusOf(answer: OperationAnswer): number {
+  return PROBLEM_STATUS[answer.reason as ProblemReason] ?? 400;
+}
+
+function retryAfterHeader(c: Context, seconds: unknown): void {
+  if (typeof seconds === 'number') c.header('Retry-After', String(Math.max(1, Math.ceil(seconds))));
+}
+
+const MONEY = new Set([
+  'per_request_cost_exceeded',
+  'hourly_cost_exceeded',
+  'daily_cost_exceeded',
+  'cost_exceeded',
+  'unpriced',
+]);
+
+function refusalStatus({ reason = '' }: CheckAnswer): 402 | 429 | 503 {
+  if (MONEY.has(reason)) return 402;
+  return reason === 'emergency_stop' || reason === 'unavailable' ? 503 : 429;
+}
+
+function refusalText({ reason = '' }: CheckAnswer): string {
+  if (MONEY.has(reason)) return 'Cost limit exceeded';
+  return reason === 'emergency_stop' ? 'Stopped' : 'Rate limit exceeded';
+}
+
+interface Failure {
+  readonly status: number;
+  readonly error: string;
+  readonly reason: string;
+  readonly extra: Readonly<Record<string, unknown>>;
+  readonly retryAfter: number | undefined;
+}
+
+function failureOf(thrown: unknown, log: Log): Failure {
+  if (thrown instanceof OperationProblem) {
+    const { reason, message, extra } = thrown;
+    return { status: PROBLEM_STATUS[reason], error: message, reason, extra, retryAfter: undefined };
+  }
+  const error = TollgateError.from(thrown);
+  if (error.code === 'internal') log.error({ err: error.cause }, 'a request below /v1 failed');
+  const status = error.http >= 400 ? error.http : error.code === 'invalid_params' ? 400 : 500;
+  return { status, error: error.message, reason: error.code, extra: {}, retryAfter: error.retryAfterSeconds };
+}
