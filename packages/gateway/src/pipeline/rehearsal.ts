@@ -31,7 +31,7 @@ export class Rehearsal {
    */
   constructor(options: AdmissionOptions, start: number, used: ReadonlyMap<string, number> = new Map()) {
     this.#clock = new VirtualClock(start);
-    const memory = new MemoryLimiter({ seed: [1, 2] });
+    const memory = new MemoryLimiter({ seed: [1, 2], originMs: start });
     this.#admission = createAdmission(options, {
       clock: this.#clock,
       limiter: used.size === 0 ? memory : new UsedLimiter(memory, used),
@@ -46,9 +46,10 @@ export class Rehearsal {
     await this.#endUntil(at);
     this.#clock.moveTo(at);
     const { external } = this.#admission;
-    if (takes === undefined) return external.consume(question, at);
+    const now = this.#clock.monotonic();
+    if (takes === undefined) return external.consume(question, now);
     const id = `rehearsal-${++this.#holds}`;
-    const answer = await external.reserve(question, id, HOLD_MS, at);
+    const answer = await external.reserve(question, id, HOLD_MS, now);
     if (answer.allowed) {
       this.#endings.push({ at: at + takes, id, subject: question.subject });
       this.#endings.sort((a, b) => a.at - b.at);
@@ -59,7 +60,7 @@ export class Rehearsal {
   /** The limits that cover such a call. */
   covering(question: Question): readonly LimitOptions[] {
     const { method, endpoint = '/mcp', tool, server } = question;
-    const kind = tool === undefined ? 'none' : (KINDS[method] ?? 'tool');
+    const kind = tool === undefined ? 'none' : kindOf(method);
     return this.#admission.covering(method, {
       kind,
       canonicalId: tool,
@@ -76,22 +77,23 @@ export class Rehearsal {
     while (this.#endings.length > 0 && this.#endings[0]!.at <= at) {
       const ending = this.#endings.shift()!;
       this.#clock.moveTo(ending.at);
-      await this.#admission.external.settle(ending.subject, ending.id, [], ending.at);
+      await this.#admission.external.settle(ending.subject, ending.id, [], this.#clock.monotonic());
     }
   }
 }
 
-const KINDS: Readonly<Record<string, 'resource' | 'prompt'>> = {
-  'resources/read': 'resource',
-  'resources/subscribe': 'resource',
-  'prompts/get': 'prompt',
-};
+function kindOf(method: string): 'tool' | 'resource' | 'prompt' {
+  if (method.startsWith('resources/')) return 'resource';
+  return method.startsWith('prompts/') ? 'prompt' : 'tool';
+}
 
-/** Wall and monotonic time are one: rehearsals know no corrections of the clock. */
+/** Monotonic time begins with the rehearsal; rehearsals know no corrections of the clock. */
 class VirtualClock implements Clock {
+  readonly #start: number;
   #now: number;
 
   constructor(start: number) {
+    this.#start = start;
     this.#now = start;
   }
 
@@ -100,7 +102,7 @@ class VirtualClock implements Clock {
   }
 
   monotonic(): number {
-    return this.#now;
+    return this.#now - this.#start;
   }
 
   moveTo(at: number): void {

@@ -137,6 +137,14 @@ function inOrder(unordered: readonly DecisionDocument[]): readonly DecisionDocum
   return first < 0 ? records : records.slice(first);
 }
 
+/** A call that waits to be asked again. */
+interface Turn {
+  readonly at: number;
+  readonly place: number;
+  readonly question: Question;
+  readonly since: number;
+}
+
 /** Decides over every record, in order, from empty counters. */
 export async function replay(records: readonly DecisionDocument[], options: AdmissionOptions): Promise<Replay> {
   const prepared = new PreparedOptions(options);
@@ -144,22 +152,22 @@ export async function replay(records: readonly DecisionDocument[], options: Admi
   const start = records.length === 0 ? 0 : Date.parse(records[0]!.at);
   const rehearsal = new Rehearsal(prepared.options, start);
   /** Calls that wait for their turn, by when it comes. */
-  let waiting: { at: number; place: number; question: Question }[] = [];
-  const ask = async (question: Question, at: number, place: number, mayWait: boolean): Promise<void> => {
+  let waiting: Turn[] = [];
+  const ask = async (question: Question, at: number, place: number, since: number): Promise<void> => {
     const answer = await rehearsal.decide(question, at);
-    const wait = mayWait ? prepared.waitOf(answer) : undefined;
+    const wait = prepared.waitOf(answer, at - since);
     if (wait === undefined) {
       verdicts[place] = replayed(answer);
     } else {
-      waiting.push({ at: at + wait, place, question });
-      waiting.sort((a, b) => a.at - b.at);
+      waiting.push({ at: at + wait, place, question, since });
+      waiting.sort((a, b) => a.at - b.at || a.place - b.place);
     }
   };
   const serve = async (until: number): Promise<void> => {
     while (waiting.length > 0 && waiting[0]!.at <= until) {
       const [turn, ...rest] = waiting;
       waiting = rest;
-      await ask(turn!.question, turn!.at, turn!.place, false);
+      await ask(turn!.question, turn!.at, turn!.place, turn!.since);
     }
   };
   try {
@@ -168,7 +176,7 @@ export async function replay(records: readonly DecisionDocument[], options: Admi
       await serve(at);
       const question = prepared.question(record, rehearsal);
       if (question === undefined) verdicts[place] = undefined;
-      else await ask(question, at, place, true);
+      else await ask(question, at, place, at);
     }
     await serve(Infinity);
   } finally {
@@ -251,10 +259,10 @@ class PreparedOptions {
   }
 
   /** Milliseconds after which a refused call that may wait is asked again; undefined: it stays refused. */
-  waitOf({ decision }: Answer): number | undefined {
+  waitOf({ decision }: Answer, waited: number): number | undefined {
     if (decision?.retryAfterSeconds === undefined || decision.violated.length === 0) return undefined;
     const ms = decision.retryAfterSeconds * 1000;
-    return decision.violated.every(({ limit }) => (this.#waits.get(limit.name) ?? 0) >= ms) ? ms : undefined;
+    return decision.violated.every(({ limit }) => (this.#waits.get(limit.name) ?? 0) >= waited + ms) ? ms : undefined;
   }
 
   /** Null: it failed. Undefined: nobody knows. */
