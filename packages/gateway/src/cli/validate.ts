@@ -1,4 +1,4 @@
-import { describeLimits } from '../config/explain-call.ts';
+import { describeLimits } from '../config/explain-limits.ts';
 import { formatProblems } from '../config/problems.ts';
 import { silentLog } from '../core/log.ts';
 import { Gateway } from '../pipeline/gateway.ts';
@@ -35,7 +35,7 @@ export async function validate(
   }
   if (warnings !== '') out(warnings);
   out(
-    `${command.file} is valid: ${count(compiled.servers.length, 'server')}, ${count(compiled.limits.length, 'limit')}.`,
+    `${command.file} is valid: ${count(compiled.servers.length, 'server')}, ${count(compiled.admission.limits.length, 'limit')}.`,
   );
   for (const limit of describeLimits(compiled)) out(`  ${limit}`);
   if (probed !== undefined)

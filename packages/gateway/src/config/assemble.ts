@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import path from 'node:path';
+import type { LimitOptions } from '../admission/options.ts';
 import { checkConfig, type ParsedConfig } from './check.ts';
 import { type Environment, type Expanded, type Expansion, expand } from './expand.ts';
 import type { ConfigKind } from './find.ts';
 import { explainIssues } from './issues.ts';
+import { type Preset, presetOf, withPreset } from './preset.ts';
 import { type Finding, invalidConfig, isWithin, type KeyPath, type Problem } from './problems.ts';
 import { type Config, configSchema } from './schema.ts';
 import { placeKey, type SourceTree } from './tree.ts';
@@ -25,6 +27,8 @@ export interface ConfigSource {
   readonly originals: ReadonlyMap<string, string>;
   /** Top-level keys that an option of the command line replaced. */
   readonly overridden: readonly string[];
+  /** What the file's `preset` stands for; undefined: it names none. */
+  readonly preset: Preset | undefined;
 }
 
 export interface LoadedConfig {
@@ -44,6 +48,8 @@ export interface TreeContext {
   /** Takes the place of the written `listen`. */
   readonly listen?: string | undefined;
   readonly problems: readonly Finding[];
+  /** Where limits of the tree come from, when that is not a file of our own format. */
+  readonly origin?: LimitOptions['origin'] | undefined;
   /** Set when the importer has expanded already, by the rules of its own format. */
   readonly expanded?: Omit<Expanded, 'value'>;
 }
@@ -68,11 +74,12 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
     expansions: expanded.expansions,
     originals: expanded.originals,
     overridden: context.listen === undefined ? [] : ['listen'],
+    preset: presetOf(value),
   };
   const findings: Finding[] = [...context.problems, ...expanded.problems];
   const broken = expanded.problems.map((problem) => problem.path);
 
-  const parsed = parseSound(expanded, tree, broken, findings);
+  const parsed = parseSound(expanded, source.preset, tree, broken, findings);
   if (parsed !== undefined) {
     const imported = context.problems
       .filter((problem) => problem.severity === 'error')
@@ -93,7 +100,12 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
   if (parsed === undefined || problems.some((problem) => problem.severity === 'error')) {
     throw invalidConfig(context.name, problems, context.cwd);
   }
-  return { config: complete(parsed, context), source, warnings: problems };
+  const written = valueAt(tree.value, ['limits']);
+  const own = context.origin ?? 'file';
+  const origins = Object.fromEntries(
+    Object.keys(parsed.limits).map((name) => [name, isRecord(written) && name in written ? own : 'preset'] as const),
+  );
+  return { config: complete(parsed, context, origins), source, warnings: problems };
 }
 
 /** Each round sets at least one entry aside; real files need two or three. */
@@ -105,11 +117,12 @@ const MAX_ROUNDS = 64;
  */
 function parseSound(
   expanded: Expanded,
+  preset: Preset | undefined,
   tree: SourceTree,
   broken: KeyPath[],
   findings: Finding[],
 ): ParsedConfig | undefined {
-  let value: unknown = expanded.value === null ? {} : expanded.value;
+  let value: unknown = withPreset(expanded.value === null ? {} : expanded.value, preset);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const result = configSchema.safeParse(value);
     if (result.success) return result.data;
@@ -123,7 +136,7 @@ function parseSound(
     }
     broken.push(...issues.map((issue) => issue.path));
     if (issues.some((issue) => issue.path.length === 0)) return undefined;
-    value = withoutBroken(expanded.value, broken);
+    value = withPreset(withoutBroken(expanded.value, broken), preset);
   }
   return undefined;
 }
@@ -141,8 +154,8 @@ function withoutExpandedValue(finding: Finding, expanded: Expanded, tree: Source
   };
 }
 
-const MAPS = new Set(['servers', 'endpoints', 'tools', 'limits']);
-const LISTS = new Set(['auth', 'routes']);
+const MAPS = new Set(['servers', 'endpoints', 'tools', 'limits', 'tiers']);
+const LISTS = new Set(['auth', 'routes', 'webhooks']);
 
 /** The piece that is set aside when something in it is wrong: an entry of a map or list, else a whole top-level key. */
 function entryOf(path: KeyPath): KeyPath {
@@ -183,7 +196,7 @@ function writtenPath(path: KeyPath, broken: readonly KeyPath[]): KeyPath {
   return [section!, at, ...rest];
 }
 
-function complete(parsed: ParsedConfig, context: TreeContext): Config {
+function complete(parsed: ParsedConfig, context: TreeContext, origins: Config['origins']): Config {
   const { baseDir, env } = context;
   const servers: Record<string, Config['servers'][string]> = {};
   for (const [name, server] of Object.entries(parsed.servers)) {
@@ -196,7 +209,17 @@ function complete(parsed: ParsedConfig, context: TreeContext): Config {
   }
   const dataDir =
     parsed.dataDir === undefined ? defaultDataDir(context) : path.resolve(baseDir, expandHome(parsed.dataDir, env));
-  return deepFreeze({ ...parsed, servers, dataDir });
+  return deepFreeze({ ...parsed, state: completeState(parsed.state, baseDir), servers, dataDir, origins });
+}
+
+/** Files of certificates start at the folder of the configuration. */
+function completeState(state: ParsedConfig['state'], baseDir: string): Config['state'] {
+  if (typeof state === 'string' || typeof state.tls !== 'object') return state;
+  const { serverName, ...files } = state.tls;
+  const paths = Object.fromEntries(
+    Object.entries(files).flatMap(([key, file]) => (file === undefined ? [] : [[key, path.resolve(baseDir, file)]])),
+  );
+  return { ...state, tls: { ...paths, ...(serverName === undefined ? {} : { serverName }) } };
 }
 
 function defaultDataDir(context: TreeContext): string {

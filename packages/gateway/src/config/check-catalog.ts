@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Checks, ParsedConfig } from './check.ts';
 import { canonicalPattern, covers, isPlainName, overlap, reachesServer, specificity } from './globs.ts';
 import { type KeyPath, mistake, suggest } from './problems.ts';
@@ -72,7 +73,9 @@ export function checkTools(checks: Checks): void {
     const at: KeyPath = ['tools', pattern];
     checkReach(checks, pattern, at, checks.servers);
     if (Object.values(tool).every((value) => value === undefined)) {
-      findings.push(mistake(at, 'This entry sets nothing.', 'Write `as`, `timeout` or `validate`, or remove it.'));
+      findings.push(
+        mistake(at, 'This entry sets nothing.', 'Write `as`, `timeout`, `validate` or `price`, or remove it.'),
+      );
     }
     if (tool.as === undefined) continue;
     if (!isPlainName(pattern) || !pattern.includes('/')) {
@@ -103,9 +106,10 @@ function checkTies(checks: Checks): void {
   for (const equals of byRank.values()) {
     equals.forEach((later, i) => {
       for (const earlier of equals.slice(0, i)) {
-        for (const key of ['timeout', 'validate'] as const) {
+        for (const key of ['timeout', 'validate', 'price'] as const) {
           const [a, b] = [later.tool[key], earlier.tool[key]];
-          if (a === undefined || b === undefined || a === b || !overlap(later.pattern, earlier.pattern)) continue;
+          if (a === undefined || b === undefined || isDeepStrictEqual(a, b) || !overlap(later.pattern, earlier.pattern))
+            continue;
           const what = `A tool that matches "${later.written}" and "${earlier.written}" has two values of \`${key}\`, and neither pattern is more specific.`;
           checks.findings.push(mistake(['tools', later.written, key], what, 'Make one pattern more exact.'));
         }

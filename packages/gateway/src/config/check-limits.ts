@@ -1,7 +1,12 @@
 import { METHODS } from '../protocol/methods.ts';
 import type { Checks, ParsedConfig } from './check.ts';
+import { checkBehaviour, checkReplacements } from './check-behaviour.ts';
+import { checkNumbers, checkRouteLimits, checkTiers } from './check-numbers.ts';
+import { checkOverlaps } from './check-overlaps.ts';
 import { matches, overlap, reachesServer } from './globs.ts';
+import { tiersOf } from './limit-rows.ts';
 import { type KeyPath, mistake, suggest } from './problems.ts';
+import { asList } from './values.ts';
 
 type Limit = ParsedConfig['limits'][string];
 
@@ -20,32 +25,21 @@ const METHODS_OF: Readonly<Record<'tool' | 'resource' | 'prompt', readonly strin
   prompt: ['prompts/get', 'completion/complete'],
 };
 
-export function asList<T>(value: T | readonly T[] | undefined): readonly T[] | undefined {
-  return value === undefined || Array.isArray(value) ? (value as readonly T[] | undefined) : [value as T];
-}
+/** Names that `check_mcp_limit` uses beside those of the protocol. */
+const OPERATION_NAMES: readonly string[] = ['server/initialize', 'server/ping', 'unknown'];
 
 export function checkLimits(checks: Checks): void {
   for (const [name, limit] of Object.entries(checks.config.limits)) {
     const path: KeyPath = ['limits', name];
     checkBy(checks, limit, path);
-    checkRefill(checks, limit, path);
     checkPatterns(checks, limit, path);
+    checkNumbers(checks, name, limit);
+    checkBehaviour(checks, name, limit);
   }
-}
-
-/** Beyond this the limiter cannot count in whole ticks; nobody waits so long for a refill. */
-const MAX_REFILL_MS = 70 * 365 * 86_400_000;
-
-function checkRefill(checks: Checks, limit: Limit, path: KeyPath): void {
-  const { count, period } = limit.limit;
-  if (((count + limit.burst) / count) * period <= MAX_REFILL_MS) return;
-  checks.findings.push(
-    mistake(
-      [...path, 'burst'],
-      'So large a burst would take more than 70 years to refill.',
-      'Lower `burst`, or raise `limit`.',
-    ),
-  );
+  checkTiers(checks);
+  checkRouteLimits(checks);
+  checkReplacements(checks);
+  checkOverlaps(checks);
 }
 
 function checkBy(checks: Checks, limit: Limit, path: KeyPath): void {
@@ -63,7 +57,7 @@ function checkBy(checks: Checks, limit: Limit, path: KeyPath): void {
 function checkPatterns(checks: Checks, limit: Limit, path: KeyPath): void {
   const { findings } = checks;
   const each = (
-    key: 'on' | 'tool' | 'resource' | 'prompt' | 'server' | 'endpoint',
+    key: 'on' | 'tool' | 'resource' | 'prompt' | 'server' | 'endpoint' | 'tenant' | 'tier',
     check: (pattern: string, at: KeyPath) => void,
   ) => {
     const patterns = asList(limit[key]);
@@ -74,7 +68,7 @@ function checkPatterns(checks: Checks, limit: Limit, path: KeyPath): void {
     });
   };
   each('on', (pattern, at) => {
-    if (COUNTABLE_METHODS.some((method) => matches(pattern, method))) return;
+    if ([...COUNTABLE_METHODS, ...OPERATION_NAMES].some((method) => matches(pattern, method))) return;
     findings.push(mistake(at, `No request of a client is called "${pattern}".`, suggest(pattern, COUNTABLE_METHODS)));
   });
   const on = asList(limit.on);
@@ -115,5 +109,15 @@ function checkPatterns(checks: Checks, limit: Limit, path: KeyPath): void {
   each('endpoint', (pattern, at) => {
     if (checks.endpoints.some((endpoint) => overlap(pattern, endpoint))) return;
     findings.push(mistake(at, `No endpoint is called "${pattern}".`, suggest(pattern, checks.endpoints)));
+  });
+  each('tier', (pattern, at) => {
+    if (checks.isAnyDamaged('tiers') || checks.isAnyDamaged('auth')) return;
+    const tiers = tiersOf(checks.config);
+    if (tiers.some((tier) => matches(pattern, tier))) return;
+    findings.push(mistake(at, `No caller can be in a tier called "${pattern}".`, suggest(pattern, tiers)));
+  });
+  each('tenant', (pattern, at) => {
+    if (checks.isAnyDamaged('auth') || checks.tenants.some((tenant) => matches(pattern, tenant))) return;
+    findings.push(mistake(at, `No auth entry gives the tenant "${pattern}".`, suggest(pattern, checks.tenants)));
   });
 }

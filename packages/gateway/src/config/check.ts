@@ -2,10 +2,13 @@ import { checkAuth } from './check-auth.ts';
 import { checkEndpoints, checkRoutes, checkTools } from './check-catalog.ts';
 import { checkLimits } from './check-limits.ts';
 import { checkListen } from './check-listen.ts';
+import { checkPrices } from './check-prices.ts';
 import { checkServers } from './check-servers.ts';
+import { checkStores } from './check-stores.ts';
 import { type Finding, isWithin, type KeyPath } from './problems.ts';
 import type { configSchema } from './schema.ts';
 import { placeKey } from './tree.ts';
+import { valueAt } from './values.ts';
 
 export type ParsedConfig = ReturnType<typeof configSchema.parse>;
 
@@ -28,6 +31,8 @@ export class Checks {
   /** Every server that was written, sound or not. */
   readonly servers: readonly string[];
   readonly entries: readonly string[];
+  /** Tenants that auth entries give. */
+  readonly tenants: readonly string[];
   readonly endpoints: readonly string[];
   readonly findings: Finding[] = [];
   readonly #context: CheckContext;
@@ -39,6 +44,7 @@ export class Checks {
     const own = config.endpoints === undefined && !this.isDamaged('endpoints') ? ['/mcp'] : this.#keys('endpoints');
     this.endpoints = [...own, ...this.servers.map((name) => `/s/${name}`)];
     const auth = (context.written as { auth?: unknown } | null)?.auth;
+    this.tenants = [...new Set(config.auth?.flatMap((entry) => entry.bearer?.tenant ?? []) ?? [])];
     this.entries = Array.isArray(auth) ? auth.map((entry) => entry?.name ?? 'anonymous') : ['anonymous'];
   }
 
@@ -51,6 +57,11 @@ export class Checks {
     return this.#context.damaged.some((damaged) => isWithin(path, damaged));
   }
 
+  /** True when a part of a section was refused, or all of it. */
+  isAnyDamaged(section: string): boolean {
+    return this.#context.damaged.some((damaged) => damaged[0] === section);
+  }
+
   get variable(): string {
     return this.#context.variable;
   }
@@ -58,6 +69,11 @@ export class Checks {
   /** True when a whole top-level key was refused: what is missing may stand there. */
   get topLevelDamaged(): boolean {
     return this.#context.damaged.some((damaged) => damaged.length <= 1);
+  }
+
+  /** True when the key itself stands in the file; a preset may have given the value. */
+  isWritten(...path: (string | number)[]): boolean {
+    return valueAt(this.#context.written, path) !== undefined;
   }
 
   /** True when the value was written out, not taken from a variable or file. */
@@ -79,5 +95,7 @@ export function checkConfig(config: ParsedConfig, context: CheckContext): Findin
   checkAuth(checks);
   checkListen(checks);
   checkLimits(checks);
+  checkPrices(checks);
+  checkStores(checks);
   return checks.findings.map((finding) => ({ ...finding, path: context.place(finding.path) }));
 }

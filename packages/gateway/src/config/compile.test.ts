@@ -169,48 +169,6 @@ describe('compile', () => {
     });
   });
 
-  it('reads limits into numbers', () => {
-    const { limits } = of({
-      servers: server,
-      limits: {
-        calls: { on: 'tools/call', by: 'principal', limit: '30/min', burst: 10, message: 'Ask.' },
-        tools: { tool: 'read_*', by: ['session', 'tool'], limit: '120/60s', disclose: 'full' },
-      },
-    });
-    const none = {
-      on: undefined,
-      tool: undefined,
-      resource: undefined,
-      prompt: undefined,
-      server: undefined,
-      endpoint: undefined,
-    };
-    expect(limits).toEqual([
-      {
-        ...none,
-        name: 'calls',
-        on: ['tools/call'],
-        by: ['principal'],
-        count: 30,
-        periodMs: 60_000,
-        burst: 10,
-        message: 'Ask.',
-        disclose: 'mine',
-      },
-      {
-        ...none,
-        name: 'tools',
-        tool: ['*/read_*'],
-        by: ['session', 'tool'],
-        count: 120,
-        periodMs: 60_000,
-        burst: 0,
-        message: undefined,
-        disclose: 'full',
-      },
-    ]);
-  });
-
   it('knows which hosts and origins are meant', () => {
     expect(
       of({ servers: server, publicUrl: 'https://gw.example:8443/', allowedHosts: ['OTHER.example', '::1'] }).inbound,
@@ -261,7 +219,7 @@ describe('compile', () => {
       compiled.servers[0]!.target,
       compiled.endpoints[0]!.catalog.servers,
       compiled.inbound.caps,
-      compiled.limits[0]!.by,
+      compiled.admission.limits[0]!.by,
     ]) {
       expect(Object.isFrozen(part)).toBe(true);
     }

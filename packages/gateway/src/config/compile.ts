@@ -1,20 +1,23 @@
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import path from 'node:path';
-import type { LimitKey, LimitOptions, RefusalStyle } from '../admission/options.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { AdmissionOptions, RefusalStyle } from '../admission/options.ts';
 import type { CatalogOptions } from '../catalog/options.ts';
 import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
 import type { InboundOptions } from '../inbound/options.ts';
 import type { RouteOptions } from '../routing/options.ts';
 import type { ServerOptions } from '../upstream/options.ts';
-import { asList } from './check-limits.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
+import { compileLimits } from './compile-limits.ts';
+import { compileState, compileStorage } from './compile-stores.ts';
 import type { Environment } from './expand.ts';
 import { canonicalPattern } from './globs.ts';
-import type { AuthConfig, Config, LimitConfig, RouteConfig, ServerConfig } from './schema.ts';
+import type { AuthConfig, Config, RouteConfig, ServerConfig } from './schema.ts';
+import type { StateOptions, StorageOptions, WebhookOptions } from './state-options.ts';
 import { compileToolRules, type ToolRules } from './tool-rules.ts';
 import { isLoopback, isWildcard, type ListenAddress } from './units.ts';
-import { deepFreeze } from './values.ts';
+import { asList, deepFreeze } from './values.ts';
 
 /** What an endpoint is, beyond what it lists. */
 export interface EndpointOptions {
@@ -40,7 +43,15 @@ export interface CompiledConfig {
   /** Equal to `listen` when the admin surfaces share its port. */
   readonly admin: ListenAddress;
   readonly identity: IdentityOptions;
-  readonly limits: readonly LimitOptions[];
+  /** Limits of the preset, of the file, then of routes; tiers, prices, the session guard. */
+  readonly admission: AdmissionOptions;
+  /** Index of the route whose calls a limit of a route covers, by the name of the limit. */
+  readonly routeOfLimit: ReadonlyMap<string, number>;
+  /** Unit of costs that are reported without one. */
+  readonly currency: string;
+  readonly storage: StorageOptions;
+  readonly state: StateOptions;
+  readonly webhooks: readonly WebhookOptions[];
   readonly refusals: RefusalStyle;
   /** Without a trailing slash. Undefined: clients use the listen address. */
   readonly publicUrl: string | undefined;
@@ -75,7 +86,11 @@ export function compile(config: Config, env: Environment = process.env): Compile
       ),
       loopback,
     },
-    limits: Object.entries(config.limits).map(([name, limit]) => compileLimit(name, limit)),
+    ...compileLimits(config),
+    currency: config.currency,
+    storage: compileStorage(config.storage),
+    state: compileState(config.state),
+    webhooks: config.webhooks.map(({ url, secret }) => ({ url, secret })),
     refusals: config.refusals,
     publicUrl: config.publicUrl,
     dataDir: config.dataDir,
@@ -177,24 +192,6 @@ function compileEntry(entry: AuthConfig): AuthEntry {
   return { kind: 'bearer', name: entry.name!, token, subject: subject ?? entry.name!, tenant, tier, roles, scopes };
 }
 
-function compileLimit(name: string, limit: LimitConfig): LimitOptions {
-  return {
-    name,
-    on: asList(limit.on),
-    tool: asList(limit.tool)?.map(canonicalPattern),
-    resource: asList(limit.resource),
-    prompt: asList(limit.prompt)?.map(canonicalPattern),
-    server: asList(limit.server),
-    endpoint: asList(limit.endpoint),
-    by: asList(limit.by) as readonly LimitKey[],
-    count: limit.limit.count,
-    periodMs: limit.limit.period,
-    burst: limit.burst,
-    message: limit.message,
-    disclose: limit.disclose,
-  };
-}
-
 function compileInbound(config: Config, loopback: boolean, env: Environment): InboundOptions {
   const { listen, caps } = config;
   const hosts = new Set(config.allowedHosts);
@@ -233,4 +230,14 @@ function attachSocket(dataDir: string, env: Environment): string {
   const folder =
     runtime !== undefined && path.isAbsolute(runtime) ? runtime : path.join(env['HOME'] || homedir(), '.cache');
   return path.join(folder, 'tollgate', `${id}.sock`);
+}
+
+/** What a running gateway cannot change: the keys, by name, that differ between two configurations. */
+export function restartOnlyChanges(before: CompiledConfig, after: CompiledConfig): string[] {
+  const keys = ['listen', 'admin', 'dataDir', 'storage', 'state'] as const;
+  const changed: string[] = keys.filter((key) => !isDeepStrictEqual(before[key], after[key]));
+  for (const cap of ['headers', 'streams'] as const) {
+    if (before.inbound.caps[cap] !== after.inbound.caps[cap]) changed.push(`caps.${cap}`);
+  }
+  return changed;
 }

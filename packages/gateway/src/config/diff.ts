@@ -14,13 +14,14 @@ export interface ConfigChange {
   readonly needsRestart: boolean;
 }
 
-const ENTRIES = new Set(['servers', 'endpoints', 'tools', 'limits']);
-const FIXED = new Set(['listen', 'admin', 'dataDir']);
+const ENTRIES = new Set(['servers', 'endpoints', 'tools', 'limits', 'tiers']);
+const FIXED = new Set(['listen', 'admin', 'dataDir', 'storage', 'state']);
 const NOUNS: Readonly<Record<string, string>> = {
   servers: 'server',
   endpoints: 'endpoint',
   tools: 'tools',
   limits: 'limit',
+  tiers: 'tier',
 };
 
 /** What changes from one configuration to another, in the order of the reference page; empty when nothing does. */
@@ -34,7 +35,8 @@ export function diffConfigs(before: LoadedConfig, after: LoadedConfig): ConfigCh
       continue;
     }
     if (ENTRIES.has(key)) changes.push(...entryChanges(key, before, after, old[key], now[key]));
-    else if (key === 'routes' || key === 'auth') changes.push(change(key, listChange(old[key], now[key])));
+    else if (key === 'routes' || key === 'auth' || key === 'webhooks')
+      changes.push(change(key, listChange(old[key], now[key])));
     else changes.push(...valueChanges(pick(old, key), pick(now, key), before, after));
   }
   return changes;

@@ -4,8 +4,9 @@ import type { Config } from './schema.ts';
 /** The configuration with the defaults that depend on other values filled in, in the form of the schema. */
 export function effectiveConfig(config: Config, compiled: CompiledConfig): unknown {
   const { string, streamsPerPrincipal } = compiled.inbound.caps;
+  const { origins: _origins, ...keys } = config;
   return {
-    ...config,
+    ...keys,
     admin: compiled.admin,
     caps: { ...config.caps, string, streamsPerPrincipal },
     servers: Object.fromEntries(

@@ -1,13 +1,14 @@
 import { hasScope } from '../access/scopes.ts';
-import type { LimitOptions } from '../admission/options.ts';
 import { TollgateError } from '../core/errors.ts';
 import { compileGlob } from '../core/glob.ts';
 import { compileRoutes } from '../routing/router.ts';
 import type { LoadedConfig } from './assemble.ts';
 import { type CompiledConfig, compile, type EndpointOptions } from './compile.ts';
 import { originOf } from './explain.ts';
+import { explainLimits, type LimitExplanation } from './explain-limits.ts';
+import { compilePrices, priceWords } from './prices.ts';
 import { suggest } from './problems.ts';
-import { formatDuration, formatPeriod, formatRate } from './units.ts';
+import { formatDuration } from './units.ts';
 
 export interface CallQuestion {
   /** Principal `entry/subject`, the name of an auth entry, or `anonymous`. Default: the first entry. */
@@ -29,6 +30,10 @@ export interface CallExplanation {
   readonly refused: string | undefined;
   readonly timeout: { readonly value: string; readonly from: string };
   readonly validate: boolean;
+  /** The caller's tier as its auth entry has it; an administrator may have stored another. */
+  readonly tier: string;
+  /** What the call costs, one text per unit; undefined: unpriced. */
+  readonly price: { readonly values: readonly string[]; readonly from: string } | undefined;
   readonly limits: readonly LimitExplanation[];
 }
 
@@ -38,19 +43,12 @@ interface EndpointExplanation {
   readonly refused: string | undefined;
 }
 
-interface LimitExplanation {
-  readonly name: string;
-  readonly counts: string;
-  /** `steady 30/min, at once 40, worst minute 70`. */
-  readonly numbers: string;
-  readonly endpoints: readonly string[];
-  readonly from: string;
-}
-
 interface Caller {
   readonly id: string;
   readonly entry: string;
   readonly scopes: readonly string[] | undefined;
+  readonly tenant: string | undefined;
+  readonly tier: string | undefined;
 }
 
 /** Explains one call. Throws `usage` for a caller or a server that does not exist. */
@@ -98,23 +96,42 @@ export function explainCall(
     refused,
     timeout,
     validate: settings.validate === true,
-    limits: compiled.limits.flatMap((limit) => {
-      const reached = endpoints.map(({ path }) => path).filter((path) => appliesTo(limit, tool, server, path));
-      if (reached.length === 0) return [];
-      const from = originOf(['limits', limit.name], source);
-      return [{ name: limit.name, counts: countsBy(limit), numbers: describeRate(limit), endpoints: reached, from }];
+    tier: caller.tier ?? 'default',
+    price: explainPrice(loaded, tool),
+    limits: explainLimits(loaded, compiled, {
+      tool,
+      server,
+      endpoints: endpoints.map(({ path }) => path),
+      route: route?.index,
+      tenant: caller.tenant,
+      tier: caller.tier ?? 'default',
     }),
   };
+}
+
+function explainPrice({ config, source }: LoadedConfig, tool: string): CallExplanation['price'] {
+  const list = compilePrices(config.tools);
+  const pattern = list.patternOf(tool);
+  if (pattern === undefined) return undefined;
+  return { values: list.of(tool)!.map(priceWords), from: originOf(['tools', pattern, 'price'], source) };
 }
 
 function findCaller(compiled: CompiledConfig, asked: string | undefined): Caller {
   const { entries } = compiled.identity;
   const callers: Caller[] = entries.map((entry) =>
     entry.kind === 'anonymous'
-      ? { id: 'anonymous', entry: 'anonymous', scopes: undefined }
-      : { id: `${entry.name}/${entry.subject}`, entry: entry.name, scopes: entry.scopes },
+      ? { id: 'anonymous', entry: 'anonymous', scopes: undefined, tenant: undefined, tier: entry.tier }
+      : {
+          id: `${entry.name}/${entry.subject}`,
+          entry: entry.name,
+          scopes: entry.scopes,
+          tenant: entry.tenant,
+          tier: entry.tier,
+        },
   );
-  if (asked?.startsWith('local/') === true) return { id: asked, entry: 'local', scopes: undefined };
+  if (asked?.startsWith('local/') === true) {
+    return { id: asked, entry: 'local', scopes: undefined, tenant: undefined, tier: undefined };
+  }
   const found = asked === undefined ? callers[0] : callers.find(({ id, entry }) => id === asked || entry === asked);
   if (found !== undefined) return found;
   const known = callers.map(({ id }) => id);
@@ -157,33 +174,6 @@ function refusedAt(
   return undefined;
 }
 
-function appliesTo(limit: LimitOptions, tool: string, server: string, endpoint: string): boolean {
-  const some = (patterns: readonly string[] | undefined, text: string) =>
-    patterns === undefined || patterns.some((pattern) => compileGlob(pattern).matches(text));
-  if (!some(limit.on, 'tools/call') || !some(limit.server, server) || !some(limit.endpoint, endpoint)) return false;
-  const named = limit.tool !== undefined || limit.resource !== undefined || limit.prompt !== undefined;
-  return !named || (limit.tool !== undefined && some(limit.tool, tool));
-}
-
-function countsBy(limit: LimitOptions): string {
-  const keys = limit.by.filter((key) => key !== 'everyone');
-  return keys.length === 0 ? 'one counter for everyone' : `one counter for each ${keys.join(' and ')}`;
-}
-
-/** `steady 30/min, at once 40, worst minute 70`: what a token bucket lets through. */
-function describeRate(limit: Pick<LimitOptions, 'count' | 'periodMs' | 'burst'>): string {
-  const names: Readonly<Record<string, string>> = { s: 'second', min: 'minute', h: 'hour' };
-  const period = formatPeriod(limit.periodMs);
-  const capacity = limit.count + limit.burst;
-  const steady = formatRate({ count: limit.count, period: limit.periodMs });
-  return `steady ${steady}, at once ${capacity}, worst ${names[period] ?? period} ${capacity + limit.count}`;
-}
-
-/** `calls: steady 30/min, at once 40, worst minute 70, one counter for each principal`, one line per limit. */
-export function describeLimits(compiled: CompiledConfig): string[] {
-  return compiled.limits.map((limit) => `${limit.name}: ${describeRate(limit)}, ${countsBy(limit)}`);
-}
-
 /** The explanation as text. */
 export function formatCall(call: CallExplanation): string {
   const lines = [`${call.caller} calls ${call.tool}:`];
@@ -198,11 +188,14 @@ export function formatCall(call: CallExplanation): string {
   }
   lines.push(`  deadline: ${call.timeout.value} for the whole call (${call.timeout.from})`);
   if (call.validate) lines.push('  arguments are checked against the input schema first');
+  for (const value of call.price?.values ?? []) lines.push(`  price: ${value} (${call.price!.from})`);
   if (call.limits.length === 0) lines.push('  limits: none apply');
+  else if (call.tier !== 'default') lines.push(`  tier: ${call.tier}`);
   for (const limit of call.limits) {
     const everywhere = limit.endpoints.length === call.endpoints.length;
     const where = everywhere ? '' : `, at ${limit.endpoints.join(', ')}`;
-    lines.push(`  limit ${limit.name}: ${limit.numbers}, ${limit.counts}${where} (${limit.from})`);
+    const notes = limit.notes.map((note) => `, ${note}`).join('');
+    lines.push(`  limit ${limit.name}: ${limit.numbers}, ${limit.counts}${where}${notes} (${limit.from})`);
   }
   return lines.join('\n');
 }

@@ -11,7 +11,7 @@ export interface ExplainedValue {
   readonly key: string;
   /** Never a secret. */
   readonly value: string;
-  /** `tollgate.yaml:3:5`, `default`, `command line` or `given`, then the variables and files it took. */
+  /** `tollgate.yaml:3:5`, `default`, `preset mcp`, `command line` or `given`, then the variables and files it took. */
   readonly from: string;
 }
 
@@ -31,7 +31,9 @@ export function explainConfig(
 /** Where the value of a key came from, in words. */
 export function originOf(path: KeyPath, source: ConfigSource, cwd = source.baseDir): string {
   if (source.overridden.includes(String(path[0]))) return 'command line';
-  if (valueAt(source.tree.value, path) === undefined) return 'default';
+  if (valueAt(source.tree.value, path) === undefined) {
+    return valueAt(source.preset, path) === undefined ? 'default' : 'preset mcp';
+  }
   const position = source.tree.at(path);
   const place = position === undefined ? 'given' : formatPosition(position, cwd);
   const taken = source.expansions

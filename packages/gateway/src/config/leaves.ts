@@ -1,8 +1,11 @@
 import type * as z from 'zod';
+import type { Amount, Rung } from '../admission/options.ts';
+import { formatAmount } from './amounts.ts';
 import type { KeyPath } from './problems.ts';
+import { formatQuota, formatRate, type WrittenQuota } from './quotas.ts';
 import { isSecret, type Unit, units } from './schema/kit.ts';
 import { configSchema } from './schema.ts';
-import { formatDuration, formatListen, formatRate, formatSize, type ListenAddress, type Rate } from './units.ts';
+import { formatDuration, formatListen, formatSize, type ListenAddress } from './units.ts';
 import { isRecord } from './values.ts';
 
 /** One value of a configuration, with what its schema knows of it. */
@@ -79,9 +82,18 @@ function resolve(schema: Schema, value: unknown): Resolved {
 }
 
 function fits(option: Resolved, value: unknown): boolean {
-  if (option.unit !== undefined) return true;
+  if (option.unit !== undefined) return isOfUnit(option.unit, value);
   if (Array.isArray(value)) return option.def.type === 'array';
   return isRecord(value) === (option.def.type === 'object' || option.def.type === 'record');
+}
+
+/** Whether a value can be what a unit was read into: quotas, rungs and amounts are maps like sections. */
+function isOfUnit(unit: Unit, value: unknown): boolean {
+  if (unit === 'url') return typeof value === 'string';
+  if (unit === 'duration' || unit === 'size') return typeof value === 'number';
+  if (!isRecord(value)) return false;
+  if (unit === 'quota' || unit === 'rung') return 'kind' in value;
+  return unit === 'amount' ? 'micros' in value : true;
 }
 
 /** A value as it would be written. Not for secrets. */
@@ -93,7 +105,15 @@ export function formatLeaf(leaf: Pick<Leaf, 'value' | 'unit'>): string {
     case 'size':
       return formatSize(value as number);
     case 'rate':
-      return formatRate(value as Rate);
+      return formatRate(value as Parameters<typeof formatRate>[0]);
+    case 'quota':
+      return formatQuota(value as WrittenQuota);
+    case 'amount':
+      return formatAmount(value as Amount);
+    case 'rung': {
+      const rung = value as Rung;
+      return rung.kind === 'wait' ? `wait ${formatDuration(rung.ms)}` : 'refuse';
+    }
     case 'listen':
       return formatListen(value as ListenAddress);
     default:

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { TollgateError } from '../core/errors.ts';
-import { type LoadedConfig, processTree } from './assemble.ts';
+import { type LoadedConfig, processTree, type TreeContext } from './assemble.ts';
 import { type ConsentReview, ensureConsent, reviewConfig } from './consent.ts';
 import type { Environment } from './expand.ts';
 import { type ConfigKind, findConfig, kindOfFile } from './find.ts';
@@ -132,12 +132,31 @@ export function processText(bytes: Buffer, context: TextContext): LoadedConfig {
   // After a slip of syntax the tree is guesswork: more sentences about it would mislead.
   if (parsed.problems.length > 0) throw invalidConfig(context.name, parsed.problems, context.cwd);
   const base = { ...context, baseDir, sha256 };
-  if (context.kind === 'yaml' || isOwnFormat(parsed.tree.value)) {
-    return processTree(parsed.tree, { ...base, kind: 'yaml', problems: [] });
-  }
-  const imported = importMcpJson(parsed.tree, { env: context.env, baseDir });
-  return processTree(imported.tree, { ...base, problems: imported.problems, expanded: imported.expanded });
+  const importer = importerOf(context.kind, parsed.tree.value);
+  if (importer === undefined) return processTree(parsed.tree, { ...base, kind: 'yaml', problems: [] });
+  const imported = importer(parsed.tree, { env: context.env, baseDir });
+  return processTree(imported.tree, { ...base, ...imported.context });
 }
+
+/** Turns a file of another product into a tree of ours, with what it says about it and positions in its own file. */
+type Importer = (
+  tree: SourceTree,
+  options: { readonly env: Environment; readonly baseDir: string },
+) => {
+  readonly tree: SourceTree;
+  readonly context: Pick<TreeContext, 'problems' | 'expanded' | 'origin'>;
+};
+
+/** Who reads this file; undefined: it is in our own format, whatever its name. */
+function importerOf(kind: ConfigKind, value: unknown): Importer | undefined {
+  if (kind === 'mcp-json' && !isOwnFormat(value)) return fromMcpJson;
+  return undefined;
+}
+
+const fromMcpJson: Importer = (tree, options) => {
+  const { tree: own, ...context } = importMcpJson(tree, options);
+  return { tree: own, context };
+};
 
 /** Files in `.vscode` and the like speak about the folder above. */
 function projectFolder(file: string): string {

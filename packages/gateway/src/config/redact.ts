@@ -32,6 +32,7 @@ function showOne(leaf: Leaf, source: ConfigSource | undefined): unknown {
   const written = source?.originals.get(placeKey(leaf.path));
   if (leaf.secret) return written !== undefined && isBareExpression(written) ? written : MASK;
   const value = written ?? leaf.value;
+  if (leaf.unit === 'url') return maskUrl(String(value));
   if (leaf.unit !== undefined && written === undefined) return formatLeaf(leaf);
   if (typeof value !== 'string') return value;
   return leaf.path.at(-1) === 'url' ? maskUrl(value) : maskText(value);
@@ -45,7 +46,7 @@ function isBareExpression(written: string): boolean {
 /** The credentials of a URL, in its user part or in parameters that usually hold one. */
 export function maskUrl(text: string): string {
   const url = URL.parse(text);
-  if (url === null) return text;
+  if (url === null) return text.replace(/(:\/\/)[^/]*@/, '$1redacted@');
   if (url.username === '' && url.password === '' && url.search === '') return text;
   if (url.username !== '' || url.password !== '') {
     url.username = url.username === '' ? '' : 'redacted';

@@ -57,14 +57,25 @@ function collect(schema: Schema, path: string, out: ReferenceSection[]): void {
       collect(def.element!, `${path}[]`, out);
       return;
     case 'union':
-      for (const option of def.options!) collect(option, path, out);
+      // `X or a list of X` is one table, not two.
+      for (const option of def.options!) {
+        const { def: inner } = unwrap(option);
+        if (inner.type !== 'array' || !def.options!.includes(inner.element!)) collect(option, path, out);
+      }
       return;
     default:
   }
 }
 
+const PLACEHOLDERS: Readonly<Record<string, string>> = {
+  endpoints: 'path',
+  tools: 'pattern',
+  tiers: 'tier',
+  'tiers.<tier>': 'limit',
+};
+
 function placeholder(path: string): string {
-  return path === 'endpoints' ? 'path' : path === 'tools' ? 'pattern' : 'name';
+  return PLACEHOLDERS[path] ?? 'name';
 }
 
 function describeKey(name: string, schema: Schema): ReferenceKey {
@@ -89,6 +100,7 @@ interface Unwrapped {
   readonly about: string;
   readonly fallback: unknown;
   readonly optional: boolean;
+  readonly secret: boolean;
 }
 
 function unwrap(schema: Schema): Unwrapped {
@@ -96,27 +108,29 @@ function unwrap(schema: Schema): Unwrapped {
   let about = '';
   let fallback: unknown;
   let optional = false;
+  let secret = false;
   for (;;) {
     const def = current._zod.def as unknown as Def;
+    secret ||= isSecret(current);
     about ||= z.globalRegistry.get(current)?.description ?? '';
     if (def.type === 'prefault') fallback ??= def.defaultValue;
     if (def.type === 'optional') optional = true;
     const inner = def.innerType ?? (def.type === 'pipe' ? def.in : undefined);
-    if (inner === undefined) return { def, schema: current, about, fallback, optional };
+    if (inner === undefined) return { def, schema: current, about, fallback, optional, secret };
     current = inner;
   }
 }
 
 /** The kind of a value in a few words. */
 function typeText(schema: Schema): string {
-  const { def, schema: inner } = unwrap(schema);
+  const { def, schema: inner, secret } = unwrap(schema);
   const format = formats.get(inner);
-  if (format !== undefined) return withoutArticle(format.what) + (isSecret(inner) ? ' (secret)' : '');
+  if (format !== undefined) return withoutArticle(format.what) + (secret ? ' (secret)' : '');
   switch (def.type) {
     case 'object':
       return 'map';
     case 'record':
-      return isSecret(unwrap(def.valueType!).schema) ? 'map of texts (secret)' : 'map';
+      return unwrap(def.valueType!).secret ? 'map of texts (secret)' : 'map';
     case 'array':
       return `list of ${typeText(def.element!)}`;
     case 'union':

@@ -4,33 +4,28 @@
  * are still to come are refused by name.
  */
 import * as z from 'zod';
+import type { LimitOptions } from '../admission/options.ts';
 import { auth } from './schema/auth.ts';
 import { endpoints, refusals, routes, tools } from './schema/endpoints.ts';
-import { duration, list, message, parsed, section, size, text, whole } from './schema/kit.ts';
-import { limits } from './schema/limits.ts';
+import { choice, duration, list, message, parsed, section, size, text, whole } from './schema/kit.ts';
+import { limits, sessionGuard, tiers } from './schema/limits.ts';
 import { hostName, origin, publicUrl } from './schema/names.ts';
+import { currency, unpriced } from './schema/prices.ts';
 import { servers } from './schema/servers.ts';
+import { state, storage, webhooks } from './schema/stores.ts';
 import { parseListen } from './units.ts';
 
 const LATER = [
-  'preset',
   'trustedProxies',
   'tls',
   'cors',
-  'storage',
-  'state',
-  'currency',
-  'unpriced',
   'access',
-  'tiers',
-  'sessionGuard',
   'vault',
   'trust',
   'cache',
   'resilience',
   'transforms',
   'guards',
-  'webhooks',
   'notify',
   'audit',
   'telemetry',
@@ -67,6 +62,11 @@ export const configSchema = section(
       .literal(1, { error: message('The only version is 1.', 'Write version: 1.') })
       .prefault(1)
       .describe('Version of this format.'),
+    preset: choice(['mcp'])
+      .optional()
+      .describe(
+        '`mcp`: limits for each kind of request, per-call, hourly and daily costs with three tiers, and an emergency stop; see below. What stands in `limits` and `tiers` under the same name is laid over it.',
+      ),
     publicUrl: publicUrl()
       .optional()
       .describe('The gateway as clients reach it; its host and origin are allowed. Default: the listen address.'),
@@ -88,12 +88,29 @@ export const configSchema = section(
     dataDir: text('a folder', '.tollgate')
       .optional()
       .describe('State of this gateway. Default: `.tollgate` beside the file.'),
+    storage: storage
+      .prefault('sqlite')
+      .describe('What must last: ledger, tiers, grants, decisions. `sqlite`, a `postgres://` URL, or a map.'),
+    state: state
+      .prefault('memory')
+      .describe('Counters of limits: in this process (`memory`), or shared by several (`redis://…`, or a map).'),
+    currency: currency
+      .prefault('USD')
+      .describe('Unit of the costs of the preset, and of costs that are reported without a unit.'),
     servers: servers.prefault({}),
     endpoints: endpoints.optional(),
     tools: tools.prefault({}),
     routes: routes.prefault([]),
     auth: auth.optional(),
     limits: limits.prefault({}),
+    tiers: tiers.prefault({}),
+    unpriced: unpriced
+      .prefault('warn')
+      .describe(
+        'A call without a price where a limit on an amount covers it: let it pass, say so in the log, or refuse it.',
+      ),
+    sessionGuard: sessionGuard.optional(),
+    webhooks: webhooks.prefault([]),
     refusals: refusals
       .prefault('default')
       .describe(
@@ -108,6 +125,10 @@ export const configSchema = section(
       port: 'Write listen: 127.0.0.1:7117.',
       host: 'Write listen: 127.0.0.1:7117.',
       rateLimiting: 'Write `limits`.',
+      budgets: 'Write `limits`, for example limit: 20 USD/day.',
+      prices: 'Write `price` in `tools`.',
+      redis: 'Write state: redis://….',
+      database: 'Write storage: postgres://….',
       rateLimits: 'Write `limits`.',
       apiVersion: 'ToolHive manifests are not in this version.',
       kind: 'ToolHive manifests are not in this version.',
@@ -118,7 +139,11 @@ export const configSchema = section(
 type Parsed = z.output<typeof configSchema>;
 
 /** A complete, checked configuration: defaults filled in, units read, paths absolute. Frozen. */
-export type Config = Readonly<Parsed> & { readonly dataDir: string };
+export type Config = Readonly<Parsed> & {
+  readonly dataDir: string;
+  /** Where each of `limits` was written: in the file, or only in the preset. */
+  readonly origins: Readonly<Record<string, LimitOptions['origin']>>;
+};
 /** What may be written: the type of the object that `createGateway` takes. */
 export type ConfigInput = z.input<typeof configSchema>;
 export type ServerConfig = Config['servers'][string];

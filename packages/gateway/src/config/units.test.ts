@@ -2,13 +2,11 @@ import { describe, expect, it } from 'vitest';
 import {
   formatDuration,
   formatListen,
-  formatRate,
   formatSize,
   isLoopback,
   isWildcard,
   parseDuration,
   parseListen,
-  parseRate,
   parseSize,
 } from './units.ts';
 
@@ -16,15 +14,6 @@ describe('units', () => {
   it('are read', () => {
     expect(['1ms', '1.5s', '2m', '3h', '1d'].map(parseDuration)).toEqual([1, 1500, 120_000, 10_800_000, 86_400_000]);
     expect(['1B', '1KB', '1KiB', '1.5MiB', '1GiB'].map(parseSize)).toEqual([1, 1000, 1024, 1_572_864, 1_073_741_824]);
-    expect(['1/s', '30/min', '2/h', '3/day', '4/week', '120/60s', '5/2h'].map(parseRate)).toEqual([
-      { count: 1, period: 1000 },
-      { count: 30, period: 60_000 },
-      { count: 2, period: 3_600_000 },
-      { count: 3, period: 86_400_000 },
-      { count: 4, period: 604_800_000 },
-      { count: 120, period: 60_000 },
-      { count: 5, period: 7_200_000 },
-    ]);
     expect(['127.0.0.1:0', 'LocalHost:80', '[::1]:7117'].map(parseListen)).toEqual([
       { host: '127.0.0.1', port: 0 },
       { host: 'localhost', port: 80 },
@@ -58,7 +47,6 @@ describe('units', () => {
   it('are written as they were read', () => {
     for (const text of ['1ms', '90s', '2m', '3h', '1d']) expect(formatDuration(parseDuration(text))).toBe(text);
     for (const text of ['1B', '3KiB', '4MiB', '1GiB', '1001B']) expect(formatSize(parseSize(text))).toBe(text);
-    for (const text of ['30/min', '1/day', '5/2h', '7/90s']) expect(formatRate(parseRate(text))).toBe(text);
     for (const text of ['127.0.0.1:1', '[::1]:2']) expect(formatListen(parseListen(text))).toBe(text);
   });
 

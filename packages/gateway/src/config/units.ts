@@ -19,22 +19,12 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   MiB: 1024 ** 2,
   GiB: 1024 ** 3,
 };
-const PERIOD_NAMES: Readonly<Record<string, number>> = {
-  s: 1000,
-  min: 60_000,
-  h: 3_600_000,
-  day: 86_400_000,
-  week: 7 * 86_400_000,
-};
 
 /** Longest duration: timers of the platform end at 2^31 - 1 ms (24.8 days). */
 const MAX_DURATION = 24 * 86_400_000;
-const MAX_PERIOD = 366 * 86_400_000;
-const MAX_COUNT = 1_000_000_000;
 
 export const DURATION_PATTERN = '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$';
 export const SIZE_PATTERN = '^[0-9]+(\\.[0-9]+)?(B|KB|MB|GB|KiB|MiB|GiB)$';
-export const RATE_PATTERN = '^[0-9]+/(s|min|h|day|week|[0-9]+(s|m|h|d))$';
 
 /** `250ms`, `5s`, `2m`, `1.5h`, `1d` in milliseconds, rounded; more than zero, at most 24 days. */
 export function parseDuration(text: string): number {
@@ -58,42 +48,6 @@ export function parseSize(text: string): number {
   if (bytes < 1) throw new UnitError(`${quote(text)} is no size at all.`, 'Write at least 1B.');
   if (bytes > 2 ** 31 - 1) throw new UnitError(`${quote(text)} is too large.`, 'The largest size is below 2GiB.');
   return bytes;
-}
-
-export interface Rate {
-  readonly count: number;
-  /** Milliseconds. */
-  readonly period: number;
-}
-
-/** `30/min`, `1000/day`, `120/60s`: how many in which period. Money and concurrency are named as not in this version. */
-export function parseRate(text: string): Rate {
-  if (/\bat once$/.test(text)) {
-    throw new UnitError('Limits on concurrency are not in this version.', 'Write a rate, for example 30/min.');
-  }
-  if (/^\d+(\.\d+)?\s+[A-Za-z]+(\/\S+|\s+total)$/.test(text)) {
-    throw new UnitError('Limits on money are not in this version.', 'Write a rate, for example 30/min.');
-  }
-  if (text === 'tier') {
-    throw new UnitError('Limits by tier are not in this version.', 'Write a rate, for example 30/min.');
-  }
-  const match = /^(\d+)\/(?:([a-z]+)|(\d+)([a-z]+))$/.exec(text);
-  const example = 'Write a number, a slash and a period (s, min, h, day, week or 60s, 5m, 2h, 7d), for example 30/min.';
-  if (match === null) throw new UnitError(`${quote(text)} is not a rate.`, example);
-  const count = Number(match[1]);
-  if (count < 1) throw new UnitError('A rate of 0 would refuse everything.', 'Write at least 1.');
-  if (count > MAX_COUNT) throw new UnitError(`${quote(text)} is too large.`, 'The largest number is 1000000000.');
-  if (match[2] === 'month') {
-    throw new UnitError('Calendar months are not in this version.', `Write ${count}/30d.`);
-  }
-  const period =
-    match[2] === undefined ? Number(match[3]) * (DURATION_UNITS[match[4]!] ?? Number.NaN) : PERIOD_NAMES[match[2]];
-  if (period === undefined || Number.isNaN(period) || match[4] === 'ms') {
-    throw new UnitError(`${quote(match[2] ?? `${match[3]}${match[4]}`)} is not a period.`, example);
-  }
-  if (period < 1000) throw new UnitError('The shortest period is 1s.', example);
-  if (period > MAX_PERIOD) throw new UnitError('The longest period is 366d.', example);
-  return { count, period };
 }
 
 export interface ListenAddress {
@@ -161,16 +115,7 @@ export function formatSize(bytes: number): string {
   return `${bytes}B`;
 }
 
-/** `min`, `day` where the period has a name, else `60s`-style. */
-export function formatPeriod(ms: number): string {
-  for (const [name, size] of Object.entries(PERIOD_NAMES)) if (size === ms) return name;
-  return formatDuration(ms);
-}
-
-export function formatRate(rate: Rate): string {
-  return `${rate.count}/${formatPeriod(rate.period)}`;
-}
-
-function quote(text: string): string {
+/** A text of the file as it may stand in a message. */
+export function quote(text: string): string {
   return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }

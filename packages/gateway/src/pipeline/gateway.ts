@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { userInfo } from 'node:os';
 import { createAdmission } from '../admission/admission.ts';
 import { Listings } from '../catalog/listing.ts';
-import type { CompiledConfig } from '../config/compile.ts';
+import { type CompiledConfig, restartOnlyChanges } from '../config/compile.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
@@ -89,7 +89,7 @@ export class Gateway implements Face {
       transforms: deps.transforms,
       hub: this.hub,
       parked: this.parked,
-      limits: { current: createAdmission(config.limits, { clock }) },
+      limits: { current: createAdmission(config.admission.limits, { clock }) },
       listings: new Listings({ client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES }, clock, log }),
       tasks: new TaskOwners(() => this.#current.servers),
       createServer: (options) =>
@@ -214,7 +214,7 @@ export class Gateway implements Face {
     // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
     await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
     const { limits, clock } = this.#lasting;
-    limits.current = createAdmission(config.limits, { clock, previous: limits.current });
+    limits.current = createAdmission(config.admission.limits, { clock, previous: limits.current });
     this.#current = next;
     this.#adopt(next);
     this.#http.reconfigure(config.inbound);
@@ -288,13 +288,7 @@ function sameAddress(a: { host: string; port: number }, b: { host: string; port:
 
 /** What cannot change under open connections. */
 function refuseRestartOnly(before: CompiledConfig, after: CompiledConfig): void {
-  const changed: string[] = [];
-  if (!sameAddress(before.listen, after.listen)) changed.push('listen');
-  if (!sameAddress(before.admin, after.admin)) changed.push('admin');
-  if (before.dataDir !== after.dataDir) changed.push('dataDir');
-  for (const cap of ['headers', 'streams'] as const) {
-    if (before.inbound.caps[cap] !== after.inbound.caps[cap]) changed.push(`caps.${cap}`);
-  }
+  const changed = restartOnlyChanges(before, after);
   if (changed.length === 0) return;
   throw new TollgateError(
     'config_invalid',

@@ -65,7 +65,7 @@ export function buildGeneration(
 ): Generation {
   const router = compileRoutes(config.routes);
   // Only to refuse what cannot be kept; the counters move when the generation is taken into use.
-  createAdmission(config.limits, { clock: lasting.clock });
+  createAdmission(config.admission.limits, { clock: lasting.clock });
   const identity = createIdentity(config.identity, lasting.keys, previous?.identity);
   const made: Server[] = [];
   const endpoints = new Map<string, EndpointInUse>();

@@ -1,4 +1,4 @@
-import { describeLimits } from '../config/explain-call.ts';
+import { describeLimits } from '../config/explain-limits.ts';
 import { VERSION } from '../core/version.ts';
 import type { ServerView } from '../protocol/peer.ts';
 import type { CallCounts } from '../telemetry/calls.ts';

@@ -1,5 +1,7 @@
 import { choice, duration, everythingOr, flag, list, map, message, oneOrList, section } from './kit.ts';
+import { routeLimit } from './limits.ts';
 import { forbiddenKey, pattern, patternKeyProblem, ruleName, scopeName, serverName, toolName } from './names.ts';
+import { price } from './prices.ts';
 
 export const refusals = choice(['default', 'http', 'legacy-codes']);
 
@@ -90,8 +92,9 @@ const tool = section(
     validate: flag()
       .optional()
       .describe('Check arguments against the input schema before the call. Default false: the server does.'),
+    price: price.optional().describe('What a call costs; a list where it costs in several units.'),
   },
-  { later: ['price', 'cache', 'retry', 'transform', 'hidden', 'description', 'pin'] },
+  { later: ['cache', 'retry', 'transform', 'hidden', 'description', 'pin'] },
 );
 
 export const tools = map(tool, 'tools', patternKeyProblem).describe(
@@ -108,8 +111,11 @@ const route = section(
     ),
     scope: scopeName().optional().describe('Scope a caller needs.'),
     timeout: duration().optional().describe('The whole call, in place of the server’s `timeout.request`.'),
+    limit: routeLimit
+      .optional()
+      .describe('A limit of its own for what this route takes, counted by principal and added to the others.'),
   },
-  { later: ['limit', 'retry', 'name', 'when', 'cache', 'transform', 'priority'], hints: { server: 'Write `to`.' } },
+  { later: ['retry', 'name', 'when', 'cache', 'transform', 'priority'], hints: { server: 'Write `to`.' } },
 );
 
 export const routes = list(route, 'routes', '[{ tool: "math_*", to: math }]').describe(

@@ -3,6 +3,8 @@
  * what to write instead, and each leaf that holds a secret is registered, so that redaction is derived.
  */
 import * as z from 'zod';
+import { compileExpression, ExpressionError, type ExpressionKind } from '../../core/expression.ts';
+import { AMOUNT_PATTERN, parseAmount } from '../amounts.ts';
 import { suggest } from '../problems.ts';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, UnitError } from '../units.ts';
 
@@ -17,7 +19,7 @@ export function isSecret(schema: z.core.$ZodType): boolean {
 /** What a text is, for the reference page and the JSON Schema: a transform hides it from zod's own generator. */
 export const formats = z.registry<{ readonly what: string; readonly example: string; readonly pattern?: string }>();
 
-export type Unit = 'duration' | 'size' | 'rate' | 'listen';
+export type Unit = 'duration' | 'size' | 'rate' | 'listen' | 'quota' | 'amount' | 'rung' | 'url';
 
 /** The unit in which a value was written, so that it can be shown as it was. */
 export const units = z.registry<{ readonly unit: Unit }>();
@@ -148,10 +150,10 @@ export function duration() {
   return parsed('a duration', '30s', parseDuration, { pattern: DURATION_PATTERN, unit: 'duration' });
 }
 
-/** Bytes, written `4MiB`. */
 /** The scanner holds one message in a buffer of this size. */
 const MAX_SIZE = 64 * 1024 * 1024;
 
+/** Bytes, written `4MiB`. */
 export function size() {
   const parse = (text: string): number => {
     const bytes = parseSize(text);
@@ -165,9 +167,26 @@ export function text(what: string, example: string) {
   return parsed(what, example, (value) => value);
 }
 
-/** Text that is never shown. */
-export function secret(what: string, example: string) {
-  const schema = text(what, example);
+/** `0.005 USD`, in millionths. */
+export function amount(example: string) {
+  return parsed('an amount', example, parseAmount, { pattern: AMOUNT_PATTERN, unit: 'amount' });
+}
+
+/** CEL, compiled once to refuse what cannot be; whoever evaluates it compiles it again. */
+export function expression(what: string, example: string, kind: ExpressionKind) {
+  return parsed(what, example, (value) => {
+    try {
+      return compileExpression(value, kind).source;
+    } catch (error) {
+      if (!(error instanceof ExpressionError)) throw error;
+      throw new UnitError(`Cannot be read as an expression: ${error.message}.`, `For example ${example}.`);
+    }
+  });
+}
+
+/** Text that is never shown, checked by `parse` when given. */
+export function secret(what: string, example: string, parse = (value: string): string => value) {
+  const schema = parsed(what, example, parse);
   secrets.add(schema, { secret: true });
   return schema;
 }
@@ -201,6 +220,11 @@ export function whole(minimum: number, maximum: number) {
     .int({ error: (issue) => (typeof issue.input === 'number' ? outside.error : wrong(issue)) })
     .min(minimum, outside)
     .max(maximum, outside);
+}
+
+/** One of two forms of a value; `error` is said when what was written has the kind of neither. */
+export function either<A extends z.core.$ZodType, B extends z.core.$ZodType>(first: A, second: B, error: string) {
+  return z.union([first, second], { error: (issue) => message(`${error}, not ${kindOf(issue.input)}.`) });
 }
 
 /** `"*"` for everything, or what `schema` takes. */
