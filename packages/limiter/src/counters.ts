@@ -96,6 +96,14 @@ export class Counters {
     }
   }
 
+  /** The window that a charge of a key would go to. */
+  windowOf(rule: MemoryRule, keyHigh: number, keyLow: number, wait: number): number {
+    if (rule.kind === BUCKET) return 0;
+    if (rule.kind === SLIDING) return rule.leavesAt(this.clock.now + wait);
+    this.read(rule, keyHigh, keyLow);
+    return this.source === rule && !this.sketched && this.end > 0 ? this.end : this.windowEnd(rule);
+  }
+
   /** Finds what a key has used under a rule, or else where it comes from. */
   read(rule: MemoryRule, keyHigh: number, keyLow: number): void {
     this.#readOwn(rule, keyHigh, keyLow);
@@ -296,8 +304,8 @@ export class Counters {
     const own = source === rule ? this.place : this.wides.find(high, low);
     const open = source === rule && !this.sketched && this.end > 0;
     if (rule.kind === SLIDING) {
-      this.addToLog(rule, high, low, own, open, before, units, at);
-      if (settles) this.#addHeld(rule, keyHigh, keyLow, units);
+      this.addToLog(rule, high, low, own, open, before, units, rule.leavesAt(at));
+      if (settles) this.#addHeldLog(rule, keyHigh, keyLow, this.window, units);
       return;
     }
     const end = open ? this.end : this.windowEnd(rule);
@@ -358,10 +366,9 @@ export class Counters {
     open: boolean,
     before: number,
     units: number,
-    at: number,
+    leaves: number,
   ): void {
     const { logs, clock } = this;
-    const leaves = rule.leavesAt(at);
     this.window = leaves;
     let slot = place;
     if (slot === -1) {
@@ -413,26 +420,36 @@ export class Counters {
       else this.giveBackRate(rule, -by, Math.max(0, window - this.clock.now * rule.resolution));
       return;
     }
-    if (source !== rule || this.sketched || this.place === -1 || this.end === 0) return;
     if (rule.kind === SLIDING) {
-      if (by > 0 && window > this.clock.now) this.#amendLog(rule, keyHigh, keyLow, window, by);
-      else if (by < 0) {
-        const at = this.logs.indexOf(window);
-        if (at >= 0 && window > this.clock.now) {
-          this.#amendLog(rule, keyHigh, keyLow, window, -Math.min(-by, this.logs.amount(at)));
-        }
-      }
-    } else if (this.end === window) this.#amendWindow(rule, keyHigh, keyLow, by);
+      if (window > this.clock.now) this.#amendLog(rule, keyHigh, keyLow, window, by);
+      return;
+    }
+    if (source !== rule || this.sketched) return;
+    if (this.end > 0 && (this.end === window || (by > 0 && window > this.end - rule.period))) {
+      // A window that began in between covers what was estimated at nothing before.
+      this.#amendWindow(rule, keyHigh, keyLow, by);
+    } else if (this.end === 0 && by > 0 && window > (rule.kind === CALENDAR ? this.clock.wall : this.clock.now)) {
+      const high = fingerprintHigh(rule.high, keyHigh);
+      const low = fingerprintLow(rule.low, keyLow, rule.tag);
+      this.setWindow(rule, high, low, this.place, window, by, 0, by);
+    }
   }
 
   #amendLog(rule: MemoryRule, keyHigh: number, keyLow: number, window: number, by: number): void {
     const { logs, place } = this;
-    const merges = logs.merges;
-    logs.add(window, by);
-    this.wides.setWide(place, logs.last(), this.wides.column(place, 2) + by, logs.pointer());
-    if (this.journal === undefined) return;
     const high = fingerprintHigh(rule.high, keyHigh);
-    this.#noteLog(high, fingerprintLow(rule.low, keyLow, rule.tag), place, merges !== logs.merges, window);
+    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const open = this.source === rule && !this.sketched && this.end > 0;
+    if (by > 0) {
+      if (this.source === rule && !this.sketched) this.addToLog(rule, high, low, place, open, 0, by, window);
+      return;
+    }
+    const at = open ? logs.indexOf(window) : -1;
+    if (at < 0) return;
+    const back = Math.min(-by, logs.amount(at));
+    logs.setAmount(at, logs.amount(at) - back);
+    this.wides.setWide(place, logs.last(), this.wides.column(place, 2) - back, logs.pointer());
+    if (this.journal !== undefined) this.#noteLog(high, low, place, false, window);
   }
 
   #amendWindow(rule: MemoryRule, keyHigh: number, keyLow: number, by: number): void {
@@ -643,16 +660,23 @@ export class Counters {
       return this.wides.column(this.place, 3);
     }
     const { family } = rule;
-    const place = this.wides.find(fingerprintHigh(family.high, keyHigh), fingerprintLow(family.low, keyLow, TAG_HELD));
+    const sliding = rule.kind === SLIDING;
+    const low = fingerprintLow(~family.low, keyLow, sliding ? TAG_LOG : TAG_HELD);
+    const place = this.wides.find(fingerprintHigh(~family.high, keyHigh), low);
+    if (sliding && place !== -1) {
+      const { logs } = this;
+      let held = 0;
+      logs.open(this.wides.value(place) > this.clock.now ? this.wides.column(place, 3) : 0);
+      for (let i = 0; i < logs.count; i++) if (logs.leaves(i) > this.clock.now) held += logs.amount(i);
+      return held;
+    }
     return place === -1 || this.wides.value(place) === 0 ? 0 : this.wides.column(place, 2);
   }
 
   /** The part of a key that holds cover grows by a charge of a rate, or shrinks where a hold ends. */
   unhold(rule: MemoryRule, keyHigh: number, keyLow: number, units: number, window: number): void {
-    if (rule.kind === BUCKET || rule.kind === SLIDING) {
-      this.#addHeld(rule, keyHigh, keyLow, -units);
-      return;
-    }
+    if (rule.kind === BUCKET) return this.#addHeld(rule, keyHigh, keyLow, -units);
+    if (rule.kind === SLIDING) return this.#addHeldLog(rule, keyHigh, keyLow, window, -units);
     this.#readOwn(rule, keyHigh, keyLow);
     if (this.place === -1 || this.end === 0 || this.end !== window) return;
     const held = Math.max(0, this.wides.column(this.place, 3) - units);
@@ -661,8 +685,8 @@ export class Counters {
 
   #addHeld(rule: MemoryRule, keyHigh: number, keyLow: number, units: number): void {
     const { family } = rule;
-    const high = fingerprintHigh(family.high, keyHigh);
-    const low = fingerprintLow(family.low, keyLow, TAG_HELD);
+    const high = fingerprintHigh(~family.high, keyHigh);
+    const low = fingerprintLow(~family.low, keyLow, TAG_HELD);
     let place = this.wides.find(high, low);
     const before = place === -1 || this.wides.value(place) === 0 ? 0 : this.wides.column(place, 2);
     const held = Math.max(0, before + units);
@@ -677,8 +701,38 @@ export class Counters {
     this.journal?.wide(high, low, end, held, 0);
   }
 
+  /** The same of a sliding window, where it ends with the charge: a log beside the log. */
+  #addHeldLog(rule: MemoryRule, keyHigh: number, keyLow: number, leaves: number, units: number): void {
+    const { logs, wides } = this;
+    const { family } = rule;
+    const high = fingerprintHigh(~family.high, keyHigh);
+    const low = fingerprintLow(~family.low, keyLow, TAG_LOG);
+    let place = wides.find(high, low);
+    if (place === -1) {
+      if (units < 0) return;
+      place = wides.add(high, low, leaves);
+      if (place < 0) return;
+    }
+    logs.open(wides.column(place, 3));
+    // Dead: whatever the log still says was forgotten.
+    logs.drop(wides.value(place) > this.clock.now ? this.clock.now : Infinity);
+    const { merges } = logs;
+    const at = logs.indexOf(leaves);
+    if (units > 0) logs.add(leaves, units);
+    else if (at >= 0) logs.setAmount(at, Math.max(0, logs.amount(at) + units));
+    wides.setWide(place, logs.last(), 0, logs.pointer());
+    if (this.journal !== undefined) this.#noteLog(high, low, place, merges !== logs.merges, leaves);
+  }
+
   #dropHeld(rule: MemoryRule, keyHigh: number, keyLow: number): void {
-    if (rule.kind === BUCKET || rule.kind === SLIDING) this.#addHeld(rule, keyHigh, keyLow, -MAX_UNITS);
+    if (rule.kind === BUCKET) this.#addHeld(rule, keyHigh, keyLow, -MAX_UNITS);
+    if (rule.kind !== SLIDING) return;
+    const high = fingerprintHigh(~rule.family.high, keyHigh);
+    const low = fingerprintLow(~rule.family.low, keyLow, TAG_LOG);
+    const place = this.wides.find(high, low);
+    if (place === -1) return;
+    this.wides.setWide(place, 0, 0, this.wides.column(place, 3));
+    this.journal?.wide(high, low, 0, 0, 0);
   }
 
   /** Takes the state that was read away from its rule: ticks of a bucket for another, units for the rest, rounded up. */

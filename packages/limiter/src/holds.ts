@@ -4,12 +4,15 @@ import { TAG_MASK } from './slots.ts';
 import { Table } from './table.ts';
 import type { HoldResult } from './types.ts';
 
-/** How long the id of a closed hold is remembered, beyond the time it could have been open: 10 minutes. */
+/** Microseconds that the id of a closed hold is remembered at least, as far as MAX_CLOSED allows: 10 minutes. */
 const REMEMBERED = 600_000_000;
-/** Closed ids remembered at most; the oldest are forgotten first. */
-const MAX_CLOSED = 131_072;
-/** Expired holds kept for a late settlement at most. */
+/** Closed ids remembered at least, however old, and at most, however young. The oldest are forgotten first. */
+const MIN_CLOSED = 131_072;
+const MAX_CLOSED = 2 ** 20;
+/** Expired holds kept for a late settlement. The oldest are forgotten first. */
 const MAX_EXPIRED = 65_536;
+/** Closed ids in one array of the queue. */
+const QUEUED = 16_384;
 /** Open holds at most: beyond that somebody leaks them. */
 export const MAX_HOLDS: number = 2 ** 20;
 /** Entries allocated in one go: 512 KB. */
@@ -25,10 +28,9 @@ export const RELEASED = 2;
 export const EXPIRED = 3;
 export const STATES: readonly HoldResult['state'][] = ['open', 'settled', 'released', 'expired'];
 
-/** Ids are counted in 4 ticks per microsecond: the two low bits of a remembered time say how it ended. */
-const ID_TAG = 3;
-/** From here up the value is that of a hold with entries; below, a time and a state. */
+/** Values of ids: a hold with entries from here up, a closed one's state from there up; 0: forgotten. All are alive. */
 const HELD = 2 ** 52;
+const CLOSED = 2 ** 51;
 
 /** Entry flag: the key had no slot, so its slots are counted in the sketch. */
 export const IN_SKETCH = 1;
@@ -44,7 +46,7 @@ export class Holds {
   #seed: readonly [number, number];
   #size = 256;
   names: string[] = [];
-  /** When it expires; of an expired one, when it is forgotten. */
+  /** When it expires. */
   until: Float64Array = new Float64Array(256);
   ttl: Float64Array = new Float64Array(256);
   wait: Float64Array = new Float64Array(256);
@@ -58,10 +60,11 @@ export class Holds {
   /** Position in the heap. */
   #position: Int32Array = new Int32Array(256);
   #heap: Int32Array = new Int32Array(256);
-  /** Holds with entries: open and expired ones. */
-  length = 0;
-  /** Until when the id closed last is remembered. */
-  lastUntil = 0;
+  /** Open holds: what the heap holds. */
+  open = 0;
+  /** Expired holds in the order they expired, and where the queue begins; a hold that was ended since is another. */
+  #late: { readonly hold: number; readonly until: number }[] = [];
+  #lateAt = 0;
   #expired = 0;
   #unused: number[] = [];
   #next = 0;
@@ -69,10 +72,10 @@ export class Holds {
   readonly #doubles: Float64Array[] = [];
   #nextEntry = 0;
   readonly #blocks: number[][] = Array.from({ length: CLASSES }, () => []);
-  /** Closed ids in the order they were closed. */
-  #ring: Uint32Array = new Uint32Array(0);
-  #ringAt = 0;
-  #ringCount = 0;
+  /** Closed ids in the order they were closed: lanes, and the second until which to remember them. */
+  readonly #queue: Uint32Array[] = [];
+  #queueAt = 0;
+  #queued = 0;
   // Lanes of the id that was looked up last.
   #idHigh = 0;
   #idLow = 0;
@@ -89,27 +92,28 @@ export class Holds {
 
   get bytes(): number {
     const entries = this.#integers.length * SEGMENT_SIZE * 32;
-    return this.#ids.slots * 16 + this.#size * 50 + entries + this.#ring.byteLength;
+    return this.#ids.slots * 16 + this.#size * 50 + entries + this.#queue.length * QUEUED * 12;
   }
 
-  get open(): number {
-    return this.length - this.#expired;
+  /** Indices below this may be holds; those without a name are none. */
+  get end(): number {
+    return this.#next;
   }
 
   /** Index of a hold with entries; -1: unknown; -1 - state: closed. */
   find(id: string): number {
     this.#idHigh = foldHigh(this.#seed[0], id) >>> 0 || 1;
-    this.#idLow = ((foldLow(this.#seed[1], id) & ~TAG_MASK) | ID_TAG) >>> 0;
+    this.#idLow = (foldLow(this.#seed[1], id) & ~TAG_MASK) >>> 0;
     const place = this.#ids.find(this.#idHigh, this.#idLow);
     if (place === -1) return -1;
     const value = this.#ids.value(place);
     if (value >= HELD) return this.names[value - HELD] === id ? value - HELD : -1;
-    return value > this.#clock.now * 4 ? -1 - (value % 4) : -1;
+    return value === 0 ? -1 : -1 - (value - CLOSED);
   }
 
   /** Opens the hold that `find` did not find, or found closed, with room for so many entries. Throws when too many are open. */
   add(id: string, ttl: number, until: number, free: boolean, wait: number, entries: number): number {
-    if (this.length === MAX_HOLDS) throw new RangeError(`more than ${MAX_HOLDS} holds are open at once`);
+    if (this.open === MAX_HOLDS) throw new RangeError(`more than ${MAX_HOLDS} holds are open at once`);
     const hold = this.#unused.pop() ?? this.#next++;
     if (hold === this.#size) this.#enlarge();
     this.names[hold] = id;
@@ -123,67 +127,91 @@ export class Holds {
     this.#high[hold] = this.#idHigh;
     this.#low[hold] = this.#idLow;
     this.#write(this.#idHigh, this.#idLow, HELD + hold);
-    const at = this.length++;
-    this.#heap[at] = hold;
-    this.#position[hold] = at;
-    this.#up(at);
+    this.#heap[this.open] = hold;
+    this.#position[hold] = this.open;
+    this.#up(this.open++);
     return hold;
   }
 
   /** Forgets the entries; the id is remembered with how it ended. */
   close(hold: number, state: number): void {
-    this.lastUntil = this.#clock.now + this.ttl[hold]! + REMEMBERED;
     this.#discard(hold);
-    this.remember(this.#high[hold]!, this.#low[hold]!, this.lastUntil, state);
+    this.remember(this.#high[hold]!, this.#low[hold]!, state, this.ttl[hold]!);
   }
 
   #discard(hold: number): void {
     if (this.state[hold] === EXPIRED) this.#expired--;
+    else this.#remove(this.#position[hold]!);
     this.#giveBlock(hold);
-    this.#remove(this.#position[hold]!);
     this.#unused.push(hold);
     this.names[hold] = '';
   }
 
-  /** Keeps a closed id until a time. */
-  remember(high: number, low: number, until: number, state: number): void {
-    this.#write(high, low, Math.min(until, 2 ** 49) * 4 + state);
-    if (this.#ring.length === 0) this.#ring = new Uint32Array(2 * MAX_CLOSED);
-    const at = 2 * this.#ringAt;
-    if (this.#ringCount === MAX_CLOSED) {
-      const place = this.#ids.find(this.#ring[at]!, this.#ring[at + 1]!);
+  /** Keeps a closed id, and how it ended. */
+  remember(high: number, low: number, state: number, ttl: number): void {
+    this.#write(high, low, CLOSED + state);
+    const second = Math.floor(this.#clock.now / 1e6);
+    const end = this.#queueAt + this.#queued++;
+    if (Math.floor(end / QUEUED) === this.#queue.length) this.#queue.push(new Uint32Array(QUEUED * 3));
+    const last = this.#queue[Math.floor(end / QUEUED)]!;
+    const at = (end % QUEUED) * 3;
+    last[at] = high;
+    last[at + 1] = low;
+    last[at + 2] = second + Math.min(2 ** 31, Math.ceil(Math.max(REMEMBERED, ttl) / 1e6));
+    // Two for one, so that a long queue becomes shorter again.
+    for (let i = 0; i < 2 && this.#queued > MIN_CLOSED; i++) {
+      const first = this.#queue[0]!;
+      const from = this.#queueAt * 3;
+      if (this.#queued <= MAX_CLOSED && first[from + 2]! > second) return;
+      const place = this.#ids.find(first[from]!, first[from + 1]!);
       if (place !== -1 && this.#ids.value(place) < HELD) this.#ids.set(place, 0);
-    } else this.#ringCount++;
-    this.#ring[at] = high;
-    this.#ring[at + 1] = low;
-    this.#ringAt = (this.#ringAt + 1) % MAX_CLOSED;
+      this.#queued--;
+      if (++this.#queueAt < QUEUED) continue;
+      this.#queueAt = 0;
+      this.#queue.shift();
+    }
   }
 
   /** Hold that is due, or -1. */
   due(now: number): number {
-    if (this.length === 0) return -1;
+    if (this.open === 0) return -1;
     const hold = this.#heap[0]!;
     return this.until[hold]! <= now ? hold : -1;
   }
 
-  /** An open hold has expired: kept for a late settlement. False: too many of them, close it instead. */
-  expire(hold: number): boolean {
-    if (this.#expired >= MAX_EXPIRED) return false;
-    this.#expired++;
+  /** Microsecond at which the next hold expires; Infinity: none is open. */
+  get next(): number {
+    return this.open === 0 ? Infinity : this.until[this.#heap[0]!]!;
+  }
+
+  /** An open hold has expired: its entries are kept for a late settlement. Returns one that is too old for that now, or -1. */
+  expire(hold: number): number {
+    this.#remove(this.#position[hold]!);
     this.state[hold] = EXPIRED;
-    this.move(hold, this.until[hold]! + this.ttl[hold]! + REMEMBERED);
-    return true;
+    this.#keepLate(hold);
+    if (this.#expired <= MAX_EXPIRED) return -1;
+    for (;;) {
+      const oldest = this.#late[this.#lateAt++]!;
+      if (this.#isLate(oldest.hold, oldest.until)) return oldest.hold;
+    }
+  }
+
+  #keepLate(hold: number): void {
+    this.#expired++;
+    this.#late.push({ hold, until: this.until[hold]! });
+    if (this.#late.length < 2 * MAX_EXPIRED) return;
+    this.#late = this.#late.slice(this.#lateAt).filter(({ hold: late, until }) => this.#isLate(late, until));
+    this.#lateAt = 0;
+  }
+
+  #isLate(hold: number, until: number): boolean {
+    return this.names[hold] !== '' && this.state[hold] === EXPIRED && this.until[hold] === until;
   }
 
   move(hold: number, until: number): void {
     this.until[hold] = until;
     this.#up(this.#position[hold]!);
     this.#down(this.#position[hold]!);
-  }
-
-  /** The hold at a position from 0 to `length` - 1, in no order. */
-  at(position: number): number {
-    return this.#heap[position]!;
   }
 
   lanes(hold: number): readonly [number, number] {
@@ -209,16 +237,18 @@ export class Holds {
     const known = this.find(name);
     if (known >= 0) this.#discard(known);
     const hold = this.add(name, ttl, until, free, wait, entries);
-    this.state[hold] = state;
-    if (state === EXPIRED) this.#expired++;
+    if (state === EXPIRED) {
+      this.#remove(this.#position[hold]!);
+      this.state[hold] = EXPIRED;
+      this.#keepLate(hold);
+    }
     return hold;
   }
 
-  restoreClosed(high: number, low: number, until: number, state: number): void {
+  restoreClosed(high: number, low: number, state: number): void {
     const place = this.#ids.find(high, low);
     if (place !== -1 && this.#ids.value(place) >= HELD) this.#discard(this.#ids.value(place) - HELD);
-    if (until > this.#clock.now) this.remember(high, low, until, state);
-    else if (place !== -1) this.#ids.set(place, 0);
+    this.remember(high, low, state, 0);
   }
 
   /** The table of ids, for a store that reads what is remembered. */
@@ -333,8 +363,8 @@ export class Holds {
   }
 
   #remove(at: number): void {
-    const last = this.#heap[--this.length]!;
-    if (at === this.length) return;
+    const last = this.#heap[--this.open]!;
+    if (at === this.open) return;
     this.#heap[at] = last;
     this.#position[last] = at;
     this.#up(at);
@@ -365,8 +395,8 @@ export class Holds {
     let at = from;
     for (;;) {
       let child = 2 * at + 1;
-      if (child >= this.length) break;
-      if (child + 1 < this.length && this.until[heap[child + 1]!]! < this.until[heap[child]!]!) child++;
+      if (child >= this.open) break;
+      if (child + 1 < this.open && this.until[heap[child + 1]!]! < this.until[heap[child]!]!) child++;
       const below = heap[child]!;
       if (this.until[below]! >= until) break;
       heap[at] = below;
@@ -392,6 +422,11 @@ export class Holds {
     this.#high = lanes(this.#high, size);
     this.#low = lanes(this.#low, size);
   }
+}
+
+/** State of a closed hold, from the value of its id. */
+export function stateOf(value: number): number {
+  return value - CLOSED;
 }
 
 function doubles(from: Float64Array, size: number): Float64Array {

@@ -73,7 +73,7 @@ export class Journal {
   readonly #rates = new Stream(2, true);
   readonly #wides = new Stream(4, true);
   readonly #entries = new Stream(3, false);
-  readonly #closed = new Stream(3, false);
+  readonly #closed = new Stream(2, false);
   readonly #holds = new Set<number>();
   #defined = true;
   /** A snapshot is being read: slots that move would be missed by it. */
@@ -102,10 +102,8 @@ export class Journal {
     this.#holds.add(hold);
   }
 
-  closed(high: number, low: number, until: number, state: number): void {
-    const record = this.#closed.record(high, low);
-    this.#closed.set(record, 1, until);
-    this.#closed.set(record, 2, state);
+  closed(high: number, low: number, state: number): void {
+    this.#closed.set(this.#closed.record(high, low), 1, state);
   }
 
   /** A rule is new. */

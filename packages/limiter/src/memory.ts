@@ -72,8 +72,6 @@ export class MemoryLimiter implements Limiter {
   #decision = 0;
   // Scratch of the decision at hand: one position for each rule and key, mentions of the same summed.
   #size = 0;
-  /** True: mentions were summed, or variants of a rule met on one key. */
-  #twins = false;
   #shadowed = false;
   /** True: the ask cannot be charged without a hold. */
   #needsHold = -1;
@@ -383,16 +381,13 @@ export class MemoryLimiter implements Limiter {
     for (let swept = 0; swept < most; swept++) {
       const hold = holds.due(this.#counters.clock.now);
       if (hold < 0) return;
-      if (holds.state[hold] === EXPIRED) {
-        this.#close(hold, EXPIRED);
-        continue;
-      }
       const free = holds.free[hold] === 1;
       const id = holds.names[hold]!;
       const first = holds.first[hold]!;
       for (let entry = first; entry < first + holds.count[hold]!; entry++) this.#expireEntry(entry, free);
-      if (holds.expire(hold)) this.#journal?.hold(hold);
-      else this.#close(hold, EXPIRED);
+      const forgotten = holds.expire(hold);
+      if (forgotten >= 0) this.#close(forgotten, EXPIRED);
+      this.#journal?.hold(hold);
       this.#onExpire?.(id, free ? 'free' : 'spent');
     }
   }
@@ -457,7 +452,7 @@ export class MemoryLimiter implements Limiter {
     this.#holds.close(hold, state);
     if (this.#journal !== undefined) {
       const [high, low] = this.#holds.lanes(hold);
-      this.#journal.closed(high, low, this.#holds.lastUntil, state);
+      this.#journal.closed(high, low, state);
     }
   }
 
@@ -481,8 +476,8 @@ export class MemoryLimiter implements Limiter {
   /** Lets every hold forget what it charged to a key. */
   #detach(rule: MemoryRule, high: number, low: number): void {
     const holds = this.#holds;
-    for (let position = 0; position < holds.length; position++) {
-      const hold = holds.at(position);
+    for (let hold = 0; hold < holds.end; hold++) {
+      if (holds.names[hold] === '') continue;
       const first = holds.first[hold]!;
       for (let entry = first; entry < first + holds.count[hold]!; entry++) {
         const number = holds.rule(entry);
@@ -511,7 +506,6 @@ export class MemoryLimiter implements Limiter {
     const decision = ++this.#decision;
     const all = this.#rules.all;
     let size = 0;
-    this.#twins = false;
     this.#shadowed = false;
     this.#needsHold = -1;
     for (let i = 0; i < ask.size; i++) {
@@ -545,7 +539,6 @@ export class MemoryLimiter implements Limiter {
         this.#cost[j]! += ask.costs[i]!;
         return true;
       }
-      this.#twins = true;
       this.#lead[size]! += this.#cost[j]!;
       this.#flag[size] = CAREFUL;
       this.#flag[j] = CAREFUL;
@@ -626,7 +619,7 @@ export class MemoryLimiter implements Limiter {
     if (ask.holdId !== undefined) {
       if (known >= 0) this.#close(known, EXPIRED);
       let entries = 0;
-      for (let i = 0; i < this.#size; i++) if (this.#charged(ask, i)) entries++;
+      for (let i = 0; i < this.#size; i++) if (this.#charged(ask, i) || this.#estimated(ask, i)) entries++;
       const { now } = this.#counters.clock;
       hold = holds.add(ask.holdId, ask.holdFor, now + ask.holdFor, ask.holdExpiry === 'free', wait, entries);
       entry = holds.first[hold]!;
@@ -634,7 +627,10 @@ export class MemoryLimiter implements Limiter {
     let crossed: readonly Crossing[] = NONE;
     let missing = 0;
     for (let i = 0; i < this.#size; i++) {
-      if (!this.#charged(ask, i)) continue;
+      if (!this.#charged(ask, i)) {
+        if (hold >= 0 && this.#estimated(ask, i)) this.#noteEstimate(ask, i, wait, hold, entry++);
+        continue;
+      }
       if (this.#flag[i] === CAREFUL || this.#place[i] === -1) {
         missing++;
         continue;
@@ -654,11 +650,28 @@ export class MemoryLimiter implements Limiter {
       this.#maintain();
     }
     if (hold >= 0) this.#journal?.hold(hold);
-    return crossed;
+    return crossed.length < 2 ? crossed : [...crossed].sort((a, b) => a.at - b.at);
   }
 
   #charged(ask: Ask, i: number): boolean {
-    return this.#cost[i]! > 0 && this.#flag[i] !== BLOCKED && (ask.rules[this.#at[i]!] as MemoryRule).kind !== PER_CALL;
+    const rule = ask.rules[this.#at[i]!] as MemoryRule;
+    // An estimate of nothing is one all the same: what it comes to is charged when it is settled.
+    const counts = this.#cost[i]! > 0 || (rule.settles && ask.holdId !== undefined);
+    return counts && this.#flag[i] !== BLOCKED && rule.kind !== PER_CALL;
+  }
+
+  /** Estimated at nothing: what it comes to is charged when the hold is settled. */
+  #estimated(ask: Ask, i: number): boolean {
+    return this.#cost[i] === 0 && this.#flag[i] !== BLOCKED && (ask.rules[this.#at[i]!] as MemoryRule).settles;
+  }
+
+  #noteEstimate(ask: Ask, i: number, wait: number, hold: number, entry: number): void {
+    const at = this.#at[i]!;
+    const rule = ask.rules[at] as MemoryRule;
+    const high = ask.high[at]!;
+    const low = ask.low[at]!;
+    const window = this.#counters.windowOf(rule, high, low, wait);
+    this.#holds.setEntry(entry, rule.number, high, low, hold << 8, 0, window);
   }
 
   #apply(
@@ -820,7 +833,7 @@ export class MemoryLimiter implements Limiter {
       first = Math.min(first, holds.until[holds.holdOf(entry)]!);
     }
     // Counted in the sketch only: any hold may be in the way.
-    if (first === Infinity && holds.length > 0) first = holds.until[holds.at(0)]!;
+    if (first === Infinity) first = holds.next;
     return Math.max(1, first - this.#counters.clock.now);
   }
 }

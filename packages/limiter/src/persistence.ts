@@ -1,5 +1,5 @@
 import type { Counters } from './counters.ts';
-import { EXPIRED, type Holds, IN_SKETCH, OPEN } from './holds.ts';
+import { EXPIRED, type Holds, IN_SKETCH, OPEN, stateOf } from './holds.ts';
 import type { Journal } from './journal.ts';
 import { BUCKET, CONCURRENCY, type MemoryRule, type Rules, type Seed, type SketchOwner } from './rule.ts';
 import { Sketch } from './sketch.ts';
@@ -151,13 +151,11 @@ export function putHolds(piece: Piece, { holds }: Parts, chosen: readonly number
 
 export function putClosed(piece: Piece, slots: Slots, places: readonly number[]): void {
   if (places.length === 0) return;
-  piece.section(SECTIONS.closed, places.length * 24);
+  piece.section(SECTIONS.closed, places.length * 16);
   for (const at of places) {
-    const value = slots.value(at);
     piece.uint(slots.high(at));
     piece.uint(slots.low(at));
-    piece.double(Math.floor(value / 4));
-    piece.double(value % 4);
+    piece.double(stateOf(slots.value(at)));
   }
 }
 
@@ -199,7 +197,7 @@ export function* snapshot(parts: Parts, journal: Journal, chunkBytes: number): G
           const hold = holds.heldBy(slots.value(at));
           if (hold < 0) closed.push(at);
           else open.push(hold);
-          bytes += hold < 0 ? 24 : 300;
+          bytes += hold < 0 ? 16 : 300;
         }
         putClosed(piece, slots, closed);
         putHolds(piece, parts, open);
@@ -297,7 +295,7 @@ class Reader {
   /** Rules by the number they were written under. */
   readonly #rules = new Map<number, MemoryRule>();
   #shift = 0;
-  #view = new DataView(new ArrayBuffer(0));
+  #view: DataView = new DataView(new ArrayBuffer(0));
   #where = '';
 
   constructor(parts: Parts, seed: Seed) {
@@ -324,8 +322,8 @@ class Reader {
   /** Slots of concurrency rules are chained anew: the chain is not written. */
   finish(): void {
     const { holds, counters, rules } = this.#parts;
-    for (let position = 0; position < holds.length; position++) {
-      const hold = holds.at(position);
+    for (let hold = 0; hold < holds.end; hold++) {
+      if (holds.names[hold] === '') continue;
       const first = holds.first[hold]!;
       for (let entry = first; entry < first + holds.count[hold]!; entry++) {
         const number = holds.rule(entry);
@@ -352,7 +350,7 @@ class Reader {
       case SECTIONS.entries:
         return this.#records(at, length, 24, this.#readEntry);
       case SECTIONS.closed:
-        return this.#records(at, length, 24, this.#readClosed);
+        return this.#records(at, length, 16, this.#readClosed);
       case SECTIONS.holds:
         return this.#readHolds(at, at + length);
       default:
@@ -407,10 +405,10 @@ class Reader {
 
   #readClosed(at: number): void {
     const [high, low] = this.#lanes(at);
-    const state = this.#number(at + 16);
-    if (!(state >= OPEN && state <= EXPIRED && Number.isInteger(state)))
+    const state = this.#number(at + 8);
+    if (!(state > OPEN && state <= EXPIRED && Number.isInteger(state)))
       throw this.#damaged('a hold has no such state');
-    this.#parts.holds.restoreClosed(high, low, this.#number(at + 8) + this.#shift, state);
+    this.#parts.holds.restoreClosed(high, low, state);
   }
 
   #readHolds(from: number, end: number): void {

@@ -17,7 +17,7 @@ export const PER_CALL = 6;
 const KINDS = ['token-bucket', 'sliding-window', 'fixed-window', 'calendar-window', 'total', 'concurrency', 'per-call'];
 const PERIODS: readonly string[] = ['minute', 'hour', 'day', 'week', 'month'];
 /** Up to so many units a sliding window keeps every charge at its own moment. */
-export const EXACT_LOG = 64;
+export const EXACT_LOG = 100;
 /** Parts of its period in which a larger sliding window counts together; one leaves when all of it has left. */
 const SUB_WINDOWS = 60;
 /** Longest period of a window, in microseconds (100 years). */

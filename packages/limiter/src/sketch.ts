@@ -11,7 +11,7 @@ const CELLS = ROWS * WIDTH;
  */
 export class Sketch {
   /** Ticks (token bucket), or units of the window at hand. */
-  #cells = new Float64Array(CELLS);
+  #cells: Float64Array = new Float64Array(CELLS);
   /** Units of the window before; a charge counts for at least one and at most two windows. */
   #before: Float64Array | undefined;
   /** When the window ends, in the clock of the rule. Infinity: never. */
