@@ -1,6 +1,6 @@
 import { calendarWindow } from './calendar.ts';
 import { intervalOf, quotientUp } from './interval.ts';
-import { A, B, C, DEAD_AT, HEAD, HELD, lanesOf, type SharedMemory } from './shared-memory.ts';
+import { A, B, C, DEAD_AT, ESTIMATES, HEAD, HELD, lanesOf, type SharedMemory } from './shared-memory.ts';
 import type { Rule, RuleOptions } from './types.ts';
 
 /** Largest number that is kept; a debt beyond it is for ever all the same. */
@@ -20,7 +20,7 @@ export const CHARGE_UNIT = 7;
 export const CHARGE_AT = 8;
 export const CHARGE_FULL = 9;
 export const CHARGE_RESOLUTION = 10;
-/** Ticks of a unit of a bucket; the period of a sliding window. */
+/** Ticks of a unit of a bucket; the period of a sliding window; where another window began, and in `FULL` ends. */
 export const CHARGE_INTERVAL = 11;
 export const CHARGE_RULE = 12;
 export const CHARGE_LOW = 13;
@@ -41,7 +41,6 @@ const KINDS = [
 ] as const;
 const BUCKET = 0;
 const SLIDING = 1;
-const CALENDAR = 3;
 const TOTAL = 4;
 export const SLOTS = 5;
 
@@ -185,9 +184,12 @@ export class SharedCounters {
       this.#prune(at, now);
       this.#log(at, time + rule.period, amount, held);
     } else {
-      if (rule.kind < TOTAL && !this.#current(at, now)) this.#begin(rule, at, now);
+      // A window begins with a charge, not with an estimate of nothing.
+      const begins = amount > 0 && rule.kind < TOTAL && !this.#current(at, now);
+      if (begins) this.#begin(at, this.windowAt(rule, at, now));
       data[at + B] = Math.min(MOST, data[at + B]! + amount);
     }
+    if (held) data[at + ESTIMATES] = data[at + ESTIMATES]! + 1;
     if (held && rule.kind !== SLIDING) data[at + HELD] = data[at + HELD]! + amount;
     this.#touch(rule.kind, at);
   }
@@ -205,9 +207,8 @@ export class SharedCounters {
       const node = this.#logged(at, leaves);
       if (node !== 0) data[node + AMOUNT] = Math.max(0, data[node + AMOUNT]! + by);
       else if (by > 0 && leaves > now) this.#log(at, leaves, by, false);
-    } else if (this.#covers(kind, at, data[charge + CHARGE_AT]!, now)) {
-      data[at + B] = Math.max(0, Math.min(MOST, data[at + B]! + by));
-    }
+    } else if (kind >= TOTAL) data[at + B] = Math.max(0, Math.min(MOST, data[at + B]! + by));
+    else this.#amendWindow(charge, at, by, now);
     this.#touch(kind, at);
   }
 
@@ -218,6 +219,7 @@ export class SharedCounters {
     if (at < 0 || data[charge + CHARGE_SETTLES] === 0) return;
     const kind = data[charge + CHARGE_KIND]!;
     const estimate = data[charge + CHARGE_ESTIMATE]!;
+    data[at + ESTIMATES] = data[at + ESTIMATES]! - 1;
     if (kind === SLIDING) {
       const node = this.#logged(at, data[charge + CHARGE_AT]! + data[charge + CHARGE_INTERVAL]!);
       if (node !== 0) data[node + LOG_HELD] = Math.max(0, data[node + LOG_HELD]! - estimate);
@@ -279,27 +281,38 @@ export class SharedCounters {
     data[at + A] = Math.min(MOST, now * data[at + B]! + Math.max(0, level));
   }
 
-  #begin(rule: SharedRule, at: number, now: number): void {
-    const data = this.#data;
-    data[at + A] = now;
-    data[at + C] = now + rule.period;
-    if (rule.kind === CALENDAR) {
-      this.#window(rule, now);
-      data[at + A] = rule.windowStart;
-      data[at + C] = rule.windowEnd;
+  /** `[start, end)` of the window that a charge goes to. */
+  windowAt(rule: SharedRule, at: number, now: number): readonly [number, number] {
+    if (this.#current(at, now)) return [this.#data[at + A]!, this.#data[at + C]!];
+    if (rule.options.algorithm !== 'calendar-window') return [now, now + rule.period];
+    if (now < rule.windowStart || now >= rule.windowEnd) {
+      const { origin } = this.#memory;
+      const { period, timezone = 'UTC' } = rule.options;
+      const { start, end } = calendarWindow(period, timezone, origin + Math.floor(now / 1000));
+      rule.windowStart = (start - origin) * 1000;
+      rule.windowEnd = (end - origin) * 1000;
     }
+    return [rule.windowStart, rule.windowEnd];
+  }
+
+  #begin(at: number, [start, end]: readonly [number, number]): void {
+    const data = this.#data;
+    data[at + A] = start;
     data[at + B] = 0;
+    data[at + C] = end;
     data[at + HELD] = 0;
   }
 
-  #window(rule: SharedRule, now: number): void {
-    if (now >= rule.windowStart && now < rule.windowEnd) return;
-    if (rule.options.algorithm !== 'calendar-window') return;
-    const { origin } = this.#memory;
-    const { period, timezone = 'UTC' } = rule.options;
-    const { start, end } = calendarWindow(period, timezone, origin + Math.floor(now / 1000));
-    rule.windowStart = (start - origin) * 1000;
-    rule.windowEnd = (end - origin) * 1000;
+  #amendWindow(charge: number, at: number, by: number, now: number): void {
+    const data = this.#data;
+    const start = data[charge + CHARGE_INTERVAL]!;
+    const end = data[charge + CHARGE_FULL]!;
+    if (!this.#current(at, now)) {
+      if (by <= 0 || end <= now) return;
+      this.#begin(at, [start, end]);
+    } else if (start !== data[at + A] && (by < 0 || end <= data[at + A]!)) return;
+    // Else also a window that began in between: it covers what was estimated at nothing before.
+    data[at + B] = Math.max(0, Math.min(MOST, data[at + B]! + by));
   }
 
   #current(at: number, now: number): boolean {
@@ -314,9 +327,9 @@ export class SharedCounters {
   #touch(kind: number, at: number): void {
     const data = this.#data;
     let deadAt = data[at + C]!;
-    // An open estimate may still become a debt.
-    if (kind === BUCKET) deadAt = data[at + HELD]! > 0 ? Infinity : quotientUp(data[at + A]!, data[at + B]! || 1);
-    else if (kind >= TOTAL) deadAt = data[at + B]! > 0 || data[at + HELD]! > 0 ? Infinity : 0;
+    if (data[at + ESTIMATES]! > 0) deadAt = Infinity;
+    else if (kind === BUCKET) deadAt = quotientUp(data[at + A]!, data[at + B]! || 1);
+    else if (kind >= TOTAL) deadAt = data[at + B]! > 0 ? Infinity : 0;
     else if (kind === SLIDING) {
       deadAt = 0;
       for (let node = data[at + HEAD]!; node !== 0; node = data[node]!) deadAt = data[node + LEAVES]!;

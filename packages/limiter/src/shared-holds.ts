@@ -142,9 +142,12 @@ export class SharedHolds {
     data[charge + CHARGE_SETTLES] = rule.settles ? 1 : 0;
     data[charge + CHARGE_UNIT] = rule.unit;
     data[charge + CHARGE_AT] = rule.options.algorithm === 'sliding-window' ? time : now;
-    data[charge + CHARGE_FULL] = data[at + A]!;
+    const { algorithm } = rule.options;
+    const [start, end] = this.#counters.windowAt(rule, at, now);
+    const bucket = algorithm === 'token-bucket';
+    data[charge + CHARGE_FULL] = bucket ? data[at + A]! : end;
     data[charge + CHARGE_RESOLUTION] = rule.resolution;
-    data[charge + CHARGE_INTERVAL] = rule.options.algorithm === 'sliding-window' ? rule.period : rule.interval;
+    data[charge + CHARGE_INTERVAL] = bucket ? rule.interval : algorithm === 'sliding-window' ? rule.period : start;
     data[charge + CHARGE_RULE] = rule.tag;
   }
 

@@ -1,7 +1,7 @@
 import { mixHigh, mixLow } from './hash.ts';
 
 export interface SharedSizes {
-  /** Keys with anything used, over all rules. Rounded up to a power of two with room to spare; 72 bytes each. Default 16,384. */
+  /** Keys with anything used, over all rules. Rounded up to a power of two with room to spare; 80 bytes each. Default 16,384. */
   readonly keys?: number;
   /** Holds open or remembered. Rounded up likewise; 64 bytes each. Default 4096. */
   readonly holds?: number;
@@ -13,7 +13,7 @@ export interface SharedSizes {
 
 const MAGIC = 0x746f6c31;
 const HEADER_DOUBLES = 16;
-export const ENTRY = 9;
+export const ENTRY = 10;
 export const HOLD = 8;
 export const NODE = 14;
 /** No place is taken above this share, so that every search meets an empty one soon. */
@@ -54,6 +54,8 @@ export const C = 5;
 export const HELD = 6;
 export const HEAD = 7;
 export const DEAD_AT = 8;
+/** Estimates that are open: what they come to must find the key. */
+export const ESTIMATES = 9;
 const GENERATION = 2;
 
 /**

@@ -129,8 +129,11 @@ export class SharedLimiter implements Limiter {
     const parts = this.#parts(ask);
     const outcome = this.#verdict(ask, parts, time);
     if (!outcome.allowed) return outcome;
+    // An estimate of nothing is one all the same: what it comes to is charged when it is settled.
     const charged = parts.filter(
-      ({ rule, cost }) => cost > 0 && !outcome.shadowed.some((standing) => standing.rule === rule),
+      ({ rule, cost }) =>
+        (cost > 0 || (rule.settles && ask.holdId !== undefined)) &&
+        !outcome.shadowed.some((standing) => standing.rule === rule),
     );
     if (!this.#makeRoom(charged, ask.holdId, time)) return this.#unavailable(parts, time);
     const hold = ask.holdId === undefined ? 0 : this.#holds.open(ask, outcome.wait, time);

@@ -99,6 +99,17 @@ export function holdBehaviours(given: Given): void {
       });
     });
 
+    it.each(BUDGETS)('of an estimate of 0 settles at what it came to all the same, $name', async (options) => {
+      await given.with(async (stand) => {
+        const rule = stand.rule(options);
+        await stand.admitted([{ rule, cost: 0 }], { hold: 'a' });
+        expect(await stand.standing(rule)).toMatchObject({ used: 0, held: 0 });
+        expect(await stand.settle('a', { 'micro-USD': 130 })).toMatchObject({ state: 'settled', changed: true });
+        expect(await stand.standing(rule)).toMatchObject({ used: 130, held: 0, remaining: 0 });
+        await stand.refused([{ rule, cost: 1 }], { hold: 'b' });
+      });
+    });
+
     it.each(BUDGETS)('settles above its estimate in full, into debt, $name', async (options) => {
       await given.with(async (stand) => {
         const rule = stand.rule({ ...options, marks: [80, 100] });
@@ -157,6 +168,24 @@ export function holdBehaviours(given: Given): void {
       });
     });
 
+    it('released late gives a bucket back only what has not come back by itself', async () => {
+      await given.with(async (stand) => {
+        const rule = stand.rule({ algorithm: 'token-bucket', name: 'bucket', limit: 10, periodMs: 10_000 });
+        await stand.admitted([{ rule, cost: 4 }], { hold: 'a' });
+        await stand.advance(3 * SECOND);
+        await stand.admitted([{ rule, cost: 9 }]);
+        expect(await stand.standing(rule)).toMatchObject({ used: 10 });
+        // Full again at 4 s without the others: one unit of the four is still out.
+        await stand.release('a');
+        expect(await stand.standing(rule)).toMatchObject({ used: 9 });
+        await stand.admitted([{ rule }], { hold: 'b' });
+        await stand.advance(20 * SECOND);
+        await stand.admitted([{ rule, cost: 10 }]);
+        await stand.release('b');
+        expect(await stand.standing(rule)).toMatchObject({ used: 10, remaining: 0 });
+      });
+    });
+
     it.each(BUDGETS)('expires as spent or free, and a late settlement corrects that once, $name', async (options) => {
       await given.with(async (stand) => {
         const rule = stand.rule(options);
@@ -181,10 +210,12 @@ export function holdBehaviours(given: Given): void {
         await stand.advance(40 * DAY);
         expect(await stand.standing(rule)).toMatchObject({ used: 0, held: 0, remaining: 100 });
         await stand.admitted([{ rule, cost: 5 }], { hold: 'b' });
+        await stand.adjust([{ rule, cost: 20 }]);
+        expect(await stand.standing(rule)).toMatchObject({ used: 25, held: 5 });
         await stand.settle('a', { 'micro-USD': 90 });
-        expect(await stand.standing(rule)).toMatchObject({ used: 5, held: 5 });
+        expect(await stand.standing(rule)).toMatchObject({ used: 25, held: 5 });
         await stand.release('b');
-        expect(await stand.standing(rule)).toMatchObject({ used: 0, held: 0 });
+        expect(await stand.standing(rule)).toMatchObject({ used: 20, held: 0 });
       });
     });
 

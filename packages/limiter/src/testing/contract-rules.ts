@@ -317,6 +317,21 @@ export function ruleBehaviours(given: Given): void {
       });
     });
 
+    it('counts a call by a sliding window from when it runs, not from when it was admitted', async () => {
+      await given.with(async (stand) => {
+        const slow = stand.rule({ ...BUCKET, name: 'slow', limit: 2 });
+        const sliding = stand.rule({ ...SLIDING, name: 'sliding', limit: 1 });
+        await stand.admitted([{ rule: slow, cost: 2 }]);
+        const outcome = await stand.admitted([{ rule: slow }, { rule: sliding }], { patience: MINUTE });
+        expect(outcome.wait).toBe(5 * SECOND);
+        expect((await stand.refused([{ rule: sliding }])).retryAfter).toBe(15 * SECOND);
+        await stand.advance(15 * SECOND - 1);
+        await stand.refused([{ rule: sliding }]);
+        await stand.advance(1);
+        await stand.admitted([{ rule: sliding }]);
+      });
+    });
+
     it('is a refusal where another kind of rule is in the way, or no waiting helps', async () => {
       await given.with(async (stand) => {
         const rate = stand.rule({ ...BUCKET, name: 'rate' });

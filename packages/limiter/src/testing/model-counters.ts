@@ -10,6 +10,8 @@ export interface Charge {
   /** Token bucket: the moment, in microseconds × limit, at which the charge left it full again; and that limit. */
   readonly full?: bigint;
   readonly limit?: bigint;
+  /** Window: the one it went to, or for an amount of 0 the one that it would have begun. */
+  readonly window?: readonly [start: bigint, end: bigint];
 }
 
 /** What one key of one rule has used. Times in microseconds. Written to be obviously right, not fast. */
@@ -39,14 +41,12 @@ export function counterFor(options: RuleOptions, origin: number): Counter {
       return new LogCounter(micros(options.periodMs));
     case 'fixed-window': {
       const period = micros(options.periodMs);
-      return new WindowCounter((now, began) =>
-        began !== undefined && now < began + period ? [began, began + period] : undefined,
-      );
+      return new WindowCounter((at) => [at, at + period]);
     }
     case 'calendar-window': {
       const { period, timezone = 'UTC' } = options;
-      return new WindowCounter((now) => {
-        const { start, end } = calendarWindow(period, timezone, origin + Math.floor(Number(now) / 1000));
+      return new WindowCounter((at) => {
+        const { start, end } = calendarWindow(period, timezone, origin + Math.floor(Number(at) / 1000));
         return [BigInt(start - origin) * 1000n, BigInt(end - origin) * 1000n];
       });
     }
@@ -192,62 +192,67 @@ export class LogCounter implements Counter {
   }
 }
 
-/** `[start, end)` of the window at `now`, given when the last one began; undefined: none has begun. */
-type WindowOf = (now: bigint, began: bigint | undefined) => readonly [bigint, bigint] | undefined;
+type Window = readonly [start: bigint, end: bigint];
 
-/** A count that is forgotten where its window ends. */
+/** A count that is forgotten where its window ends. A window begins with a charge, not with an amount of 0. */
 export class WindowCounter implements Counter {
-  readonly #windowOf: WindowOf;
-  #began: bigint | undefined;
+  /** The window that a charge at a time begins. */
+  readonly #windowFrom: (at: bigint) => Window;
+  #window: Window | undefined;
   #count = 0n;
 
-  constructor(windowOf: WindowOf) {
-    this.#windowOf = windowOf;
+  constructor(windowFrom: (at: bigint) => Window) {
+    this.#windowFrom = windowFrom;
   }
 
   used(now: bigint): bigint {
-    return this.#current(now) ? this.#count : 0n;
+    return this.#current(now) === undefined ? 0n : this.#count;
   }
 
   fitsAt(now: bigint, cost: bigint, limit: bigint): bigint | undefined {
     if (cost > limit) return undefined;
-    return this.used(now) + cost <= limit ? now : this.#windowOf(now, this.#began)![1];
+    return this.used(now) + cost <= limit ? now : this.#window![1];
   }
 
   charge(at: bigint, amount: bigint): Charge {
-    if (!this.#current(at)) {
-      this.#count = 0n;
-      this.#began = (this.#windowOf(at, this.#began) ?? [at])[0];
-    }
-    this.#count += amount;
-    return { at, amount, live: amount };
+    const window = this.#current(at) ?? this.#windowFrom(at);
+    if (amount > 0n) this.#add(window, amount, at);
+    return { at, amount, live: amount, window };
   }
 
   amend(charge: Charge, by: bigint, now: bigint): void {
-    if (this.#covers(charge.at, now)) this.#count = most(0n, this.#count + by);
     charge.live += by;
+    const [start, end] = charge.window!;
+    const current = this.#current(now);
+    // A window that began in between covers what was estimated at nothing before.
+    if (current !== undefined && (current[0] === start || (by > 0n && end > current[0]))) {
+      this.#count = most(0n, this.#count + by);
+    } else if (current === undefined && by > 0n && end > now) this.#add([start, end], by, now);
   }
 
   giveBack(amount: bigint, now: bigint, at: bigint): void {
-    if (this.#covers(at, now)) this.#count = most(0n, this.#count - amount);
+    const current = this.#current(now);
+    if (current !== undefined && at >= current[0]) this.#count = most(0n, this.#count - amount);
   }
 
   held(now: bigint, open: readonly Charge[]): bigint {
-    return least(this.used(now), sum(open.filter(({ at }) => this.#covers(at, now))));
+    const current = this.#current(now);
+    return least(this.used(now), sum(open.filter(({ window }) => window![0] === current?.[0])));
   }
 
   emptyAt(now: bigint): bigint {
-    return this.#windowOf(now, this.#began)?.[1] ?? now;
+    return this.#current(now)?.[1] ?? now;
   }
 
   become(): void {}
 
-  #current(now: bigint): boolean {
-    return this.#began !== undefined && this.#windowOf(now, this.#began)?.[0] === this.#began;
+  #current(now: bigint): Window | undefined {
+    return this.#window !== undefined && now < this.#window[1] ? this.#window : undefined;
   }
 
-  #covers(at: bigint, now: bigint): boolean {
-    return this.#current(now) && at >= this.#began!;
+  #add(window: Window, amount: bigint, now: bigint): void {
+    this.#count = amount + (this.#current(now) === undefined ? 0n : this.#count);
+    this.#window = window;
   }
 }
 

@@ -102,7 +102,9 @@ export class ModelLimiter implements Limiter {
     const hold = ask.holdId === undefined ? undefined : this.#open(ask, outcome.wait);
     for (const part of parts) {
       const shadowed = outcome.shadowed.some((standing) => standing.rule === part.rule);
-      if (part.cost > 0n && !shadowed) this.#charge(part, this.#now + BigInt(outcome.wait), hold, crossed);
+      // An estimate of nothing is one all the same: what it comes to is charged when it is settled.
+      const counts = part.cost > 0n || (part.rule.settles && hold !== undefined);
+      if (counts && !shadowed) this.#charge(part, this.#now + BigInt(outcome.wait), hold, crossed);
     }
     return admitted(outcome.wait, false, outcome.shadowed, crossed);
   }

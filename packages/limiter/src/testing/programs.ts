@@ -1,7 +1,7 @@
 import fc from 'fast-check';
-import type { HoldResult, Outcome, Rule, RuleOptions, Standing } from '../types.ts';
+import type { Crossing, HoldResult, Outcome, Rule, RuleOptions, Standing } from '../types.ts';
 import { ModelLimiter } from './model.ts';
-import { type AskOptions, DAY, HOUR, type Mention, SECOND, Stand } from './stand.ts';
+import { type AskOptions, DAY, HOUR, type Mention, MINUTE, SECOND, Stand } from './stand.ts';
 
 /** Numbers that every limiter keeps exactly: at most 32 units per common divisor of limit and period. */
 const rate = fc.oneof(fc.integer({ min: 1, max: 32 }), fc.constantFrom(60, 100, 150, 1000));
@@ -110,117 +110,152 @@ export interface Step {
   readonly patience: number;
 }
 
-export const anyProgram: fc.Arbitrary<{ readonly rules: readonly RuleOptions[]; readonly steps: readonly Step[] }> =
-  fc.record({
-    rules: fc.array(anyRule, { minLength: 1, maxLength: 5 }),
-    steps: fc.array(
-      fc.record({
-        operation: fc.constantFrom(...OPERATIONS),
-        advance: anyAdvance,
-        key: fc.integer({ min: 0, max: 1 }),
-        costs: fc.array(fc.oneof(fc.integer({ min: 0, max: 5 }), fc.integer({ min: 0, max: 70 })), {
-          minLength: 5,
-          maxLength: 5,
-        }),
-        extra: fc.oneof(
-          { weight: 5, arbitrary: fc.constant(0) },
-          { weight: 1, arbitrary: fc.integer({ min: 0, max: 20 }) },
-        ),
-        pick: fc.integer({ min: 0, max: 3 }),
-        actual: fc.option(fc.integer({ min: 0, max: 90 })),
-        ttl: fc.oneof(fc.integer({ min: 1, max: 10 * SECOND }), fc.integer({ min: 1, max: 3 * DAY })),
-        expiry: fc.constantFrom('spent' as const, 'free' as const),
-        patience: fc.oneof(
-          { weight: 5, arbitrary: fc.constant(0) },
-          { weight: 1, arbitrary: fc.integer({ min: 0, max: HOUR }) },
-        ),
+export const anyProgram: fc.Arbitrary<Program> = fc.record({
+  rules: fc.array(anyRule, { minLength: 1, maxLength: 5 }),
+  steps: fc.array(
+    fc.record({
+      operation: fc.constantFrom(...OPERATIONS),
+      advance: anyAdvance,
+      key: fc.integer({ min: 0, max: 1 }),
+      costs: fc.array(fc.oneof(fc.integer({ min: 0, max: 5 }), fc.integer({ min: 0, max: 70 })), {
+        minLength: 5,
+        maxLength: 5,
       }),
-      { maxLength: 40 },
-    ),
-  });
+      extra: fc.oneof(
+        { weight: 5, arbitrary: fc.constant(0) },
+        { weight: 1, arbitrary: fc.integer({ min: 0, max: 20 }) },
+      ),
+      pick: fc.integer({ min: 0, max: 3 }),
+      actual: fc.option(fc.integer({ min: 0, max: 90 })),
+      ttl: fc.oneof(fc.integer({ min: 1, max: 10 * SECOND }), fc.integer({ min: 1, max: 3 * DAY })),
+      expiry: fc.constantFrom('spent' as const, 'free' as const),
+      patience: fc.oneof(
+        { weight: 5, arbitrary: fc.constant(0) },
+        { weight: 1, arbitrary: fc.integer({ min: 0, max: HOUR }) },
+      ),
+    }),
+    { maxLength: 40 },
+  ),
+});
 
-interface Side {
+export interface Program {
+  readonly rules: readonly RuleOptions[];
+  readonly steps: readonly Step[];
+}
+
+/** A program on one limiter. Two plays of one program that have come equally far can be compared. */
+export class Play {
   readonly stand: Stand;
-  readonly rules: Rule[];
+  readonly #rules: Rule[];
+  readonly #unique: string;
+  /** Ids of holds with the time up to which they are open at the longest. */
+  readonly #holds: [id: string, until: number][];
+  #at: number;
+
+  /** `after`: goes on where another play is, with the rules as that one has them by now. */
+  constructor(stand: Stand, rules: readonly RuleOptions[], unique: string, after?: Play) {
+    this.stand = stand;
+    this.#unique = unique;
+    this.#rules =
+      after === undefined
+        ? rules.map((rule, i) => stand.rule({ ...rule, name: `${unique}${i} ${rule.name}` }))
+        : after.#rules.map(({ options }) => stand.rule(options));
+    this.#holds = after === undefined ? [] : after.#holds.map(([id, until]): [string, number] => [id, until]);
+    this.#at = after === undefined ? 0 : after.#at;
+  }
+
+  /** Does a step, without its advance, and says in words what came of it and how all rules stand then. */
+  async step(step: Step): Promise<string> {
+    const at = this.#at++;
+    const answer = await this.#act(step, `${this.#unique}hold ${at}`);
+    if (step.operation === 'hold') this.#holds.push([`${this.#unique}hold ${at}`, this.stand.now + step.ttl]);
+    return `step ${at} ${step.operation}: ${show(answer)}\n  then ${await this.standings(step)}`;
+  }
+
+  async #renew(hold: [string, number] | undefined, id: string, ttl: number): Promise<HoldResult> {
+    const result = await this.stand.renew(id, ttl);
+    if (hold !== undefined && result.changed) hold[1] = this.stand.now + ttl;
+    return result;
+  }
+
+  async standings({ costs, key }: Step): Promise<string> {
+    const standings = await this.stand.inspect(this.#rules.map((rule, i) => ({ rule, cost: costs[i]!, key })));
+    return show(standings.map(plain));
+  }
+
+  async #act(step: Step, fresh: string): Promise<unknown> {
+    const { stand } = this;
+    const rules = this.#rules;
+    const { key, extra, costs, operation } = step;
+    const mentions: Mention[] = rules.map((rule, i) => ({ rule, key, cost: costs[i]!, extra }));
+    const free = mentions.filter(({ rule }) => !needsHold(rule));
+    const hold = this.#holds.at(-1 - step.pick);
+    // A limiter may forget what ended long ago.
+    const id = hold === undefined || hold[1] + 5 * MINUTE < stand.now ? 'never' : hold[0];
+    switch (operation) {
+      case 'decide': {
+        const options: AskOptions = { patience: patienceOf(step, free) };
+        return summary(await stand.decide(free, options));
+      }
+      case 'hold': {
+        const { ttl, expiry } = step;
+        return summary(
+          await stand.decide(mentions, { hold: fresh, ttl, expiry, patience: patienceOf(step, mentions) }),
+        );
+      }
+      case 'again': {
+        if ((await this.#renew(hold, id, step.ttl)).state !== 'open') return undefined;
+        return summary(await stand.decide(mentions, { hold: id, ttl: step.ttl }));
+      }
+      case 'check':
+        return summary(await stand.check(free));
+      case 'take':
+        return stand.take(free.filter(({ rule }) => rule.options.shadow !== true));
+      case 'adjust':
+        // Which of several charges a sliding window gives back is not said: there only all of them.
+        await stand.adjust(
+          free
+            .filter(({ rule }) => rule.options.algorithm !== 'concurrency')
+            .map(({ rule, cost = 0 }, i) => {
+              const back = rule.options.algorithm === 'sliding-window' ? -1000 : -cost;
+              return { rule, key, cost: (step.pick + i) % 2 === 0 ? cost : back };
+            }),
+        );
+        return undefined;
+      case 'settle':
+        return ended(await stand.settle(id, step.actual === null ? undefined : { money: step.actual }));
+      case 'release':
+        return ended(await stand.release(id));
+      case 'renew':
+        return ended(await this.#renew(hold, id, step.ttl));
+      case 'reset':
+        return stand.reset([mentions[step.pick % mentions.length]!]);
+      case 'resize': {
+        const at = step.pick % rules.length;
+        const { options } = rules[at]!;
+        // A bucket rounds what it carries over to another rate.
+        if (options.algorithm !== 'token-bucket') rules[at] = stand.rule({ ...options, limit: 1 + costs[0]! });
+        return undefined;
+      }
+    }
+  }
 }
 
 /**
  * Runs a program on a limiter and on the model, and throws at the first answer that differs, or where after a step
  * the two stand differently.
  */
-export async function compareWithModel(
-  stand: Stand,
-  unique: string,
-  program: { readonly rules: readonly RuleOptions[]; readonly steps: readonly Step[] },
-  origin: number,
-): Promise<void> {
-  const model = new ModelLimiter(origin);
-  const now = () => stand.now;
-  const twin = new Stand({ limiter: model, now, advance() {}, close: () => Promise.resolve() });
-  const options = program.rules.map((rule, i) => ({ ...rule, name: `${unique}${i} ${rule.name}` }));
-  const sides: Side[] = [stand, twin].map((one) => ({ stand: one, rules: options.map((rule) => one.rule(rule)) }));
-  const holds: string[] = [];
-  for (const [at, step] of program.steps.entries()) {
+export async function compareWithModel(stand: Stand, unique: string, program: Program, origin: number): Promise<void> {
+  const twin = new Stand({
+    limiter: new ModelLimiter(origin),
+    now: () => stand.now,
+    advance() {},
+    close: () => Promise.resolve(),
+  });
+  const [play, model] = [new Play(stand, program.rules, unique), new Play(twin, program.rules, unique)];
+  for (const step of program.steps) {
     await stand.advance(step.advance);
-    const fresh = `${unique}hold ${at}`;
-    const [got, wanted] = [await act(sides[0]!, step, holds, fresh), await act(sides[1]!, step, holds, fresh)];
-    if (step.operation === 'hold' || step.operation === 'decide') holds.push(fresh);
-    same(got, wanted, `step ${at} ${step.operation}`);
-    const mentions = (side: Side) => side.rules.map((rule, i) => ({ rule, cost: step.costs[i]!, key: step.key }));
-    const standings = await Promise.all(sides.map((side) => side.stand.inspect(mentions(side))));
-    same(standings[0]!.map(plain), standings[1]!.map(plain), `standings after step ${at} ${step.operation}`);
-  }
-}
-
-async function act(side: Side, step: Step, holds: readonly string[], fresh: string): Promise<unknown> {
-  const { stand, rules } = side;
-  const { key, extra, costs, operation } = step;
-  const mentions: Mention[] = rules.map((rule, i) => ({ rule, key, cost: costs[i]!, extra }));
-  const free = mentions.filter(({ rule }) => !needsHold(rule));
-  const id = holds.at(-1 - step.pick) ?? 'never';
-  switch (operation) {
-    case 'decide': {
-      const options: AskOptions = { patience: patienceOf(step, free) };
-      return summary(await stand.decide(free, options));
-    }
-    case 'hold': {
-      const { ttl, expiry } = step;
-      return summary(await stand.decide(mentions, { hold: fresh, ttl, expiry, patience: patienceOf(step, mentions) }));
-    }
-    case 'again': {
-      if ((await stand.renew(id, step.ttl)).state !== 'open') return undefined;
-      return summary(await stand.decide(mentions, { hold: id, ttl: step.ttl }));
-    }
-    case 'check':
-      return summary(await stand.check(free));
-    case 'take':
-      return stand.take(free.filter(({ rule }) => rule.options.shadow !== true));
-    case 'adjust':
-      // Which of several charges a sliding window gives back is not said: there only all of them.
-      await stand.adjust(
-        free
-          .filter(({ rule }) => rule.options.algorithm !== 'concurrency')
-          .map(({ rule, cost = 0 }, i) => {
-            const back = rule.options.algorithm === 'sliding-window' ? -1000 : -cost;
-            return { rule, key, cost: (step.pick + i) % 2 === 0 ? cost : back };
-          }),
-      );
-      return undefined;
-    case 'settle':
-      return ended(await stand.settle(id, step.actual === null ? undefined : { money: step.actual }));
-    case 'release':
-      return ended(await stand.release(id));
-    case 'renew':
-      return ended(await stand.renew(id, step.ttl));
-    case 'reset':
-      return stand.reset([mentions[step.pick % mentions.length]!]);
-    case 'resize': {
-      const at = step.pick % rules.length;
-      const { options } = rules[at]!;
-      // A bucket rounds what it carries over to another rate.
-      if (options.algorithm !== 'token-bucket') rules[at] = stand.rule({ ...options, limit: 1 + costs[0]! });
-      return undefined;
-    }
+    expectSame(await play.step(step), await model.step(step));
   }
 }
 
@@ -247,16 +282,20 @@ function summary(outcome: Outcome): object {
     return { retryAfter, estimated, violated: violated.map(plain), standings: standings.map(plain), shadowed };
   }
   const { wait, repeated, crossed } = outcome;
-  return { wait, repeated, shadowed, crossed: crossed.map(({ rule, ...rest }) => ({ ...rest, rule: rule.name })) };
+  return { wait, repeated, shadowed, crossed: reached(crossed) };
+}
+
+/** In which order marks of different rules are told is not said. */
+function reached(crossed: readonly Crossing[]): readonly string[] {
+  return crossed.map(({ rule, mark, used, at }) => `${rule.name} ${mark} ${used} ${at}`).sort();
 }
 
 function ended({ state, changed, crossed }: HoldResult): object {
-  return { state, changed, crossed: crossed.map(({ rule, ...rest }) => ({ ...rest, rule: rule.name })) };
+  return { state, changed, crossed: reached(crossed) };
 }
 
-function same(got: unknown, wanted: unknown, where: string): void {
-  const [a, b] = [show(got), show(wanted)];
-  if (a !== b) throw new Error(`${where}:\n  got    ${a}\n  wanted ${b}`);
+export function expectSame(got: string, wanted: string): void {
+  if (got !== wanted) throw new Error(`differs:\n  got    ${got}\n  wanted ${wanted}`);
 }
 
 function show(value: unknown): string {
