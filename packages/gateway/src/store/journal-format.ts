@@ -9,7 +9,15 @@
  * position of a frame in its file is a nonce that never repeats, and frames cannot be moved, repeated or taken over
  * from another file. The header's CRC seeds those of the frames: what a reused disk block held before is no frame.
  */
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto';
 import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib';
 import { TollgateError } from '../core/errors.ts';
 
@@ -37,7 +45,7 @@ export interface Sealing {
 export class FrameWriter {
   readonly header: Buffer;
   readonly #sealing: Sealing;
-  readonly #fileKey: Buffer | undefined;
+  readonly #fileKey: KeyObject | undefined;
   #position = 0;
 
   constructor(kind: FileKind, number: number, sealing: Sealing) {
@@ -138,7 +146,7 @@ function readFrame(
   at: number,
   position: number,
   header: Buffer,
-  key: Buffer | undefined,
+  key: KeyObject | undefined,
 ): 'torn' | 'corrupt' | { content: Buffer; records: number; end: boolean; next: number } {
   if (file.length - at < FRAME_BYTES) return 'torn';
   if (crc32(file.subarray(at, at + 12), header.readUInt32LE(44)) !== file.readUInt32LE(at + 12)) {
@@ -170,16 +178,17 @@ function isZero(file: Buffer, from: number): boolean {
   return true;
 }
 
-function fileKey(key: Uint8Array | undefined, salt: Uint8Array): Buffer | undefined {
-  return key === undefined ? undefined : Buffer.from(hkdfSync('sha256', key, salt, 'tollgate state file', 32));
+function fileKey(key: Uint8Array | undefined, salt: Uint8Array): KeyObject | undefined {
+  if (key === undefined) return undefined;
+  return createSecretKey(Buffer.from(hkdfSync('sha256', key, salt, 'tollgate state file', 32)));
 }
 
-function keyCheck(key: Buffer): Buffer {
+function keyCheck(key: KeyObject): Buffer {
   return createHmac('sha256', key).update('tollgate key check').digest().subarray(0, 16);
 }
 
 /** Files from before a key was configured stay readable. */
-function openKey(header: Buffer, key: Uint8Array | undefined, path: string): Buffer | undefined {
+function openKey(header: Buffer, key: Uint8Array | undefined, path: string): KeyObject | undefined {
   if ((header[6]! & ENCRYPTED) === 0) return undefined;
   const own = fileKey(key, header.subarray(12, 28));
   if (own !== undefined && keyCheck(own).equals(header.subarray(28, 44))) return own;
@@ -203,15 +212,18 @@ function associated(header: Buffer, mark: number): Buffer {
   return bytes;
 }
 
-function seal(key: Buffer, position: number, header: Buffer, mark: number, content: Uint8Array): Buffer {
+function seal(key: KeyObject, position: number, header: Buffer, mark: number, content: Uint8Array): Buffer {
   const cipher = createCipheriv('aes-256-gcm', key, nonce(position), { authTagLength: TAG_BYTES });
   cipher.setAAD(associated(header, mark));
   return Buffer.concat([cipher.update(content), cipher.final(), cipher.getAuthTag()]);
 }
 
-function open(key: Buffer, position: number, header: Buffer, mark: number, stored: Buffer): Buffer {
+function open(key: KeyObject, position: number, header: Buffer, mark: number, stored: Buffer): Buffer {
   const decipher = createDecipheriv('aes-256-gcm', key, nonce(position), { authTagLength: TAG_BYTES });
   decipher.setAAD(associated(header, mark));
   decipher.setAuthTag(stored.subarray(stored.length - TAG_BYTES));
-  return Buffer.concat([decipher.update(stored.subarray(0, stored.length - TAG_BYTES)), decipher.final()]);
+  const content = decipher.update(stored.subarray(0, stored.length - TAG_BYTES));
+  // Authenticates what was deciphered; a stream cipher has nothing left to give.
+  decipher.final();
+  return content;
 }

@@ -144,14 +144,14 @@ export class ThreadJournal implements Journal {
       'recover',
       [this.#clock.wall()],
       SNAPSHOT_TIMEOUT,
-    )) as { report: RecoveryReport; snapshot: ArrayBuffer[]; journal: ArrayBuffer[] };
+    )) as { report: RecoveryReport; snapshot: ArrayBuffer; journal: ArrayBuffer };
     if (report.state === 'corrupt') {
       this.#log.error({ ...report }, 'The stored state is damaged; it was moved aside as far as it could not be read');
     }
     return {
       report,
-      snapshot: { [Symbol.iterator]: () => snapshot.values().map((buffer) => new Uint8Array(buffer)) },
-      records: { [Symbol.iterator]: () => journal.values().flatMap(recordsOf) },
+      snapshot: { [Symbol.iterator]: () => recordsOf(snapshot) },
+      records: { [Symbol.iterator]: () => recordsOf(journal) },
     };
   }
 

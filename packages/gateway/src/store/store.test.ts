@@ -8,13 +8,15 @@ import { createFakeClock } from '@tollgate/testkit/fake-clock';
 import { findProgram } from '@tollgate/testkit/services';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { type Log, silentLog } from '../core/log.ts';
 import { storageContract } from './fixtures/contract.ts';
 import type { Retention } from './options.ts';
 import { openStore, type Store } from './store.ts';
 
 const full = process.env['TOLLGATE_PROOF'] === 'full';
+// Real processes and files: slow on a machine that is busy with other tests.
+vi.setConfig({ testTimeout: full ? 300_000 : 30_000 });
 
 function opened(folder: string, log: Log = silentLog, keep: Retention = {}): Promise<Store> {
   return openStore(
