@@ -1,5 +1,6 @@
 import { Ask, MemoryLimiter, type Rule } from '@tollgate/limiter';
-import { type Admission, createAdmission } from '../../packages/gateway/src/admission/admission.ts';
+import { createAdmission } from '../../packages/gateway/src/admission/admission.ts';
+import type { Admission } from '../../packages/gateway/src/admission/contract.ts';
 import type { Target } from '../../packages/gateway/src/admission/limits.ts';
 import type { LimitKey, LimitOptions } from '../../packages/gateway/src/admission/options.ts';
 import { systemClock } from '../../packages/gateway/src/core/clock.ts';

@@ -1,4 +1,5 @@
 export { Ask, MAX_HOLD_ID, MAX_RULES } from './ask.ts';
+export { type CalendarPeriod, type CalendarWindow, calendarWindow } from './calendar.ts';
 export { MemoryLimiter, type MemoryLimiterOptions } from './memory.ts';
 export type {
   Admitted,

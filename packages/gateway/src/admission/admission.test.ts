@@ -1,256 +1,269 @@
-import { type Ask, type Limiter, MemoryLimiter, type Standing } from '@tollgate/limiter';
-import { createFakeClock } from '@tollgate/testkit/fake-clock';
 import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
-import type { Principal } from '../core/principal.ts';
-import type { Call, ClientSession } from '../protocol/call.ts';
-import { type Admission, createAdmission } from './admission.ts';
-import type { Decision, Verdict } from './decision.ts';
-import type { Target } from './limits.ts';
-import type { LimitOptions } from './options.ts';
+import { ADA, atOnce, budget, call, limit, price, principal, Rig, rate, session, toolTarget, usd } from './testing.ts';
+import { TierBook } from './tiers.ts';
 
-function limit(name: string, options: Partial<LimitOptions>): LimitOptions {
-  return {
-    name,
-    on: undefined,
-    tool: undefined,
-    resource: undefined,
-    prompt: undefined,
-    server: undefined,
-    endpoint: undefined,
-    by: ['principal'],
-    count: 1,
-    periodMs: 60_000,
-    burst: 0,
-    message: undefined,
-    disclose: 'mine',
-    ...options,
-  };
-}
+describe('limits of rate', () => {
+  it('admits what a limit holds, then says when the next call fits', () => {
+    verifies('R0-08');
+    const rig = new Rig({ limits: [limit('calls', rate(3, 2))] });
+    for (let i = 0; i < 5; i++) expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())).toMatchObject({ reason: 'rate_limited', retryAfterSeconds: 20, violated: [{ cost: 1 }] });
+    rig.clock.now = 19_999;
+    expect(rig.run(call())).toBeDefined();
+    rig.clock.now = 20_000;
+    expect(rig.run(call())).toBeUndefined();
+  });
 
-interface Who {
-  readonly principal?: number;
-  readonly session?: number;
-  readonly method?: string;
-  readonly kind?: 'request' | 'notification' | 'result';
-}
+  it('charges nothing under any limit when one refuses', () => {
+    verifies('R0-10', 'R1-14', 'R1-15', 'R1-16');
+    const rig = new Rig({
+      limits: [
+        limit('all', rate(10), { by: ['everyone'] }),
+        limit('mine', rate(5)),
+        limit('tool', rate(2), { by: ['tool'] }),
+      ],
+    });
+    const add = toolTarget('math/add');
+    const other = toolTarget('math/other');
+    for (let i = 0; i < 2; i++) expect(rig.run(call(), add)).toBeUndefined();
+    for (let i = 0; i < 20; i++) expect(rig.run(call(), add)?.binding?.limit.name).toBe('tool');
+    // The refusals took nothing from the limits that had room.
+    for (let i = 0; i < 2; i++) expect(rig.run(call(), other)).toBeUndefined();
+    const bob = principal('test/bob');
+    const names = ['a', 'b', 'c'].map((name) => toolTarget(`math/${name}`));
+    const admitted = names.flatMap((target) => [1, 2].map(() => rig.run(call({ principal: bob }), target)));
+    expect(admitted.filter((decision) => decision === undefined)).toHaveLength(5);
+  });
 
-function call({ principal = 1, session, method = 'tools/call', kind = 'request' }: Who = {}): Call {
-  return {
-    message: { method, kind },
-    principal: { key: principal } as Principal,
-    session: session === undefined ? undefined : ({ key: session } as ClientSession),
-    decisionId: undefined,
-  } as unknown as Call;
-}
+  it('counts only requests that a limit covers', () => {
+    const rig = new Rig({ limits: [limit('calls', rate(1))] });
+    const nothing = toolTarget('x/y', { kind: 'none', canonicalId: undefined, server: undefined });
+    for (const method of ['tools/list', 'ping', 'initialize']) {
+      for (let i = 0; i < 3; i++) expect(rig.run(call({ method }), nothing)).toBeUndefined();
+    }
+    for (let i = 0; i < 3; i++) expect(rig.run(call({ id: undefined }))).toBeUndefined();
+    expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())).toBeDefined();
+  });
 
-function tool(id: string, endpoint = '/mcp', server = id.slice(0, id.indexOf('/'))): Target {
-  return { kind: 'tool', canonicalId: id, server, endpoint };
-}
+  it('gives everything back for a call that reached no server', () => {
+    const rig = new Rig({
+      limits: [limit('calls', rate(1)), limit('busy', atOnce(1), { by: ['server'] }), limit('spend', budget(1))],
+      prices: { 'math/add': price({ each: usd(1) }) },
+    });
+    for (let i = 0; i < 10; i++) {
+      const failed = call();
+      expect(rig.admit(failed).allowed).toBe(true);
+      rig.finish(failed, 'no');
+      rig.finish(failed, 'no');
+    }
+    expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())?.violated.map((violation) => violation.limit.name)).toEqual(['calls', 'spend']);
+  });
 
-const LISTING: Target = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: '/mcp' };
-
-function admission(limits: readonly LimitOptions[]): Admission {
-  return createAdmission(limits, { clock: createFakeClock() });
-}
-
-function allows(subject: Admission, target: Target, who: Who = {}, now = 0): boolean {
-  return (subject.admit(call(who), target, now) as Verdict).allowed;
-}
-
-function decision(verdict: Verdict | Promise<Verdict>): Decision {
-  if (verdict instanceof Promise || verdict.allowed) throw new Error('expected a refusal');
-  return verdict.decision;
-}
+  it('gives a pure rate back once, and not what a shadow limit never took', () => {
+    const rig = new Rig({ limits: [limit('calls', rate(2)), limit('trial', rate(1), { mode: 'shadow' })] });
+    const [first, second] = [call(), call()];
+    expect(rig.admit(first).allowed && rig.admit(second).allowed).toBe(true);
+    for (let i = 0; i < 5; i++) rig.finish(second, 'no');
+    expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())).toBeDefined();
+  });
+});
 
 describe('what a limit counts by', () => {
-  it('everyone: one counter for all callers and tools', () => {
-    verifies('R1-14');
-    const subject = admission([limit('all', { by: ['everyone'], count: 1000, periodMs: 60_000 })]);
-    for (let i = 0; i < 1000; i++) expect(allows(subject, tool(`s/t${i % 7}`), { principal: i })).toBe(true);
-    expect(allows(subject, tool('s/new'), { principal: 5000 })).toBe(false);
-    expect(allows(subject, tool('s/new'), { principal: 5000 }, 60)).toBe(true);
+  const cases = [
+    ['session', { session: session('a') }, { session: session('b') }],
+    [
+      'tenant',
+      { principal: principal('t/x', { tenant: 'acme' }) },
+      { principal: principal('t/y', { tenant: 'else' }) },
+    ],
+    ['client', { principal: principal('t/c', { clientId: 'x' }) }, { principal: principal('t/d', { clientId: 'y' }) }],
+    ['ip', { address: '10.0.0.1' }, { address: '10.0.0.2' }],
+    ['args', { args: { a: 1, b: [1, 2] } }, { args: { a: 1, b: [2, 1] } }],
+  ] as const;
+  for (const [key, one, two] of cases) {
+    it(`keeps callers apart by ${key}`, () => {
+      const rig = new Rig({ limits: [limit('calls', rate(1), { by: [key] })] });
+      expect(rig.run(call(one))).toBeUndefined();
+      expect(rig.run(call(one))).toBeDefined();
+      expect(rig.run(call(two))).toBeUndefined();
+    });
+  }
+
+  it('shares a counter between members of a tenant, and lets callers without one stand alone', () => {
+    const rig = new Rig({ limits: [limit('calls', rate(1), { by: ['tenant'] })] });
+    expect(rig.run(call({ principal: principal('t/a', { tenant: 'acme' }) }))).toBeUndefined();
+    expect(rig.run(call({ principal: principal('t/b', { tenant: 'acme' }) }))).toBeDefined();
+    expect(rig.run(call({ principal: principal('t/c') }))).toBeUndefined();
+    expect(rig.run(call({ principal: principal('t/d') }))).toBeUndefined();
   });
 
-  it('principal: callers do not affect each other', () => {
-    verifies('R1-15');
-    const subject = admission([limit('calls', { by: ['principal'], count: 2 })]);
-    expect([1, 1, 1, 2, 2, 2].map((principal) => allows(subject, tool('s/t'), { principal }))).toEqual([
-      true,
-      true,
-      false,
-      true,
-      true,
-      false,
-    ]);
+  it('takes arguments in another order for the same', () => {
+    const rig = new Rig({ limits: [limit('loop', rate(1), { by: ['principal', 'tool', 'args'] })] });
+    expect(rig.run(call({ args: { a: 1, b: { c: 2, d: 3 } } }))).toBeUndefined();
+    expect(rig.run(call({ args: { b: { d: 3, c: 2 }, a: 1 } }))).toBeDefined();
+    expect(rig.run(call({ args: { b: { d: 3, c: 2 }, a: 2 } }))).toBeUndefined();
+    expect(rig.run(call({ args: undefined }))).toBeUndefined();
   });
 
-  it('tool: one counter for each tool, whoever calls', () => {
-    verifies('R1-16');
-    const subject = admission([limit('each', { by: ['tool'] })]);
-    expect(allows(subject, tool('s/a'), { principal: 1 })).toBe(true);
-    expect(allows(subject, tool('s/a'), { principal: 2 })).toBe(false);
-    expect(allows(subject, tool('s/b'), { principal: 2 })).toBe(true);
-    expect(allows(subject, tool('other/a'), { principal: 2 })).toBe(true);
+  it('has the same keys in another process, whatever small numbers principals have there', () => {
+    verifies('R0-20');
+    const rig = new Rig({ limits: [limit('calls', rate(1))] });
+    expect(rig.run(call({ principal: principal('test/ada', { key: 77 }) }))).toBeUndefined();
+    expect(rig.run(call({ principal: principal('test/ada', { key: 78 }) }))).toBeDefined();
+    expect(rig.run(call({ principal: principal('test/bob', { key: 77 }) }))).toBeUndefined();
   });
 
-  it('tool: a prompt of the same name is something else', () => {
-    const subject = admission([limit('each', { by: ['tool'] })]);
-    expect(allows(subject, tool('s/a'))).toBe(true);
-    const prompt: Target = { kind: 'prompt', canonicalId: 's/a', server: 's', endpoint: '/mcp' };
-    expect(allows(subject, prompt, { method: 'prompts/get' })).toBe(true);
-  });
-
-  it('session: its own counter, else the principal, and the two never mix', () => {
-    const subject = admission([limit('s', { by: ['session'] })]);
-    expect(allows(subject, tool('s/t'), { session: 5, principal: 1 })).toBe(true);
-    expect(allows(subject, tool('s/t'), { session: 5, principal: 1 })).toBe(false);
-    expect(allows(subject, tool('s/t'), { session: 6, principal: 1 })).toBe(true);
-    expect(allows(subject, tool('s/t'), { principal: 5 })).toBe(true);
-    expect(allows(subject, tool('s/t'), { principal: 5 })).toBe(false);
-  });
-
-  it('server, endpoint and combinations', () => {
-    const byServer = admission([limit('s', { by: ['server'] })]);
-    expect(allows(byServer, tool('a/x'))).toBe(true);
-    expect(allows(byServer, tool('a/y'))).toBe(false);
-    expect(allows(byServer, tool('b/x'))).toBe(true);
-    const byEndpoint = admission([limit('e', { by: ['endpoint', 'principal'] })]);
-    expect(allows(byEndpoint, tool('a/x', '/mcp'))).toBe(true);
-    expect(allows(byEndpoint, tool('a/x', '/mcp'))).toBe(false);
-    expect(allows(byEndpoint, tool('a/x', '/team'))).toBe(true);
-    expect(allows(byEndpoint, tool('a/x', '/mcp'), { principal: 2 })).toBe(true);
+  it('keeps ids apart that differ only in lone surrogates, NUL or separators', () => {
+    const rig = new Rig({ limits: [limit('calls', rate(1))] });
+    for (const id of [
+      't/\ud800',
+      't/\ud801',
+      't/a\u0000',
+      't/a',
+      't/{a}',
+      't/a:b',
+      't/a b',
+      `t/${'x'.repeat(10_000)}`,
+    ]) {
+      expect(rig.run(call({ principal: principal(id) })), id.slice(0, 20)).toBeUndefined();
+    }
   });
 });
 
-describe('which calls a limit covers', () => {
-  it('without `on`, the four that make a server work and nothing else', () => {
-    const subject = admission([limit('l', { by: ['everyone'], periodMs: 86_400_000 })]);
-    for (const method of ['tools/list', 'initialize', 'server/discover', 'ping', 'subscriptions/listen', 'tasks/get']) {
-      expect(allows(subject, LISTING, { method })).toBe(true);
-      expect(subject.covering(method, LISTING)).toEqual([]);
+describe('which limits apply', () => {
+  it('honours replaces where the other limit covers the call', () => {
+    verifies('R1-17');
+    const rig = new Rig({
+      limits: [
+        limit('calls', rate(1)),
+        limit('more', rate(3), { tool: ['math/*'], replaces: ['calls'], origin: 'route' }),
+      ],
+    });
+    for (let i = 0; i < 3; i++) expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())?.binding?.limit.name).toBe('more');
+    // The counter of the replaced limit was not touched.
+    expect(rig.run(call(), toolTarget('files/read'))).toBeUndefined();
+    expect(rig.run(call(), toolTarget('files/read'))?.binding?.limit.name).toBe('calls');
+  });
+
+  it('lets a conditional limit replace only where its condition holds', () => {
+    const rig = new Rig({
+      limits: [limit('calls', rate(1)), limit('big', rate(2), { when: 'args.size > 10', replaces: ['calls'] })],
+    });
+    expect(rig.run(call({ args: { size: 1 } }))).toBeUndefined();
+    expect(rig.run(call({ args: { size: 1 } }))?.binding?.limit.name).toBe('calls');
+    for (let i = 0; i < 2; i++) expect(rig.run(call({ args: { size: 11 } }))).toBeUndefined();
+    expect(rig.run(call({ args: { size: 11 } }))?.binding?.limit.name).toBe('big');
+    // A condition that fails applies.
+    expect(rig.run(call({ args: { size: 'x' } }))?.binding?.limit.name).toBe('big');
+  });
+
+  it('never lets a shadow limit take the place of one in force', () => {
+    const rig = new Rig({
+      limits: [limit('calls', rate(1)), limit('trial', rate(100), { mode: 'shadow', replaces: ['calls'] })],
+    });
+    expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())?.binding?.limit.name).toBe('calls');
+  });
+
+  it('matches tenants and tiers by pattern', () => {
+    const rig = new Rig({
+      tiers: ['default', 'gold'],
+      limits: [limit('t', rate(1), { tenant: ['ac*'] }), limit('g', rate(1), { tier: ['gold'] })],
+    });
+    const acme = principal('x/1', { tenant: 'acme' });
+    const gold = principal('x/2', { tier: 'gold' });
+    for (const who of [acme, gold]) {
+      expect(rig.run(call({ principal: who }))).toBeUndefined();
+      expect(rig.run(call({ principal: who }))).toBeDefined();
     }
-    for (const method of ['tools/call', 'resources/read', 'prompts/get', 'completion/complete']) {
-      expect(subject.covering(method, LISTING)).toHaveLength(1);
-    }
-    expect(allows(subject, tool('s/t'))).toBe(true);
-    expect(allows(subject, tool('s/t'))).toBe(false);
+    for (let i = 0; i < 5; i++)
+      expect(rig.run(call({ principal: principal('x/3', { tenant: 'other' }) }))).toBeUndefined();
   });
 
-  it('lists and the like when named', () => {
-    const subject = admission([limit('l', { on: ['initialize', 'tools/*'] })]);
-    expect(allows(subject, LISTING, { method: 'initialize' })).toBe(true);
-    expect(allows(subject, LISTING, { method: 'tools/list' })).toBe(false);
-    expect(allows(subject, LISTING, { method: 'prompts/list' })).toBe(true);
-  });
-
-  it('never counts notifications and responses, even where everything is named', () => {
-    const subject = admission([limit('l', { on: ['*'] })]);
-    for (let i = 0; i < 3; i++) {
-      expect(allows(subject, LISTING, { method: 'notifications/progress', kind: 'notification' })).toBe(true);
-      expect(allows(subject, LISTING, { method: '', kind: 'result' })).toBe(true);
-    }
-    expect(allows(subject, LISTING, { method: 'ping' })).toBe(true);
-    expect(allows(subject, LISTING, { method: 'ping' })).toBe(false);
-  });
-
-  it('patterns on tools, resources, prompts, servers and endpoints', () => {
-    const names = (target: Target, method = 'tools/call') =>
-      admission([
-        limit('tool', { tool: ['gh/del*', 'search'] }),
-        limit('uri', { resource: ['data://*'] }),
-        limit('prompt', { prompt: ['docs/*'] }),
-        limit('server', { server: ['gh'] }),
-        limit('endpoint', { endpoint: ['/team'] }),
-        limit('either', { tool: ['x/*'], prompt: ['x/*'] }),
-      ])
-        .covering(method, target)
-        .map(({ name }) => name);
-    expect(names(tool('gh/delete'))).toEqual(['tool', 'server']);
-    expect(names(tool('web/search', '/team'))).toEqual(['tool', 'endpoint']);
-    expect(names(tool('x/y'))).toEqual(['either']);
-    const resource: Target = { kind: 'resource', canonicalId: 'db/data://a/b', server: 'db', endpoint: '/mcp' };
-    expect(names(resource, 'resources/read')).toEqual(['uri']);
-    expect(names({ ...resource, kind: 'prompt', canonicalId: 'docs/a' }, 'prompts/get')).toEqual(['prompt']);
-    expect(names(LISTING)).toEqual([]);
-  });
-
-  it('remembers a plan per target and is right again after the memo is dropped', () => {
-    const subject = admission([limit('each', { by: ['principal', 'tool'], periodMs: 86_400_000 })]);
-    expect(allows(subject, tool('s/first'))).toBe(true);
-    // URIs are the client's choice: so many must neither pile up nor refresh a counter.
-    for (let i = 0; i < 20_100; i++) allows(subject, tool(`s/t${i}`));
-    expect(allows(subject, tool('s/first'))).toBe(false);
+  it('refuses a call whose cost cannot be worked out, and takes the whole number that it gives', () => {
+    const rig = new Rig({
+      limits: [limit('weighed', rate(10), { cost: { kind: 'expression', source: 'size(args.items)' } })],
+    });
+    expect(rig.run(call({ args: { items: [1, 2, 3, 4, 5, 6] } }))).toBeUndefined();
+    expect(rig.run(call({ args: { items: [1, 2, 3, 4, 5] } }))).toMatchObject({ reason: 'rate_limited' });
+    expect(rig.run(call({ args: { items: [1, 2, 3, 4] } }))).toBeUndefined();
+    expect(rig.run(call({ args: { items: Array(11).fill(0) } }))).toMatchObject({ reason: 'cost_above_limit' });
+    expect(rig.run(call({ args: {} }))).toMatchObject({
+      reason: 'expression_failed',
+      binding: undefined,
+      money: false,
+    });
   });
 });
 
-describe('the decision', () => {
-  it('takes nothing when one of several limits has no room, and names all of them', () => {
-    const subject = admission([
-      limit('calls', { count: 10 }),
-      limit('one', { by: ['tool'], count: 1, periodMs: 3_600_000 }),
-      limit('two', { by: ['everyone'], count: 1, burst: 0 }),
-    ]);
-    expect(allows(subject, tool('s/t'))).toBe(true);
-    for (let i = 0; i < 20; i++) expect(allows(subject, tool('s/t'))).toBe(false);
-    const refusal = decision(subject.admit(call(), tool('s/t'), 0));
-    expect(refusal.violated.map(({ limit: { name } }) => name)).toEqual(['one', 'two']);
-    expect(refusal.binding.limit.name).toBe('one');
-    expect(refusal.retryAfterSeconds).toBe(3600);
-    const standings = subject.inspect(call(), tool('s/t'), 0);
-    expect(standings).toMatchObject([{ remaining: 9 }, { remaining: 0 }, { remaining: 0 }]);
-  });
+describe('tiers', () => {
+  const rows = new Map([
+    ['default', rate(1)],
+    ['gold', rate(3)],
+  ]);
 
-  it('rounds the retry time up and gives the call its decision id', () => {
-    const clock = createFakeClock(Date.UTC(2026, 10, 20, 12));
-    const subject = createAdmission([limit('calls', { count: 30, burst: 10 })], { clock });
-    for (let i = 0; i < 40; i++) expect(allows(subject, tool('s/t'), {}, 1000)).toBe(true);
-    const refused = call();
-    const refusal = decision(subject.admit(refused, tool('s/t'), 1000.5));
-    expect(refusal.retryAfterSeconds).toBe(2);
-    expect(refusal.binding.resetAt).toBe(Date.UTC(2026, 10, 20, 12, 1, 20));
-    expect(refused.decisionId).toBe(refusal.id);
-    expect(allows(subject, tool('s/t'), {}, 2999)).toBe(false);
-    expect(allows(subject, tool('s/t'), {}, 3000)).toBe(true);
-  });
-
-  it('keeps what was used over a reload, also when the numbers change', () => {
-    const clock = createFakeClock();
-    const first = createAdmission([limit('calls', { count: 100, periodMs: 3_600_000 }), limit('gone', {})], { clock });
-    for (let i = 0; i < 100; i++) {
-      void first.admit(call({ principal: i % 2 }), tool('s/t'), 0);
-    }
-    const used = (subject: Admission, principal: number) =>
-      (subject.inspect(call({ principal }), tool('s/t'), 0) as readonly Standing[])[0]!.remaining;
-    const one = createAdmission([limit('calls', { count: 100, periodMs: 3_600_000 })], { clock });
-    expect(used(one, 1)).toBe(100);
-    const same = createAdmission([limit('calls', { count: 100, periodMs: 3_600_000 })], { clock, previous: first });
-    const spent = 100 - used(same, 1);
-    expect(spent).toBe(100 - used(first, 1));
-    expect(spent).toBeGreaterThan(0);
-    const wider = createAdmission([limit('calls', { count: 200, periodMs: 3_600_000 })], { clock, previous: same });
-    expect(used(wider, 1)).toBe(200 - spent);
-    const rekeyed = createAdmission([limit('calls', { count: 200, by: ['tool'] })], { clock, previous: wider });
-    expect(used(rekeyed, 1)).toBe(200);
-  });
-
-  it('waits for a limiter that answers later', async () => {
-    const memory = new MemoryLimiter();
-    const remote: Limiter = {
-      rule: (options, previous) => memory.rule(options, previous),
-      decide: async (ask: Ask, now) => memory.decide(ask, now),
-      check: async (ask, now) => memory.check(ask, now),
-      inspect: async (ask, now) => memory.inspect(ask, now),
+  it('takes the stored tier first, then the credential, then default', () => {
+    verifies('R0-04');
+    const rig = new Rig({
+      tiers: ['default', 'gold'],
+      limits: [limit('calls', undefined, { rows, algorithm: 'token-bucket' })],
+    });
+    const admitted = (who: typeof ADA): number => {
+      let count = 0;
+      while (count < 10 && rig.run(call({ principal: who })) === undefined) count++;
+      return count;
     };
-    const subject = createAdmission([limit('calls', {})], { clock: createFakeClock(), limiter: remote });
-    expect(await subject.admit(call(), tool('s/t'), 0)).toEqual({ allowed: true });
-    expect(await subject.admit(call(), tool('s/t'), 0)).toMatchObject({ allowed: false });
+    expect(admitted(principal('x/plain'))).toBe(1);
+    expect(admitted(principal('x/claims', { tier: 'gold' }))).toBe(3);
+    expect(admitted(principal('x/unknown', { tier: 'platinum' }))).toBe(1);
   });
 
-  it('names the limit whose numbers cannot be kept', () => {
-    expect(() => admission([limit('slow', { periodMs: 366 * 86_400_000, burst: 1_000_000_000 })])).toThrow(
-      /^limits\.slow: .*lower the burst or the period/,
-    );
-    expect(() => admission([limit('bad', { tool: ['a['] })])).toThrow(/"a\["|a\[/);
+  it('keeps what was used when a caller moves to another tier', () => {
+    const tiers = new TierBook();
+    const rig = new Rig({
+      tiers: ['default', 'gold'],
+      limits: [limit('calls', undefined, { rows, algorithm: 'fixed-window' })],
+      deps: { tiers },
+    });
+    expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())).toBeDefined();
+    tiers.set(ADA.id, 'gold');
+    for (let i = 0; i < 2; i++) expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())).toBeDefined();
+    expect(() => tiers.set(ADA.id, 'platinum')).toThrow('known are default, gold');
+  });
+});
+
+describe('a reload', () => {
+  it('keeps what was used, across a rename and another algorithm', () => {
+    const rig = new Rig({ limits: [limit('calls', rate(5))] });
+    for (let i = 0; i < 4; i++) rig.run(call());
+    rig.reload({ limits: [limit('requests', rate(5), { was: 'calls' })] });
+    expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())).toBeDefined();
+    rig.reload({ limits: [limit('requests', rate(6), { was: 'calls', algorithm: 'sliding-window' })] });
+    expect(rig.run(call())).toBeUndefined();
+    expect(rig.run(call())).toBeDefined();
+  });
+
+  it('ends calls that were admitted before it', () => {
+    const rig = new Rig({ limits: [limit('busy', atOnce(1))] });
+    const running = call();
+    rig.admit(running);
+    rig.reload({ limits: [limit('busy', atOnce(1)), limit('calls', rate(10))] });
+    expect(rig.run(call())).toMatchObject({ reason: 'concurrency_limited', estimated: true });
+    rig.finish(running);
+    expect(rig.run(call())).toBeUndefined();
+  });
+
+  it('refuses numbers that cannot be kept and names that would share counters', () => {
+    expect(() => new Rig({ limits: [limit('x', rate(0.5))] })).toThrow('limits.x');
+    expect(() => new Rig({ limits: [limit('a', rate(1)), limit('b', rate(1), { was: 'a' })] })).toThrow('`was`');
+    expect(() => new Rig({ limits: [limit('x', rate(1), { when: 'args.' })] })).toThrow('limits.x.when');
   });
 });

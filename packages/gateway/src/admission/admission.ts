@@ -1,211 +1,292 @@
+/**
+ * The admission of calls: stops, then every limit that covers the call in one decision of the limiter, then a verdict.
+ * What an admitted call has to finish is its charge.
+ */
 import { randomBytes } from 'node:crypto';
-import { Ask, type Limiter, MemoryLimiter, type Refused, type Rule, type Standing } from '@tollgate/limiter';
+import { type Limiter, MemoryLimiter, type Refused } from '@tollgate/limiter';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
-import { newDecisionId } from '../core/ids.ts';
+import { silentLog } from '../core/log.ts';
 import type { Call } from '../protocol/call.ts';
-import { ALLOWED, type Denied, type Verdict, type ViolatedLimit } from './decision.ts';
+import { Asking, type Part, type Problem, stopProblem } from './asking.ts';
+import { Callers } from './callers.ts';
+import { LimitCharge } from './charge.ts';
+import type { Admission, AdmissionDeps, CallEnd } from './contract.ts';
+import { Deciding, type Reply } from './deciding.ts';
+import { ALLOWED, type Denied, type Verdict } from './decision.ts';
+import { ExternalDesk } from './desk.ts';
+import type { AdmissionEvents } from './events.ts';
+import type { External } from './external.ts';
+import { GrantBook } from './grants.ts';
+import { isAdmitted, isRefused, Ladder } from './ladder.ts';
+import { Latches } from './latches.ts';
 import { CompiledLimit, type Target } from './limits.ts';
-import type { LimitOptions } from './options.ts';
-
-/** Memoised plans; resource URIs come from clients, so there may be any number of them. */
-const MAX_PLANS = 20_000;
-/** More limits than this on one call is a mistake that the limiter could not decide in one step. */
-const MAX_LIMITS_PER_CALL = 128;
-
-interface Step {
-  readonly limit: CompiledLimit;
-  /** The numbers that the target adds to the key. */
-  readonly key: readonly number[];
-}
-
-/** The limits that cover one target, with everything done that does not depend on the caller. */
-type Plan = readonly Step[];
-type PlansById = Map<string | undefined, Plan>;
-
-export interface AdmissionDeps {
-  readonly clock: Clock;
-  /** The admission that this one replaces on a reload: what was used under limits of the same name stays used. */
-  readonly previous?: Admission | undefined;
-  /** Default: one in memory. With `previous`, the limiter of that one. */
-  readonly limiter?: Limiter | undefined;
-}
-
-/** Limits of a gateway, compiled once per configuration. */
-export interface Admission {
-  /**
-   * Decides over every limit that covers the call, in one step: all have room and are charged, or nothing is.
-   * `now` is monotonic milliseconds (`call.startedAt`). A promise only where the limiter is behind a network.
-   */
-  admit(call: Call, target: Target, now: number): Verdict | Promise<Verdict>;
-  /** Where every limit that covers such a call stands for this caller; charges nothing. */
-  inspect(call: Call, target: Target, now: number): readonly Standing[] | Promise<readonly Standing[]>;
-  /** The limits that cover a method on a target, in the order of the configuration. */
-  covering(method: string, target: Target): readonly LimitOptions[];
-  readonly limits: readonly LimitOptions[];
-}
+import type { AdmissionOptions, LimitOptions } from './options.ts';
+import { Plans } from './plan.ts';
+import { PriceTable } from './price-table.ts';
+import { QuotaDesk, type QuotaReport } from './quota.ts';
+import { Settling } from './settling.ts';
+import { StopBook } from './stops.ts';
+import { TierBook } from './tiers.ts';
+import { WaitingRoom } from './waiting.ts';
 
 /**
- * Compiles the limits. Throws `config_invalid` for a pattern or numbers that cannot be kept exactly.
+ * Compiles limits, tiers and prices. Throws `config_invalid` for a pattern, an expression, or numbers that cannot be
+ * kept exactly; then nothing of `deps.previous` has changed.
  */
-export function createAdmission(limits: readonly LimitOptions[], deps: AdmissionDeps): Admission {
-  return new LimiterAdmission(limits, deps);
+export function createAdmission(options: AdmissionOptions, deps: AdmissionDeps): Admission {
+  return new LimitAdmission(options, deps);
 }
 
-class LimiterAdmission implements Admission {
-  readonly limits: readonly LimitOptions[];
-  readonly #clock: Clock;
-  readonly #limiter: Limiter;
-  readonly #compiled: readonly CompiledLimit[];
-  readonly #ask = new Ask();
-  /** The pipeline shows the same target object as long as nothing about it changes. */
-  readonly #byTarget = new WeakMap<Target, { readonly method: string; readonly plan: Plan }>();
-  /** Method, endpoint, server, kind, canonical id: nested, so that no key is built per call. */
-  readonly #plans = new Map<string, Map<string, Map<string | undefined, Map<Target['kind'], PlansById>>>>();
-  #planCount = 0;
+/** Milliseconds of a call whose target does not say. */
+const DEFAULT_TIMEOUT = 60_000;
 
-  constructor(limits: readonly LimitOptions[], deps: AdmissionDeps) {
-    const previous = deps.previous instanceof LimiterAdmission ? deps.previous : undefined;
-    this.limits = limits;
-    this.#clock = deps.clock;
-    this.#limiter = deps.limiter ?? (previous === undefined ? memoryLimiter() : previous.#limiter);
+class LimitAdmission implements Admission {
+  readonly limits: readonly LimitOptions[];
+  readonly external: External;
+  readonly compiled: readonly CompiledLimit[];
+  readonly lasting: Lasting;
+  readonly #asking: Asking;
+  readonly #clock: Clock;
+  readonly #callers: Callers;
+  readonly #plans: Plans;
+  readonly #settling: Settling;
+  readonly #deciding: Deciding;
+  readonly #ladder: Ladder;
+  readonly #quota: QuotaDesk;
+
+  constructor(options: AdmissionOptions, deps: AdmissionDeps) {
+    const { clock, log = silentLog } = deps;
+    const previous = deps.previous instanceof LimitAdmission ? deps.previous : undefined;
+    const lasting = lastingOf(deps, previous?.lasting);
+    const { limiter, tiers, grants, stops, waiting, events, rounds } = lasting;
     // Rules of another limiter mean nothing to this one.
-    const inherited = previous !== undefined && previous.#limiter === this.#limiter ? previous.#compiled : [];
-    this.#compiled = limits.map((options) => {
-      const before = inherited.find((limit) => limit.options.name === options.name && sameKeys(limit.options, options));
-      return new CompiledLimit(options, this.#rule(options, before?.rule));
+    const inherited = previous?.lasting.limiter === limiter ? previous.compiled : [];
+    this.limits = options.limits;
+    this.lasting = lasting;
+    this.#clock = clock;
+    this.compiled = compileLimits(options.limits, limiter, inherited);
+    const prices = new PriceTable(options, log);
+    this.#callers = new Callers(tiers, this.compiled.length, deps.addressPrefix ?? ((address) => address));
+    this.#plans = new Plans({
+      limits: this.compiled,
+      pricesOf: (tool) => prices.of(tool),
+      unpriced: (tool, limit) => prices.unpriced(tool, limit),
     });
+    const { unpriced } = options;
+    const asking = new Asking({ callers: this.#callers, grants, stops, unpriced, clock });
+    this.#asking = asking;
+    const latches = new Latches({ limiter, asking, stops, events, clock, log });
+    this.#settling = new Settling({ limiter, asking, latches, waiting, events, clock, log, rounds });
+    this.#deciding = new Deciding({
+      limiter,
+      asking,
+      latches,
+      settling: this.#settling,
+      events,
+      clock,
+      log,
+      whenWritten: deps.whenWritten,
+      timeout: deps.defaultTimeout ?? DEFAULT_TIMEOUT,
+    });
+    this.#ladder = new Ladder({
+      room: waiting,
+      asking,
+      clock,
+      decide: (charge, now, patience) => this.#deciding.ask(charge, now, patience),
+      giveBack: (charge) => this.#settling.finish(charge, NOT_RUN, clock.monotonic()),
+    });
+    const parts = { limiter, asking, plans: this.#plans, callers: this.#callers, tiers, clock, events };
+    this.#quota = new QuotaDesk({ ...parts, limits: this.compiled });
+    this.external = new ExternalDesk({ ...parts, stops, deciding: this.#deciding, settling: this.#settling });
+    // Last, because it changes what the admission before sees.
+    tiers.know(options.tiers);
   }
 
   admit(call: Call, target: Target, now: number): Verdict | Promise<Verdict> {
-    // Responses and notifications never count: a client cannot be told of a refusal there.
-    if (this.#compiled.length === 0 || call.message.kind !== 'request') return ALLOWED;
-    const plan = this.#plan(call.message.method, target);
-    if (plan.length === 0) return ALLOWED;
-    const outcome = this.#limiter.decide(this.#fill(plan, call), Math.floor(now * 1000));
-    if (outcome instanceof Promise) {
-      return outcome.then((settled) => (settled.allowed === true ? ALLOWED : this.#deny(settled, plan, call, target)));
-    }
-    return outcome.allowed === true ? ALLOWED : this.#deny(outcome, plan, call, target);
+    return this.#admit(call, target, 'call', undefined, now);
   }
 
-  inspect(call: Call, target: Target, now: number): readonly Standing[] | Promise<readonly Standing[]> {
-    const plan = this.#plan(call.message.method, target);
-    return this.#limiter.inspect(this.#fill(plan, call), Math.floor(now * 1000));
+  admitHit(call: Call, target: Target, now: number): Verdict | Promise<Verdict> {
+    return this.#admit(call, target, 'hit', undefined, now);
+  }
+
+  resume(call: Call, target: Target, holdId: string, now: number): Verdict | Promise<Verdict> {
+    const { rounds } = this.lasting;
+    if (rounds.has(holdId)) return this.admit(call, target, now);
+    rounds.add(holdId);
+    const open = this.#deciding.continues(this.#chargeOf(call, target, 'round'), holdId, now);
+    const proceed = (held: boolean | undefined): Verdict | Promise<Verdict> => {
+      if (held !== undefined) return this.#admit(call, target, 'round', { id: holdId, held }, now);
+      rounds.delete(holdId);
+      return this.admit(call, target, now);
+    };
+    if (!(open instanceof Promise)) return proceed(open);
+    return open.then(proceed, (error: unknown) => {
+      rounds.delete(holdId);
+      throw error;
+    });
+  }
+
+  park(call: Call, ttl: number, now: number): string | undefined {
+    const { charge } = call;
+    return charge instanceof LimitCharge ? charge.settling.park(charge, ttl, now) : undefined;
+  }
+
+  finish(call: Call, end: CallEnd, now: number): void {
+    const { charge } = call;
+    if (charge instanceof LimitCharge) charge.settling.finish(charge, end, now);
+  }
+
+  quota(call: Call, targets: readonly Target[], now: number): Promise<QuotaReport | undefined> {
+    return this.#quota.report(call, targets, now);
+  }
+
+  covers(method: string, target: Target): boolean {
+    return this.compiled.some((limit) => !limit.shadow && limit.covers(method, target));
   }
 
   covering(method: string, target: Target): readonly LimitOptions[] {
-    return this.#compiled.filter((limit) => limit.covers(method, target)).map((limit) => limit.options);
+    const covering = this.compiled.filter((limit) => limit.covers(method, target));
+    const replaced = new Set(covering.filter((limit) => !limit.conditional).flatMap(({ options }) => options.replaces));
+    return covering.filter(({ options }) => !replaced.has(options.name)).map(({ options }) => options);
   }
 
-  #fill(plan: Plan, call: Call): Ask {
-    const ask = this.#ask.clear();
-    for (const { limit, key } of plan) {
-      ask.rule(limit.rule, 1);
-      if (limit.bySession) {
-        // The mark keeps session 5 and principal 5 apart.
-        if (call.session === undefined) ask.key(0).key(call.principal.key);
-        else ask.key(1).key(call.session.key);
-      }
-      if (limit.byPrincipal) ask.key(call.principal.key);
-      for (const part of key) ask.key(part);
+  standingRules(targets: readonly Target[]): string | undefined {
+    return this.#quota.sentence(targets);
+  }
+
+  close(): void {
+    this.lasting.waiting.close();
+  }
+
+  #admit(call: Call, target: Target, part: Part, round: Round | undefined, now: number): Verdict | Promise<Verdict> {
+    // Responses and notifications never count: a client cannot be told of a refusal there.
+    if (call.message.kind !== 'request') return ALLOWED;
+    const charge = this.#chargeOf(call, target, part);
+    if (round !== undefined) {
+      charge.logicalId = round.id;
+      charge.logicalHeld = round.held;
     }
-    return ask;
+    const stopped = this.#stopped(call, target);
+    if (stopped !== undefined) return this.#deny(charge, call, stopped);
+    if (charge.plan.empty) return ALLOWED;
+    const problem = charge.plan.prices.length === 0 ? undefined : this.#deciding.estimate(charge);
+    if (problem !== undefined) return this.#deny(charge, call, problem);
+    if (charge.plan.waits && this.lasting.waiting.size > 0) return this.#behindOthers(charge, call, now);
+    return this.#replied(charge, call, this.#deciding.ask(charge, now));
   }
 
-  #deny(outcome: Refused, plan: Plan, call: Call, target: Target): Denied {
+  #chargeOf(call: Call, target: Target, part: Part): LimitCharge {
+    const caller = this.#callers.of(call.principal);
+    const plan = this.#plans.of(call.message.method, target, caller.tier);
+    return new LimitCharge(plan, call, caller, target, part, this.#settling);
+  }
+
+  #stopped(call: Call, target: Target): Problem | undefined {
+    const { stops } = this.lasting;
+    if (!stops.any) return undefined;
     const wall = this.#clock.wall();
-    const violated = outcome.violated.map((standing): ViolatedLimit => {
-      const limit = plan.find((step) => step.limit.rule === standing.rule)!.limit.options;
-      return {
-        limit,
-        remaining: standing.remaining,
-        retryAfterSeconds: standing.retryAfter === Infinity ? undefined : wholeSeconds(standing.retryAfter),
-        resetAt: wall + Math.ceil(standing.resetAfter / 1000),
-      };
-    });
-    const wait = (limit: ViolatedLimit) => limit.retryAfterSeconds ?? Infinity;
-    const binding = violated.reduce((longest, limit) => (wait(limit) > wait(longest) ? limit : longest));
-    call.decisionId ??= newDecisionId();
-    return {
-      allowed: false,
-      decision: {
-        id: call.decisionId,
-        reason: binding.retryAfterSeconds === undefined ? 'cost_above_limit' : 'rate_limited',
-        binding,
-        violated,
-        retryAfterSeconds: binding.retryAfterSeconds,
-        kind: target.kind,
-        inSession: call.session !== undefined,
+    const stop = stops.of(target, call.principal.tenant, wall);
+    return stop === undefined ? undefined : stopProblem(stop, wall, false);
+  }
+
+  /** Whoever waits already goes first. */
+  #behindOthers(charge: LimitCharge, call: Call, now: number): Verdict | Promise<Verdict> {
+    this.#asking.fill(charge, charge.amounts, false);
+    const waited = this.#ladder.behind(charge, call);
+    if (waited === undefined) return this.#replied(charge, call, this.#deciding.ask(charge, now));
+    return this.#ended(charge, call, waited);
+  }
+
+  #replied(charge: LimitCharge, call: Call, reply: Reply | Promise<Reply>): Verdict | Promise<Verdict> {
+    if (reply instanceof Promise) return reply.then((settled) => this.#replied(charge, call, settled));
+    if (isAdmitted(reply)) return charge;
+    const waited = isRefused(reply) && charge.plan.waits ? this.#ladder.wait(charge, call, reply) : undefined;
+    return waited === undefined ? this.#deny(charge, call, reply) : this.#ended(charge, call, waited);
+  }
+
+  /** After waiting the answer is the last one. */
+  #ended(charge: LimitCharge, call: Call, waited: Promise<Reply>): Promise<Verdict> {
+    return waited.then(
+      (reply) => (isAdmitted(reply) ? charge : this.#deny(charge, call, reply)),
+      (error: unknown) => {
+        if (charge.logicalId !== undefined) this.lasting.rounds.delete(charge.logicalId);
+        throw error;
       },
-    };
+    );
   }
 
-  #plan(method: string, target: Target): Plan {
-    const known = this.#byTarget.get(target);
-    if (known !== undefined && known.method === method) return known.plan;
-    const byId = this.#plans.get(method)?.get(target.endpoint)?.get(target.server)?.get(target.kind);
-    const plan = byId?.get(target.canonicalId) ?? this.#makePlan(method, target);
-    this.#byTarget.set(target, { method, plan });
-    return plan;
-  }
-
-  #makePlan(method: string, target: Target): Plan {
-    if (this.#planCount >= MAX_PLANS) {
-      this.#plans.clear();
-      this.#planCount = 0;
-    }
-    const plan: Step[] = [];
-    for (const limit of this.#compiled) {
-      if (limit.covers(method, target)) plan.push({ limit, key: limit.targetKey(target) });
-    }
-    if (plan.length > MAX_LIMITS_PER_CALL) {
-      throw new TollgateError('internal', 'Internal error', {
-        cause: new Error(
-          `${plan.length} limits cover ${method}; at most ${MAX_LIMITS_PER_CALL} can be decided at once`,
-        ),
-      });
-    }
-    const byEndpoint = getOrAdd(this.#plans, method, () => new Map());
-    const byServer = getOrAdd(byEndpoint, target.endpoint, () => new Map());
-    const byKind = getOrAdd(byServer, target.server, () => new Map<Target['kind'], PlansById>());
-    getOrAdd(byKind, target.kind, () => new Map()).set(target.canonicalId, plan);
-    this.#planCount++;
-    return plan;
-  }
-
-  #rule(options: LimitOptions, previous: Rule | undefined): Rule {
-    const { name, count, periodMs, burst } = options;
-    try {
-      return this.#limiter.rule({ algorithm: 'token-bucket', name, limit: count, periodMs, burst }, previous);
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      throw new TollgateError('config_invalid', `limits.${name}: ${error.message}; lower the burst or the period.`);
-    }
+  #deny(charge: LimitCharge, call: Call, reply: Refused | Problem): Denied {
+    if (charge.logicalId !== undefined) this.lasting.rounds.delete(charge.logicalId);
+    return { allowed: false, decision: this.#deciding.refuse(charge, reply, call.session !== undefined) };
   }
 }
 
-/** Counters keep their meaning only while they are keyed the same way. */
-function sameKeys(a: LimitOptions, b: LimitOptions): boolean {
-  const keys = (options: LimitOptions) => options.by.filter((key) => key !== 'everyone').toSorted();
-  return keys(a).join() === keys(b).join();
+/** The hold of an earlier round, and whether the limiter has it. */
+interface Round {
+  readonly id: string;
+  readonly held: boolean;
 }
 
-/** At least 1: a `Retry-After` of 0 would ask for a repeat that is refused again. */
-function wholeSeconds(micros: number): number {
-  return Math.max(1, Math.ceil(micros / 1e6));
+/** What outlives a configuration. */
+interface Lasting {
+  readonly limiter: Limiter;
+  readonly tiers: TierBook;
+  readonly grants: GrantBook;
+  readonly stops: StopBook;
+  readonly waiting: WaitingRoom;
+  readonly events: AdmissionEvents;
+  readonly rounds: Set<string>;
 }
 
-function memoryLimiter(): MemoryLimiter {
+const NOT_RUN: CallEnd = { executed: 'no', answer: undefined };
+
+function lastingOf(deps: AdmissionDeps, before: Lasting | undefined): Lasting {
+  return {
+    limiter: deps.limiter ?? before?.limiter ?? memoryLimiter(deps.clock),
+    tiers: deps.tiers ?? before?.tiers ?? new TierBook(),
+    grants: deps.grants ?? before?.grants ?? new GrantBook(),
+    stops: deps.stops ?? before?.stops ?? new StopBook(),
+    events: deps.events ?? before?.events ?? {},
+    waiting: before?.waiting ?? new WaitingRoom(),
+    rounds: before?.rounds ?? new Set(),
+  };
+}
+
+function compileLimits(
+  limits: readonly LimitOptions[],
+  limiter: Limiter,
+  inherited: readonly CompiledLimit[],
+): readonly CompiledLimit[] {
+  const compiled = limits.map((options, index) => {
+    const name = options.was ?? options.name;
+    const before =
+      inherited.find((limit) => limit.options.name === options.name) ??
+      inherited.find((limit) => limit.options.name === name);
+    return new CompiledLimit(options, index, limiter, before);
+  });
+  const owners = new Map<string, string>();
+  for (const { options, variants } of compiled) {
+    for (const { rule } of variants) {
+      const id = rule.options.id!;
+      const owner = owners.get(id) ?? options.name;
+      if (owner !== options.name) {
+        throw new TollgateError(
+          'config_invalid',
+          `limits.${options.name} and limits.${owner} would share their counters: \`was\` names a limit that is still there.`,
+        );
+      }
+      owners.set(id, owner);
+    }
+  }
+  return compiled;
+}
+
+function memoryLimiter(clock: Clock): MemoryLimiter {
   const seed = randomBytes(8);
-  return new MemoryLimiter({ seed: [seed.readUInt32LE(0), seed.readUInt32LE(4)] });
-}
-
-function getOrAdd<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-  let value = map.get(key);
-  if (value === undefined) {
-    value = make();
-    map.set(key, value);
-  }
-  return value;
+  return new MemoryLimiter({
+    seed: [seed.readUInt32LE(0), seed.readUInt32LE(4)],
+    originMs: Math.round(clock.wall() - clock.monotonic()),
+  });
 }

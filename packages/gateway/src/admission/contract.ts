@@ -37,7 +37,7 @@ export interface Admission {
    * Decides over every limit that covers the call, in one step: all have room and are charged, or nothing is. With
    * `then: [wait]` the answer may be a promise that waits for its turn (at most 30 s, with progress notifications);
    * when the call's lifetime ends first, it rejects with the reason and everything is given back.
-   * `now` is `call.startedAt`. Sets `call.charge` when something has to be finished.
+   * `now` is `call.startedAt`. A verdict with a charge has to be finished: the caller keeps it as `call.charge`.
    */
   admit(call: Call, target: Target, now: number): Verdict | Promise<Verdict>;
 

@@ -97,6 +97,11 @@ export interface RuleRecord {
   readonly cost: number;
   readonly unit: string;
   readonly shadow: boolean;
+  /** Where it stood before the decision; only of a refusal by the limiter, and not of shadow limits. */
+  readonly capacity?: number | undefined;
+  readonly used?: number | undefined;
+  readonly held?: number | undefined;
+  readonly remaining?: number | undefined;
 }
 
 /** One admission or refusal, for the records of decisions. */

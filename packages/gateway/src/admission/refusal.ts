@@ -11,9 +11,13 @@ import { legacyRpcCode } from '../protocol/legacy/errors.ts';
 import { Field } from '../protocol/message.ts';
 import type { Era } from '../protocol/versions.ts';
 import type { Decision, ViolatedLimit } from './decision.ts';
+import { tellsName, tellsNumbers } from './disclosure.ts';
+import { limitHeaders } from './limit-headers.ts';
 import type { RefusalStyle } from './options.ts';
-import { hasRecord } from './reasons.ts';
-import { decisionText, errorText, tellsName, tellsNumbers } from './refusal-text.ts';
+import { decimalText } from './price.ts';
+import { codeOf, hasRecord } from './reasons.ts';
+import { decisionText, errorText } from './refusal-text.ts';
+import { numberOf } from './rules.ts';
 
 /** A refusal ready to send. `status` and `headers` mean nothing on stdio. */
 export interface WireRefusal {
@@ -51,11 +55,15 @@ function refuseDecision(decision: Decision, context: RefusalContext): WireRefusa
   const text = decisionText(decision);
   const record = decisionRecord(decision);
   const headers = limitHeaders(decision);
-  if (context.style === 'http') return { status: 429, headers, body: errorBytes(context.id, 429, text, record) };
+  const code = codeOf(decision);
+  if (context.style === 'http') {
+    // What ToolHive knows is 429 for a limit; the other two keep their own meaning.
+    return { status: code, headers, body: errorBytes(context.id, code, text, record) };
+  }
   const toolCallId = legacyToolCallId(context);
   if (toolCallId !== undefined) return { status: 200, headers, body: toolError(toolCallId, text, record) };
-  const code = context.style === 'legacy-codes' ? LEGACY_CODES.limit : 429;
-  return { status: context.id === undefined ? 429 : 200, headers, body: errorBytes(context.id, code, text, record) };
+  const told = context.style === 'legacy-codes' ? LEGACY_CODES.limit : code;
+  return { status: context.id === undefined ? code : 200, headers, body: errorBytes(context.id, told, text, record) };
 }
 
 function refuseError(error: TollgateError, context: RefusalContext): WireRefusal {
@@ -130,22 +138,39 @@ function legacyCode(error: TollgateError): number | undefined {
 }
 
 /** Fields in the order in which a reader wants them; `undefined` ones are left out by JSON. */
-function decisionRecord({ id, reason, binding, violated, retryAfterSeconds }: Decision): object {
-  const numbers = tellsNumbers(binding.limit);
+function decisionRecord(decision: Decision): object {
+  const { binding, violated } = decision;
+  const numbers = binding !== undefined && tellsNumbers(binding) && binding.reason !== 'limit_unavailable';
   return {
-    reason,
-    rule: tellsName(binding.limit) ? binding.limit.name : undefined,
+    reason: decision.reason,
+    rule: binding !== undefined && tellsName(binding) ? binding.limit.name : undefined,
     executed: 'no',
     charged: '0',
-    limit: numbers ? binding.limit.count : undefined,
-    remaining: numbers ? binding.remaining : undefined,
-    retryAfterSeconds,
-    resetAt: numbers ? new Date(binding.resetAt).toISOString() : undefined,
+    ...(numbers ? numbersOf(binding) : {}),
+    retryAfterSeconds: decision.retryAfterSeconds,
+    estimated: decision.estimated ? true : undefined,
+    resetAt: numbers && binding.resetAt !== undefined ? new Date(binding.resetAt).toISOString() : undefined,
     violated: violated.map((violation) => ({
-      rule: tellsName(violation.limit) ? violation.limit.name : undefined,
+      rule: tellsName(violation) ? violation.limit.name : undefined,
+      reason: violation.reason,
       retryAfterSeconds: violation.retryAfterSeconds,
     })),
-    decisionId: id,
+    decisionId: decision.id,
+  };
+}
+
+/** Calls are numbers; amounts are decimal texts, exact, with their unit. */
+function numbersOf({ quota, used, held, remaining, cost, capacity }: ViolatedLimit): object {
+  if (!('amount' in quota)) return { limit: numberOf(quota), remaining };
+  const { unit } = quota.amount;
+  if (quota.kind === 'per-call') return { limit: decimalText(capacity), cost: decimalText(cost), unit };
+  return {
+    limit: decimalText(capacity),
+    used: decimalText(used),
+    held: held > 0 ? decimalText(held) : undefined,
+    remaining: decimalText(remaining),
+    cost: decimalText(cost),
+    unit,
   };
 }
 
@@ -158,32 +183,6 @@ function errorRecord(error: TollgateError, decisionId: string): object {
       error.retryAfterSeconds === undefined ? undefined : Math.max(1, Math.ceil(error.retryAfterSeconds)),
     decisionId,
   };
-}
-
-/**
- * `Retry-After` (RFC 9110) and the list fields of draft-ietf-httpapi-ratelimit-headers: one item per limit in the
- * way that may be named, with its own time; a policy item where its numbers may be told.
- */
-function limitHeaders({ retryAfterSeconds, violated }: Decision): [string, string][] {
-  const headers: [string, string][] = [];
-  if (retryAfterSeconds !== undefined) headers.push(['retry-after', String(retryAfterSeconds)]);
-  const named = violated.filter(({ limit }) => tellsName(limit));
-  if (named.length > 0) headers.push(['ratelimit', named.map(limitItem).join(', ')]);
-  const open = named.filter(({ limit }) => tellsNumbers(limit));
-  if (open.length > 0) headers.push(['ratelimit-policy', open.map(policyItem).join(', ')]);
-  return headers;
-}
-
-/** Names of limits are letters, digits, `_` and `-`: safe inside a structured string. Untold counts are 0. */
-function limitItem({ limit, remaining, retryAfterSeconds }: ViolatedLimit): string {
-  const time = retryAfterSeconds === undefined ? '' : `;t=${retryAfterSeconds}`;
-  return `"${limit.name}";r=${tellsNumbers(limit) ? remaining : 0}${time}`;
-}
-
-/** The draft has whole seconds only; a shorter period is told as its rate per second. */
-function policyItem({ limit: { name, count, periodMs } }: ViolatedLimit): string {
-  if (periodMs < 1000) return `"${name}";q=${Math.floor((count * 1000) / periodMs)};w=1`;
-  return `"${name}";q=${count};w=${Math.ceil(periodMs / 1000)}`;
 }
 
 function toolError(id: string, text: string, record: object): Buffer {

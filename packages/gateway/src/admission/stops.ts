@@ -85,11 +85,6 @@ export class StopBook {
     return undefined;
   }
 
-  /** True when some key of this limit is stopped. */
-  latches(limit: string): boolean {
-    return this.#latched.has(limit);
-  }
-
   /** The stop of a limit for one of its keys (16 hexadecimal digits). */
   latched(limit: string, key: string, wall: number): Stop | undefined {
     const byKey = this.#latched.get(limit);

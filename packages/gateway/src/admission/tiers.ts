@@ -47,6 +47,11 @@ export class TierBook {
     return this.#stored.get(principal);
   }
 
+  /** Every stored tier. */
+  entries(): IterableIterator<[principal: string, tier: string]> {
+    return this.#stored.entries();
+  }
+
   /**
    * Stores a tier, or with undefined forgets it. Throws a RangeError for one that the configuration does not know,
    * and when a million are stored.

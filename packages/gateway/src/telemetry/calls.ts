@@ -54,7 +54,8 @@ export interface CallStatistics extends CallCounts {
 
 /** The part of a refused admission that is told here. */
 interface RefusedBy {
-  readonly binding: { readonly limit: { readonly name: string } };
+  readonly reason: string;
+  readonly binding: { readonly limit: { readonly name: string } } | undefined;
 }
 
 export interface CallLogOptions {
@@ -103,9 +104,9 @@ export class CallLog {
     this.#end(call, refused ? 'refused' : error.code === 'cancelled' ? 'cancelled' : 'failed', error.code);
   }
 
-  /** A limit had no room. */
-  refused(call: Call, decision: RefusedBy): void {
-    this.#end(call, 'refused', decision.binding.limit.name);
+  /** Admission refused: a limit had no room, or calls are stopped. */
+  refused(call: Call, { binding, reason }: RefusedBy): void {
+    this.#end(call, 'refused', binding?.limit.name ?? reason);
   }
 
   /** Calls back for every call that ends from now on; returns the way to stop. A listener that throws is dropped. */
