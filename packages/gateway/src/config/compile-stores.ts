@@ -1,6 +1,7 @@
+import type { RedisOptions, RedisTarget, TlsOptions } from '../store/redis-options.ts';
 import { parseKey, parseNode } from './schema/stores.ts';
 import type { Config } from './schema.ts';
-import type { RedisOptions, RedisTarget, StateOptions, StorageOptions, TlsOptions } from './state-options.ts';
+import type { StateOptions, StorageOptions } from './state-options.ts';
 
 const DEFAULT_FILE = 'tollgate.db';
 const DEFAULT_POOL = 10;

@@ -174,6 +174,31 @@ describe('differences', () => {
     ]);
   });
 
+  it('tell what limits, tiers and prices become, and that state takes a restart', () => {
+    const base = 'unpriced: free\nservers: { a: { command: x } }\n';
+    expect(
+      texts(
+        `${base}limits: { l: { by: everyone, limit: 1 USD/day } }\ntiers: { gold: { l: 5 USD/day } }\ntools: { "a/*": { price: { each: 1 USD } } }\n`,
+        `${base}limits: { l: { by: everyone, limit: 1.5 USD/day, alerts: [80%] } }\ntiers: { gold: { l: 6 USD/day }, lead: { l: 7 USD/day } }\ntools: { "a/*": { price: { each: 0.5 USD } } }\nroutes: [{ to: a, limit: 5/min }]\nstorage: { sqlite: b.db }\nstate: "redis://u:value-of-pw@h"\nwebhooks: [{ url: "https://hooks/value-of-path" }]\n`,
+      ),
+    ).toEqual([
+      'storage: sqlite → (absent) !',
+      'storage.sqlite: (absent) → b.db !',
+      'storage.compress: (absent) → false !',
+      'storage.keep.admissions: (absent) → 10000 !',
+      'storage.keep.refusals: (absent) → 1000000 !',
+      'storage.keep.refusalDays: (absent) → 30 !',
+      'state: memory → redis://redacted:redacted@h !',
+      'tools["a/*"].price.each: "1 USD" → "0.5 USD"',
+      'routes: 0 entries → 1 entry',
+      'limits.l.limit: "1 USD/day" → "1.5 USD/day"',
+      'limits.l.alerts: [] → ["80%"]',
+      'tiers.gold.l: "5 USD/day" → "6 USD/day"',
+      'tier lead: added',
+      'webhooks: 0 entries → 1 entry',
+    ]);
+  });
+
   it('tell that a secret changed, not what it is', () => {
     const yaml = 'servers: { a: { command: x, env: { K: "${env:KEY}" } } }\n';
     expect(texts(yaml, yaml, { ...env, KEY: 'value-of-another' })).toEqual(['servers.a.env.K: the value has changed']);

@@ -11,6 +11,12 @@ export interface Preset {
 /** Names of the tier of callers without one: `basic` is how the preset calls `default`. */
 export const BASE_TIERS = { default: 'default', mcp: 'basic' } as const;
 
+/**
+ * What may cost money: any request that a limit counts, under the names that `check_mcp_limit` and `/v1/check` know too.
+ * An estimate for an endpoint of another system (`unknown`) is money like any other.
+ */
+const SPENDING = [...new Set(Object.values(MCP_LIMITS).flatMap(({ on }) => on))];
+
 function mcpPreset(currency: string): Preset {
   const cost = (amount: string, name: keyof typeof MCP_COSTS) => `${amount} ${currency}/${MCP_COSTS[name].per}`;
   const costNames = Object.keys(MCP_COSTS) as (keyof typeof MCP_COSTS)[];
@@ -20,9 +26,9 @@ function mcpPreset(currency: string): Preset {
         Object.entries(MCP_LIMITS).map(([name, limit]) => [name, { by: 'principal', ...limit, on: [...limit.on] }]),
       ),
       ...Object.fromEntries(
-        costNames.map((name) => [name, { by: 'principal', limit: cost(MCP_COSTS[name].amount, name) }]),
+        costNames.map((name) => [name, { by: 'principal', on: SPENDING, limit: cost(MCP_COSTS[name].amount, name) }]),
       ),
-      emergency_stop: { by: 'everyone', limit: `${MCP_EMERGENCY_STOP} ${currency} total`, latch: true },
+      emergency_stop: { by: 'everyone', on: SPENDING, limit: `${MCP_EMERGENCY_STOP} ${currency} total`, latch: true },
     },
     tiers: Object.fromEntries(
       Object.entries(MCP_TIERS).map(([tier, rows]) => [

@@ -143,7 +143,7 @@ describe('what a builder says', () => {
       'addUpstream("b") coomand: Unknown key "coomand". Did you mean "command"?',
       'addRoute number 1 to: There is no server "nobody".',
       'setBearerAuth number 1: The entry needs a name',
-      'setRateLimit client limit: "often" is not a rate.',
+      'setRateLimit client limit: "often" is not a limit.',
       'setToolRateLimit("c/*") tool: ',
       'run listen: ',
     ]) {
