@@ -1,5 +1,7 @@
 /** Records of decisions, from the running gateway, or from the storage of one that ran. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
@@ -73,7 +75,10 @@ export async function readRecordFile(file: string): Promise<DecisionDocument[]> 
 
 type Reader = Pick<Awaited<ReturnType<typeof openStore>>, 'decisions'>;
 
-async function fromStore<T>({ compiled }: CommandConfig, read: (store: Reader) => Promise<T>): Promise<T> {
+/** Undefined: nothing was ever stored, and a command that reads must not make the database. */
+async function fromStore<T>({ compiled }: CommandConfig, read: (store: Reader) => Promise<T>): Promise<T | undefined> {
+  const { sql } = compiled.storage;
+  if (sql.kind === 'sqlite' && !existsSync(resolve(compiled.dataDir, sql.file))) return undefined;
   const store = await openStore(
     { dataDir: compiled.dataDir, ...compiled.storage },
     { log: silentLog, clock: systemClock },

@@ -86,9 +86,8 @@ function report(result: Simulation): string {
   }
   for (const change of result.changes.slice(0, SHOWN)) {
     const because = [change.reason, change.rule].filter((part) => part !== undefined).join(' by ');
-    lines.push(
-      `  ${change.at}  ${change.id}  ${change.caller}  ${change.object ?? change.method}  ${change.after} (${because})`,
-    );
+    const what = `${change.caller}  ${change.object ?? change.method}  ${change.after}`;
+    lines.push(`  ${change.at}  ${change.id}  ${what}${because === '' ? '' : ` (${because})`}`);
   }
   more(lines, result.changes.length);
   if (undecidable > 0) {

@@ -144,6 +144,28 @@ describe('the record of a decision', () => {
     });
   });
 
+  it('of a refusal has the counters of rules that had room as well', async () => {
+    const log = decisionLog(new MemoryDecisions());
+    const base = { rule: 'loop/session/requests', key: '00cc', cost: 1, unit: 'requests', shadow: false };
+    const refused = refusal({ rules: [{ ...base, limit: 'loop', capacity: 5, used: 2, held: 0, remaining: 3 }] });
+    log.refused(refused);
+    const { rules } = await documentOf(log, refused.id);
+    expect(rules[0]).toEqual({
+      name: 'loop',
+      rule: 'loop/session/requests',
+      key: '00cc',
+      unit: 'requests',
+      cost: 1,
+      capacity: 5,
+      usedBefore: 2,
+      usedAfter: 2,
+      held: 0,
+      remaining: 3,
+    });
+    // A limit that refused without having been asked.
+    expect(rules[1]).toMatchObject({ name: 'calls', violated: true, capacity: 30 });
+  });
+
   it('of an admission holds its cost vector and its hold', async () => {
     const log = decisionLog(new MemoryDecisions());
     const admitted = facts({ waited: 1500, shadowed: ['trial'], degraded: 'local' });
