@@ -190,7 +190,9 @@ async function expire(session: Session, expiries: readonly EntryExpiry[]): Promi
 
 async function renew(session: Session, renewals: readonly EntryRenewal[]): Promise<EntryResult[]> {
   const { kind, db } = session;
-  const rows = [...firstById(renewals)].map(([id, renewal]) => [id, natural(renewal.expiresAt, 'expiresAt')]);
+  // Of a repeated id the last counts here, as it would one after the other.
+  const last = new Map(renewals.map((renewal) => [storedText(renewal.id), renewal]));
+  const rows = [...last].map(([id, renewal]) => [id, natural(renewal.expiresAt, 'expiresAt')]);
   const changed = await sql<{ id: string }>`
     update tg_entries set expires_at = v.expires_at
     from ${rowset(kind, { id: 'text', expires_at: 'bigint' }, rows)}
