@@ -9,3 +9,4 @@ export {
   sentinel,
   standalone,
 } from './port.ts';
+export { checkServer, ledgerIn, type Seed, seed } from './seed.ts';

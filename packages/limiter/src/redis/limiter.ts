@@ -53,6 +53,7 @@ export class RedisLimiter implements Limiter {
   readonly link: Link;
   readonly places: Places;
   readonly ledgerId: string | undefined;
+  readonly #port: RedisPort;
   readonly #rules = new Map<string, RedisRule>();
   readonly #clock: (() => number) | undefined;
   readonly #origin: number;
@@ -66,6 +67,7 @@ export class RedisLimiter implements Limiter {
   constructor(port: RedisPort, options: RedisLimiterOptions = {}) {
     const { prefix = 'tg', deadline = 50, clock = 'server', origin = 0, remember = 3_600_000 } = options;
     if (!/^[A-Za-z0-9_-]{1,32}$/.test(prefix)) throw new RangeError('prefix must be 1 to 32 letters, digits, _ or -');
+    this.#port = port;
     this.#deadline = deadline;
     this.link = new Link(port, {
       deadline,
@@ -111,7 +113,7 @@ export class RedisLimiter implements Limiter {
   }
 
   async take(ask: Ask, _now?: number): Promise<readonly number[]> {
-    const question = this.read(ask);
+    const question = this.read(ask, true);
     const numbers = question.counted.length === 0 ? [] : await this.numbers(question, 't');
     let counted = 3;
     return question.parts.map(({ rule, cost, limit }) =>
@@ -120,7 +122,7 @@ export class RedisLimiter implements Limiter {
   }
 
   async adjust(ask: Ask, _now?: number, at?: number): Promise<void> {
-    const question = this.read(ask);
+    const question = this.read(ask, true);
     if (question.counted.length > 0) await this.send(question, 'a', at === undefined ? undefined : at + this.#origin);
   }
 
@@ -142,8 +144,8 @@ export class RedisLimiter implements Limiter {
     return this.close('n', this.places.common, id, [String(ttl)]);
   }
 
-  read(ask: Ask): Question {
-    return new Question(ask, this.places);
+  read(ask: Ask, separate: boolean = false): Question {
+    return new Question(ask, this.places.of(ask.tag), separate);
   }
 
   async #outcome(question: Question, operation: 'd' | 'c'): Promise<Outcome> {
@@ -198,6 +200,11 @@ export class RedisLimiter implements Limiter {
     const reply = String(await this.link.run(CLOSE_SCRIPT, base, keys, [...head, ...args]));
     if (reply.startsWith('L')) throw this.#unmarked(reply, '');
     return holdResultOf(reply, (name) => this.#rules.get(name));
+  }
+
+  /** What INFO says of every node that takes writes. */
+  async info(): Promise<readonly string[]> {
+    return (await this.#port.sendAll(['INFO'])).map(String);
   }
 
   #unmarked(reply: string, tenant: string): StoreError {

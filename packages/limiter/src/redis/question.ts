@@ -1,5 +1,5 @@
 import type { Ask } from '../ask.ts';
-import { digest, hex, type Places } from './keys.ts';
+import { digest, hex } from './keys.ts';
 import { own, type RedisRule } from './rule.ts';
 
 /** Charged by a later part of the same key. */
@@ -17,8 +17,8 @@ export interface Part {
   what: number;
 }
 
-/** `d` decide, `c` check, `i` inspect, `t` take, `a` adjust, `z` reset, `s` set. */
-export type Operation = 'd' | 'c' | 'i' | 't' | 'a' | 'z' | 's';
+/** `d` decide, `c` check, `i` inspect, `t` take, `a` adjust, `z` reset, `s` set, `o` open a hold whatever the limits say. */
+export type Operation = 'd' | 'c' | 'i' | 't' | 'a' | 'z' | 's' | 'o';
 
 export interface Surroundings {
   /** '' for the server's own clock. */
@@ -49,7 +49,8 @@ export class Question {
   #plain = true;
   #marks = false;
 
-  constructor(ask: Ask, places: Places, base: string = places.of(ask.tag)) {
+  /** `separate`: variants of one rule work on a key one after the other, and are not weighed together. */
+  constructor(ask: Ask, base: string, separate: boolean = false) {
     this.tenant = ask.tag;
     this.base = base;
     this.holdId = ask.holdId;
@@ -74,17 +75,18 @@ export class Question {
       if (rule.settles) money = true;
       if (rule.marks.length > 0) this.#marks = true;
       if (rule.what !== 0 || rule.kind === 's' || rule.kind === 'n' || rule.previous.length > 0) this.#plain = false;
-      if (rule.kind !== 'p') this.#count(part);
+      if (rule.kind !== 'p') this.#count(part, separate);
     }
     this.money = money;
   }
 
   /** Several variants of one rule for one key are weighed with what all of them cost, and charged once. */
-  #count(part: Part): void {
+  #count(part: Part, separate: boolean): void {
     const twin = this.counted.find(({ key }) => key === part.key);
     this.counted.push(part);
     if (twin === undefined) return;
     this.#plain = false;
+    if (separate) return;
     const twins = this.counted.filter(({ key }) => key === part.key);
     const all = twins.reduce((sum, { what, cost }) => sum + ((what & CHARGED_LATER) !== 0 ? 0 : cost), 0);
     for (const other of twins) {
@@ -131,8 +133,8 @@ export class Question {
   /** Keys and arguments of the general script, in its order. */
   general(operation: Operation, around: Surroundings): [keys: string[], args: string[]] {
     const keys = this.keys;
-    const holds = this.holdId !== undefined && (operation === 'd' || operation === 'c');
-    const marked = around.ledger !== undefined && this.money && operation !== 's';
+    const holds = this.holdId !== undefined && 'dco'.includes(operation);
+    const marked = around.ledger !== undefined && this.money && !'so'.includes(operation);
     let flags = '';
     if (holds) {
       flags += 'h';

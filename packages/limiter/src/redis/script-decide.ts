@@ -13,7 +13,7 @@ import { STATES } from './script-states.ts';
 export const DECIDE: string = `${STATES}${HOLDS}
 local op, n, flags = ARGV[1], tonumber(ARGV[4]), ARGV[5]
 now, lowest, slack = clock(ARGV[2]), tonumber(ARGV[6]), tonumber(ARGV[7])
-if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then return format('3 %.0f 0', now) end
+if ARGV[3] ~= '' and now > tonumber(ARGV[3]) then return format('3 %d 0', now) end
 local function has(flag) return find(flags, flag, 1, true) end
 
 local key, arg = n + 1, 8 + 5 * n
@@ -38,7 +38,7 @@ if hold then
     if record[1] == 'open' and record[2] <= now then
       expire(hold, record, index)
     elseif record[1] == 'open' then
-      return format('2 %.0f %.0f', now, record[4])
+      return format('2 %d %d', now, record[4])
     end
   end
 end
@@ -64,7 +64,7 @@ for i = 1, n do
   local a = 3 + 5 * i
   local kind, p = ARGV[a], ARGV[a + 4]
   local st = load(KEYS[i], kind, p, values[i])
-  if not st then return format('3 %.0f 0', now) end
+  if not st then return format('3 %d 0', now) end
   if from[i] and from[i][2] then carry(st, from[i][2]) end
   local cost, limit = tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   states[i], what[i], costs[i], limits[i], params[i] = st, tonumber(ARGV[a + 1]), cost, limit, p
@@ -78,10 +78,10 @@ for i = 1, n do
 end
 
 local function answer(status, delay, before, after)
-  local out, k = { format('%.0f %.0f %.0f', status, now, delay) }, 1
+  local out, k = { format('%d %d %d', status, now, delay) }, 1
   for i = 1, n do
     local b = before[i]
-    out[i + 1] = format('%.0f %.0f %.0f %.0f %.0f', b[1], b[2], waits[i], b[3], after[i] or b[1])
+    out[i + 1] = format('%d %d %d %d %d', b[1], b[2], waits[i], b[3], after[i] or b[1])
   end
   return table.concat(out, ' ')
 end
@@ -100,15 +100,17 @@ local function commit(i)
   if from[i] then
     local p = states[i]
     local pointer = '>' .. p.k .. '|' .. params[i] .. '|' .. KEYS[i]
-    call('SET', from[i][1], pointer, 'PX', KEPT)
+    call('SET', from[i][1], pointer, 'PX', '3024000000')
   end
   save(states[i], floor(what[i] / 2) % 2 == 1)
 end
 
 if op == 'i' then return answer(4, 0, standings(), {}) end
 
-if op == 'd' or op == 'c' then
+if op == 'd' or op == 'c' or op == 'o' then
   local delay = 0
+  if op == 'o' then fits, waits = true, {} end
+  for i = 1, n do waits[i] = waits[i] or 0 end
   if not fits and patience and patient and longest <= patience then fits, delay = true, longest end
   if op == 'c' or not fits then return answer(fits and 1 or 0, delay, standings(), {}) end
   local report = has('r')
@@ -118,9 +120,10 @@ if op == 'd' or op == 'c' then
   local last = {}
   for i = 1, n do
     local cost, shadowed = costs[i], what[i] % 2 == 1 and waits[i] ~= 0
-    if cost > 0 and not shadowed then
+    local settles = hold and floor(what[i] / 2) % 2 == 1
+    -- An estimate of 0 may still come to something.
+    if (cost > 0 or settles) and not shadowed then
       local st = states[i]
-      local settles = hold and floor(what[i] / 2) % 2 == 1
       if what[i] < 4 then
         local p1, p2, p3, p4 = charge(st, cost, now + delay, settles, member, expiry)
         if report then after[i] = units(st) end
@@ -134,30 +137,39 @@ if op == 'd' or op == 'c' then
   end
   if hold then
     put(hold, { 'open', expiry, policy, delay, charges }, ttl / 1000 + KEPT)
-    call('ZADD', index, format('%.0f', expiry), member)
+    call('ZADD', index, format('%d', expiry), member)
   end
   if report then return answer(1, delay, before, after) end
-  if delay > 0 then return format('1 %.0f %.0f', now, delay) end
+  if delay > 0 then return format('1 %d %d', now, delay) end
   return 1
+end
+
+-- What an earlier part of the same key left; nil: none did.
+local seen = {}
+local function turn(i)
+  local k = KEYS[i]
+  if seen[k] then states[i] = load(k, ARGV[3 + 5 * i], params[i], call('GET', k)) end
+  seen[k] = true
+  return states[i]
 end
 
 if op == 't' then
   local taken = {}
   for i = 1, n do
-    local st = states[i]
+    local st = turn(i)
     local part = min(costs[i], max(0, limits[i] - units(st)))
     if part > 0 then
       charge(st, part, now, false)
       commit(i)
     end
-    taken[i] = format('%.0f', part)
+    taken[i] = format('%d', part)
   end
-  return '5 ' .. format('%.0f', now) .. ' 0 ' .. table.concat(taken, ' ')
+  return '5 ' .. format('%d', now) .. ' 0 ' .. table.concat(taken, ' ')
 end
 
 if op == 'a' then
   for i = 1, n do
-    local st, cost = states[i], costs[i]
+    local st, cost = turn(i), costs[i]
     if cost > 0 then charge(st, cost, now, false)
     elseif cost < 0 then giveBack(st, -cost, at or now) end
     if cost ~= 0 then commit(i) end
@@ -167,7 +179,7 @@ end
 
 if op == 's' then
   for i = 1, n do
-    call('DEL', KEYS[i])
+    call('DEL', KEYS[i], KEYS[i] .. ':z')
     local st = load(KEYS[i], ARGV[3 + 5 * i], params[i], false)
     if costs[i] > 0 then
       charge(st, costs[i], now, false)
@@ -224,7 +236,7 @@ if op == 'n' then
     end
   end
   put(hold, record, (record[2] - now) / 1000 + KEPT)
-  call('ZADD', index, format('%.0f', record[2]), sub(hold, -32))
+  call('ZADD', index, format('%d', record[2]), sub(hold, -32))
   return 'open 1'
 end
 if record[1] ~= 'open' and record[1] ~= 'expired' then return record[1] .. ' 0' end
@@ -241,7 +253,7 @@ for _, ch in ipairs(record[5]) do
   elseif ch[4] then
     before, after = amend(ch, (amounts[ch[10]] or ch[5]) - ch[6], held, now)
   end
-  if before and after > before then out[#out + 1] = ch[9] .. format(' %.0f %.0f', before, after) end
+  if before and after > before then out[#out + 1] = ch[9] .. format(' %d %d', before, after) end
 end
 record[1] = op == 'r' and 'released' or 'settled'
 put(hold, record, max(0, record[2] - now) / 1000 + slack)

@@ -13,20 +13,27 @@ if now == '' then
 else
   now = tonumber(now)
 end
-if ARGV[2] ~= '' and now > tonumber(ARGV[2]) then return format('3 %.0f 0', now) end
+if ARGV[2] ~= '' and now > tonumber(ARGV[2]) then return format('3 %d 0', now) end
 local values = call('MGET', unpack(KEYS))
 local state, starts, ends, fits = {}, {}, {}, true
 for i = 1, n do
   local a = 1 + 3 * i
-  local spec, cost, v = ARGV[a], tonumber(ARGV[a + 1]), values[i]
+  local spec, cost, v = ARGV[a], ARGV[a + 1], values[i]
   local kind, x = byte(spec, 1), 0
   if kind == 98 then
     if v then
       if sub(v, 19) ~= sub(spec, 2) then return 'G' end
-      x = (tonumber(sub(v, 1, 16)) - now) * tonumber(sub(spec, 2, 3)) + tonumber(sub(v, 17, 18))
-      if x < 0 then x = 0 end
+      x = sub(v, 1, 16) - now
+      if x >= 0 then
+        -- Conversions are what costs here: most rules count in whole microseconds.
+        if sub(spec, 2, 3) ~= '01' then x = x * sub(spec, 2, 3) + sub(v, 17, 18) end
+        if cost ~= '0' and x > tonumber(ARGV[a + 2]) then fits = false end
+      else
+        x = 0
+      end
     end
-    if cost > 0 and x > tonumber(ARGV[a + 2]) then fits = false end
+    -- A full bucket has room for whatever is not more than it holds.
+    if x == 0 and byte(ARGV[a + 2], 1) == 45 and cost ~= '0' then fits = false end
   else
     local e = 0
     if v then
@@ -38,18 +45,18 @@ for i = 1, n do
       starts[i], ends[i] = sub(v, 1, 16), e
     else
       x = 0
-      if kind == 102 then starts[i], ends[i] = format('%016.0f', now), now + tonumber(sub(spec, 2))
+      if kind == 102 then starts[i], ends[i] = format('%016d', now), now + tonumber(sub(spec, 2))
       elseif kind == 116 then starts[i], ends[i] = '0000000000000000', 9007199254740991
       else
         local s0, e0, e1 = sub(spec, 2, 17), sub(spec, 18, 33), sub(spec, 34, 49)
-        if now < tonumber(s0) or now >= tonumber(e1) then return format('3 %.0f 0', now) end
+        if now < tonumber(s0) or now >= tonumber(e1) then return format('3 %d 0', now) end
         if now < tonumber(e0) then starts[i], ends[i] = s0, tonumber(e0)
         else starts[i], ends[i] = e0, tonumber(e1) end
       end
       -- A fixed window that no charge has begun has no end yet.
       if kind == 102 then ends[-i] = true end
     end
-    if cost > 0 and x + cost > tonumber(ARGV[a + 2]) then fits = false end
+    if cost ~= '0' and x + cost > tonumber(ARGV[a + 2]) then fits = false end
   end
   state[i] = x
 end
@@ -57,21 +64,28 @@ if fits then
   local lowest = tonumber(ARGV[3])
   for i = 1, n do
     local a = 1 + 3 * i
-    local spec, cost, x, ms = ARGV[a], tonumber(ARGV[a + 1]), state[i]
-    if cost > 0 then
+    local spec, cost, x, ms = ARGV[a], ARGV[a + 1], state[i]
+    if cost ~= '0' then
       if byte(spec, 1) == 98 then
-        local res, d = tonumber(sub(spec, 2, 3)), x + cost
-        local q = floor(d / res)
-        if q * res > d then q = q - 1 end
+        local d, v = x + cost
+        local q = d
+        if sub(spec, 2, 3) == '01' then
+          v = format('%016d00', now + q)
+        else
+          local res = tonumber(sub(spec, 2, 3))
+          q = floor(d / res)
+          if q * res > d then q = q - 1 end
+          v = format('%016d%02d', now + q, d - q * res)
+        end
         ms = floor(q / 1000) + 2
-        call('SET', KEYS[i], format('%016.0f%02d', now + q, d - q * res) .. sub(spec, 2), 'PX', ms > lowest and ms or lowest)
+        call('SET', KEYS[i], v .. sub(spec, 2), 'PX', format('%d', ms > lowest and ms or lowest))
       else
-        local v = starts[i] .. format('%016.0f%.0f', ends[i], x + cost)
+        local v = starts[i] .. format('%016d%d', ends[i], x + cost)
         if ends[i] == 9007199254740991 then
           call('SET', KEYS[i], v)
         else
           ms = floor((ends[i] - now) / 1000) + 2
-          call('SET', KEYS[i], v, 'PX', ms > lowest and ms or lowest)
+          call('SET', KEYS[i], v, 'PX', format('%d', ms > lowest and ms or lowest))
         end
       end
     end
@@ -84,7 +98,7 @@ local function up(a, b)
   if q * b < a then q = q + 1 end
   return q
 end
-local out = { format('0 %.0f 0', now) }
+local out = { format('0 %d 0', now) }
 for i = 1, n do
   local a = 1 + 3 * i
   local spec, cost, room, x = ARGV[a], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), state[i]
@@ -100,7 +114,7 @@ for i = 1, n do
     if cost > room then wait = -1
     elseif cost > 0 and x + cost > room then wait = byte(spec, 1) == 116 and -1 or ends[i] - now end
   end
-  out[i + 1] = format('%.0f 0 %.0f %.0f %.0f', used, wait, reset, used)
+  out[i + 1] = format('%d 0 %d %d %d', used, wait, reset, used)
 end
 return table.concat(out, ' ')
 `;

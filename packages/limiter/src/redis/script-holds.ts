@@ -29,7 +29,7 @@ local function amend(ch, by, heldBy, at)
     save(st)
     return
   end
-  if kind == 'c' and v then params = sub(v, 1, 32) .. format('%016.0f', FOREVER) end
+  if kind == 'c' and v then params = sub(v, 1, 32) .. format('%016d', FOREVER) end
   if kind == 'c' and not v then return end
   local st = load(key, kind, params, v)
   if not st or (not away and st.gen ~= ch[8]) then return end
@@ -71,7 +71,7 @@ local function amend(ch, by, heldBy, at)
 end
 
 local function put(key, record, ms)
-  call('SET', key, cmsgpack.pack(record), 'PX', format('%.0f', max(ceil(ms), lowest)))
+  call('SET', key, cmsgpack.pack(record), 'PX', format('%d', max(ceil(ms), lowest)))
 end
 
 -- Ends a hold that is overdue, as of the moment it was due.
@@ -91,7 +91,7 @@ local function expire(key, record, index)
 end
 
 local function sweep(index)
-  for _, id in ipairs(call('ZRANGEBYSCORE', index, '-inf', format('%.0f', now), 'LIMIT', 0, SWEEP)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', index, '-inf', format('%d', now), 'LIMIT', 0, SWEEP)) do
     local key = sub(index, 1, -2) .. 'h:' .. id
     local v = call('GET', key)
     if v then expire(key, cmsgpack.unpack(v), index) else call('ZREM', index, id) end

@@ -131,7 +131,7 @@ load = function(key, kind, params, v, alone)
       st.lb, st.ub, st.used = tonumber(sub(v, 1, 16)), tonumber(sub(v, 17, 32)), tonumber(sub(v, 33))
       if st.lb <= now then
         st.dead = true
-        for _, member in ipairs(call('ZRANGEBYSCORE', key .. ':z', '-inf', format('%.0f', now))) do
+        for _, member in ipairs(call('ZRANGEBYSCORE', key .. ':z', '-inf', format('%d', now))) do
           st.used = st.used - tonumber(sub(member, 33))
         end
       end
@@ -173,7 +173,7 @@ local function wait(st, cost, limit)
     return -1
   end
   if st.k == 'n' then
-    local first = call('ZRANGEBYSCORE', (st.moved or st.key) .. ':z', '(' .. format('%.0f', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    local first = call('ZRANGEBYSCORE', (st.moved or st.key) .. ':z', '(' .. format('%d', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     return first[2] and tonumber(first[2]) - now or -1
   end
   if st.k == 't' then return -1 end
@@ -223,7 +223,7 @@ local function charge(st, cost, at, held, member, expiry)
       st.ub = max(st.ub, now + KEPT * 1000)
       return
     end
-    st.add, st.addAt = member .. format('%.0f', cost), expiry
+    st.add, st.addAt = member .. format('%d', cost), expiry
     st.lb, st.ub = min(st.lb, expiry), max(st.ub, expiry)
     return st.add
   end
@@ -257,8 +257,8 @@ local function save(st, money)
   local ms, v
   if st.k == 'b' then
     local q = div(st.d, st.res)
-    v = format('%016.0f%02.0f%02.0f%.0f', now + q, st.d - q * st.res, st.res, st.int)
-    if st.held > 0 or st.gen > 0 then v = v .. format(':%.0f:%.0f', st.held, st.gen) end
+    v = format('%016d%02d%02d%d', now + q, st.d - q * st.res, st.res, st.int)
+    if st.held > 0 or st.gen > 0 then v = v .. format(':%d:%d', st.held, st.gen) end
     ms = floor(q / 1000) + 2
     if st.held > 0 then ms = max(ms, slack) end
   elseif st.k == 's' then
@@ -272,25 +272,25 @@ local function save(st, money)
       call('RENAME', st.moved .. ':z', z)
     end
     if st.dead then
-      call('ZREMRANGEBYSCORE', z, '-inf', format('%.0f', now))
+      call('ZREMRANGEBYSCORE', z, '-inf', format('%d', now))
       local first = call('ZRANGE', z, 0, 0, 'WITHSCORES')
       st.lb = min(first[2] and tonumber(first[2]) or FOREVER, st.addAt or FOREVER)
     end
-    if st.add then call('ZADD', z, format('%.0f', st.addAt), st.add) end
+    if st.add then call('ZADD', z, format('%d', st.addAt), st.add) end
     if st.used <= 0 then
       call('DEL', st.key, z)
       return
     end
     ms = max(floor((st.ub - now) / 1000) + 2, lowest)
     call('PEXPIRE', z, ms)
-    v = format('%016.0f%016.0f%.0f', st.lb, st.ub, st.used)
+    v = format('%016d%016d%d', st.lb, st.ub, st.used)
   else
     if not st.s then
       if st.gen == 0 then return end
       st.s, st.e = 0, 0
     end
-    v = format('%016.0f%016.0f%.0f', st.s, st.e, st.used)
-    if st.held > 0 or st.gen > 0 then v = v .. format(':%.0f:%.0f', st.held, st.gen) end
+    v = format('%016d%016d%d', st.s, st.e, st.used)
+    if st.held > 0 or st.gen > 0 then v = v .. format(':%d:%d', st.held, st.gen) end
     if st.k == 't' then
       call('SET', st.key, v)
       return
@@ -299,6 +299,6 @@ local function save(st, money)
     if money then ms = ms + slack end
   end
   if st.gen > 0 then ms = max(ms, KEPT) end
-  call('SET', st.key, v, 'PX', format('%.0f', max(ms, lowest)))
+  call('SET', st.key, v, 'PX', format('%d', max(ms, lowest)))
 end
 `;
