@@ -140,7 +140,7 @@ const MONEY = new Set([
 
 function refusalStatus({ reason = '' }: CheckAnswer): 402 | 429 | 503 {
   if (MONEY.has(reason)) return 402;
-  return reason === 'emergency_stop' || reason === 'unavailable' ? 503 : 429;
+  return reason === 'emergency_stop' || reason.endsWith('unavailable') ? 503 : 429;
 }
 
 function refusalText({ reason = '' }: CheckAnswer): string {

@@ -38,7 +38,17 @@ export interface EndpointLimits {
 export interface LimitViolation {
   readonly rule: string;
   /** `call`: no limit on one cost; `hour` and `day`: used up in that page of the calendar. */
-  readonly kind: 'rate' | 'concurrency' | 'call' | 'hour' | 'day' | 'total' | 'amount' | 'stop' | 'unpriced';
+  readonly kind:
+    | 'rate'
+    | 'concurrency'
+    | 'call'
+    | 'hour'
+    | 'day'
+    | 'total'
+    | 'amount'
+    | 'stop'
+    | 'unpriced'
+    | 'unavailable';
   /** Undefined: waiting cannot help. */
   readonly retryAfterSeconds: number | undefined;
   /** Of amounts in millionths; undefined where the rule does not disclose it. */

@@ -12,11 +12,13 @@ const REASONS: Readonly<Record<LimitViolation['kind'], string>> = {
   stop: 'emergency_stop',
   amount: 'cost_exceeded',
   unpriced: 'unpriced',
+  unavailable: 'limit_unavailable',
 };
 
 /** The order in which the original looks (R0-43): rate first, then the cost from the smallest span to the largest. */
 const ORDER: readonly LimitViolation['kind'][] = [
   'stop',
+  'unavailable',
   'rate',
   'concurrency',
   'call',

@@ -1,0 +1,335 @@
+/** The operations' port over a running gateway: admission for counters and money, the books for tiers and stops. */
+import type { Admission } from '../admission/contract.ts';
+import type { Answer, LimitView, Question } from '../admission/external.ts';
+import type { Target } from '../admission/limits.ts';
+import type { LimitOptions, Quota } from '../admission/options.ts';
+import type { CompiledConfig } from '../config/compile.ts';
+import { BASE_TIERS } from '../config/preset.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Principal } from '../core/principal.ts';
+import { methodInfo } from '../protocol/methods.ts';
+import type { Ledger } from '../store/storage.ts';
+import type { Books } from './books.ts';
+import { isPage, spentOf, usedOf, violations } from './operations-answers.ts';
+import { OPS, principalOf, principalsNamed, subjectOf } from './operations-clients.ts';
+import { ExternalHolds } from './operations-holds.ts';
+import type {
+  Client,
+  ClientStatistics,
+  ConfigurationView,
+  EndpointLimits,
+  GlobalStatistics,
+  HoldRequest,
+  HoldView,
+  LimitAnswer,
+  LimiterStatus,
+  LimitRequest,
+  OperationsPort,
+  Reservation,
+  StopView,
+} from './operations-port.ts';
+
+export interface GatewayOperationsDeps {
+  readonly clock: Clock;
+  /** In force now; a reload changes both. */
+  readonly config: () => CompiledConfig;
+  readonly admission: () => Admission;
+  readonly books: Books;
+  /** Undefined: totals are those that the limits count, and holds are known only to this process. */
+  readonly ledger: Ledger | undefined;
+  readonly status: () => Omit<LimiterStatus, 'limiter'>;
+  readonly configuration: () => ConfigurationView;
+  /** Forgets what was used of a limit by one principal, stored with who did it and why. */
+  readonly reset: (limit: string, principal: string, by: string, reason: string) => Promise<void>;
+}
+
+/** Clients that were charged here, to count them. */
+const MAX_SEEN = 100_000;
+const DEFAULT_ENDPOINT = '/mcp';
+const OPERATIONS: ReadonlySet<string> = new Set(['server/initialize', 'server/ping']);
+const UNKNOWN = 'unknown';
+const EVERYTHING = 'everything';
+const LOOKED_AT = 'tools/call';
+
+export class GatewayOperations implements OperationsPort {
+  readonly #deps: GatewayOperationsDeps;
+  readonly #seen = new Set<string>();
+  readonly #holds: ExternalHolds;
+  #allowed = 0;
+  #denied = 0;
+
+  constructor(deps: GatewayOperationsDeps) {
+    this.#deps = deps;
+    const external = () => deps.admission().external;
+    this.#holds = new ExternalHolds({
+      external,
+      clock: deps.clock,
+      ledger: deps.ledger,
+      currency: () => this.currency,
+    });
+  }
+
+  get preset(): 'mcp' | undefined {
+    return this.#deps.config().admission.preset;
+  }
+
+  get currency(): string {
+    return this.#deps.config().currency;
+  }
+
+  get tiers(): readonly string[] {
+    return [...new Set([...this.#deps.books.tiers.known].map((tier) => this.#reported(tier)))];
+  }
+
+  now(): number {
+    return this.#deps.clock.monotonic();
+  }
+
+  async resolve(id: string, create: boolean): Promise<Client | 'unknown' | 'ambiguous'> {
+    const known = principalsNamed(id, this.#deps.config().identity, this.#deps.books.tiers);
+    if (known.length > 1) return 'ambiguous';
+    if (known[0] !== undefined) return this.clientOf(known[0]);
+    return create ? this.stranger(id) : 'unknown';
+  }
+
+  clientOf(principal: Principal): Client {
+    return { principal, tier: this.#reported(this.#deps.books.tiers.of(principal)) };
+  }
+
+  stranger(id: string): Client {
+    return this.clientOf(principalOf(id.includes('/') ? id : `${OPS}/${id}`));
+  }
+
+  endpointLimits(endpoint: string, tier: string): EndpointLimits {
+    const stored = this.#stored(tier);
+    const rates = this.#rates(this.#methodOf(endpoint)).flatMap((limit) => {
+      const effective = limit.rows.get(stored) ?? limit.quota;
+      return effective?.kind === 'rate' ? [{ base: limit.quota, effective }] : [];
+    });
+    // The one that is reached first.
+    const tightest = rates.toSorted((a, b) => a.effective.count - b.effective.count)[0];
+    return {
+      base: tightest?.base?.kind === 'rate' ? tightest.base.count : undefined,
+      effective: tightest?.effective.count,
+      burst: tightest?.effective.burst,
+    };
+  }
+
+  protects(endpoint: string): boolean {
+    const method = this.#methodOf(endpoint);
+    if (method === UNKNOWN) return endpoint === UNKNOWN;
+    const ofUnknown = new Set(this.#rates(UNKNOWN));
+    return this.#rates(method).some((limit) => !ofUnknown.has(limit));
+  }
+
+  async decide(requests: readonly LimitRequest[]): Promise<readonly LimitAnswer[]> {
+    const { external } = this.#deps.admission();
+    const now = this.now();
+    // Asked one after the other without waiting between: a limiter behind a network has them all in one go.
+    return Promise.all(
+      requests.map(async (request) => {
+        const question = this.#question(request);
+        const answer =
+          request.mode === 'consume' ? await external.consume(question, now) : await external.peek(question, now);
+        if (request.mode === 'consume') this.#count(request.client, answer.allowed);
+        return this.#answer(request, answer, request.mode === 'consume');
+      }),
+    );
+  }
+
+  async reserve({ ttl, ...request }: HoldRequest): Promise<Reservation> {
+    const question = this.#question({ ...request, mode: 'consume' });
+    const { answer, hold } = await this.#holds.reserve(question, request.endpoint, ttl);
+    this.#count(request.client, hold !== undefined);
+    if (hold !== undefined) return { allowed: true, hold };
+    return { allowed: false, answer: this.#answer(request, answer, true) };
+  }
+
+  hold(id: string): Promise<HoldView | undefined> {
+    return this.#holds.find(id);
+  }
+
+  settle(id: string, cost: number | undefined): Promise<HoldView | undefined> {
+    return this.#holds.settle(id, cost);
+  }
+
+  release(id: string): Promise<HoldView | undefined> {
+    return this.#holds.release(id);
+  }
+
+  async setTier({ principal }: Client, tier: string, by: string): Promise<void> {
+    await this.#deps.books.setTier(principal.id, this.#stored(tier), by);
+  }
+
+  async statistics(client: Client): Promise<ClientStatistics> {
+    const { ledger, clock } = this.#deps;
+    const own = this.#money().filter(({ by }) => by.includes('principal'));
+    const views = await this.#look(client);
+    const used = (page: 'hour' | 'day') =>
+      usedOf(
+        views,
+        own.filter(({ quota }) => isPage(quota, page)),
+      );
+    const ofTier = (fits: (quota: Quota) => boolean) => this.#smallest(own, client, fits);
+    const daily = used('day');
+    const rows = await ledger?.usage({ principal: client.principal.id, from: 0, to: Math.floor(clock.wall()) + 1 });
+    const total = rows === undefined ? daily : spentOf(rows, this.currency);
+    return {
+      // What the counters have is never older than what the ledger was told.
+      costs: { hourly: used('hour'), daily, total: Math.max(total, daily) },
+      limits: {
+        perRequest: ofTier((quota) => quota.kind === 'per-call'),
+        hourly: ofTier((quota) => isPage(quota, 'hour')),
+        daily: ofTier((quota) => isPage(quota, 'day')),
+      },
+    };
+  }
+
+  async globalStatistics(): Promise<GlobalStatistics> {
+    const { ledger, clock, books, status } = this.#deps;
+    const rows = await ledger?.usage({ from: 0, to: Math.floor(clock.wall()) + 1, groupBy: ['principal'] });
+    const clients = new Set(this.#seen);
+    const clientTiers = new Map<string, string>();
+    for (const [principal, tier] of books.tiers.entries()) {
+      clients.add(principal);
+      clientTiers.set(principal, this.#reported(tier));
+    }
+    for (const { group } of rows ?? []) if (group.principal !== undefined) clients.add(String(group.principal));
+    const everybody = this.#money().filter(({ by, quota }) => quota?.kind === 'total' && !by.includes('principal'));
+    const counted = usedOf(await this.#look(this.stranger('anonymous')), everybody);
+    const { calls } = status();
+    return {
+      totalClients: clients.size,
+      clientTiers,
+      totalCost: Math.max(counted, rows === undefined ? 0 : spentOf(rows, this.currency)),
+      allowed: this.#allowed + calls.total - calls.refused,
+      denied: this.#denied + calls.refused,
+    };
+  }
+
+  status(): LimiterStatus {
+    const status = this.#deps.status();
+    const limiter = this.stopped() !== undefined ? 'stopped' : status.problems.length > 0 ? 'degraded' : 'operational';
+    return { ...status, limiter };
+  }
+
+  configuration(): ConfigurationView {
+    return this.#deps.configuration();
+  }
+
+  async reset({ principal }: Client, by: string): Promise<readonly string[]> {
+    const { admission, reset } = this.#deps;
+    const names = admission()
+      .limits.filter((limit) => limit.by.includes('principal') && limit.quota?.kind !== 'per-call')
+      .map(({ name }) => name);
+    for (const name of names) await reset(name, principal.id, by, 'reset_limits operation');
+    return names;
+  }
+
+  async stop(by: string, reason: string): Promise<StopView> {
+    return this.stopped() ?? (await this.#deps.books.stop({ scope: EVERYTHING, reason, by }));
+  }
+
+  async resume(by: string): Promise<boolean> {
+    const stops = this.#stops();
+    for (const { id } of stops) await this.#deps.books.resume(id, by);
+    return stops.length > 0;
+  }
+
+  stopped(): StopView | undefined {
+    const [first] = this.#stops();
+    return first === undefined ? undefined : { by: first.by, reason: first.reason, at: first.at };
+  }
+
+  #stops() {
+    const { books, clock } = this.#deps;
+    return books.stops.list(clock.wall()).filter(({ scope }) => scope === EVERYTHING);
+  }
+
+  /** Under the preset `basic` is how the row `default` is called (product: operations). */
+  #reported(tier: string): string {
+    return this.preset === 'mcp' && tier === BASE_TIERS.default ? BASE_TIERS.mcp : tier;
+  }
+
+  #stored(tier: string): string {
+    return this.preset === 'mcp' && tier === BASE_TIERS.mcp ? BASE_TIERS.default : tier;
+  }
+
+  #methodOf(endpoint: string): string {
+    return methodInfo(endpoint) !== undefined || OPERATIONS.has(endpoint) ? endpoint : UNKNOWN;
+  }
+
+  #rates(method: string): readonly LimitOptions[] {
+    const target: Target = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: DEFAULT_ENDPOINT };
+    return this.#deps
+      .admission()
+      .covering(method, target)
+      .filter(({ quota, rows }) => (quota ?? [...rows.values()][0])?.kind === 'rate');
+  }
+
+  #money(): readonly LimitOptions[] {
+    const { currency } = this;
+    return this.#deps.admission().limits.filter(({ quota, rows, mode }) => {
+      const any = quota ?? [...rows.values()][0];
+      return mode === 'enforce' && any !== undefined && 'amount' in any && any.amount.unit === currency;
+    });
+  }
+
+  /** The smallest amount among limits of one kind, in the client's tier. */
+  #smallest(limits: readonly LimitOptions[], { tier }: Client, fits: (quota: Quota) => boolean): number | undefined {
+    const amounts = limits.flatMap((limit) => {
+      const quota = limit.rows.get(this.#stored(tier)) ?? limit.quota;
+      return quota !== undefined && fits(quota) && 'amount' in quota ? [quota.amount.micros] : [];
+    });
+    return amounts.length === 0 ? undefined : Math.min(...amounts);
+  }
+
+  async #look(client: Client): Promise<readonly LimitView[]> {
+    const request = { client, endpoint: LOOKED_AT, name: undefined, cost: 0, tier: undefined, mode: 'peek' } as const;
+    return (await this.#deps.admission().external.peek(this.#question(request), this.now())).limits;
+  }
+
+  #question({ client, endpoint, name, cost, tier }: LimitRequest): Question {
+    return {
+      subject: subjectOf(client.principal),
+      method: endpoint,
+      tool: name,
+      // A named tool without an estimate costs its price.
+      estimate: name !== undefined && cost === 0 ? undefined : { unit: this.currency, micros: cost },
+      tier: tier === undefined ? undefined : this.#stored(tier),
+    };
+  }
+
+  #answer(
+    { endpoint }: Pick<LimitRequest, 'endpoint'>,
+    { decision, tier, decisionId, allowed }: Answer,
+    kept: boolean,
+  ): LimitAnswer {
+    const reported = this.#reported(tier);
+    const limits = this.endpointLimits(endpoint, reported);
+    if (allowed === true && decision === undefined) {
+      return {
+        allowed: true,
+        tier: reported,
+        limits,
+        violated: [],
+        retryAfterSeconds: undefined,
+        decisionId: undefined,
+      };
+    }
+    return {
+      allowed: false,
+      tier: reported,
+      limits,
+      violated: decision === undefined ? [] : violations(decision),
+      retryAfterSeconds: decision?.retryAfterSeconds,
+      decisionId: kept ? decisionId : undefined,
+    };
+  }
+
+  #count({ principal: { id } }: Client, allowed: boolean): void {
+    if (allowed) this.#allowed++;
+    else this.#denied++;
+    if (this.#seen.size < MAX_SEEN) this.#seen.add(id);
+  }
+}

@@ -1,0 +1,57 @@
+/** Whom an id means that comes without a connection. */
+import type { Subject } from '../admission/external.ts';
+import type { TierBook } from '../admission/tiers.ts';
+import { lanesOf, type Principal } from '../core/principal.ts';
+import type { IdentityOptions } from '../identity/options.ts';
+
+/** Entry of clients that only operations know. No entry of `auth` can have this name. */
+export const OPS = 'ops';
+
+/**
+ * Principals of this id: named by the configuration, or given a tier. A bare id is looked for under every entry, so that
+ * the work does not depend on who exists.
+ */
+export function principalsNamed(id: string, identity: IdentityOptions, tiers: TierBook): readonly Principal[] {
+  const found = new Map<string, Principal>();
+  const configured = identity.entries.map((entry) =>
+    entry.kind === 'bearer'
+      ? principalOf(`${entry.name}/${entry.subject}`, entry)
+      : principalOf(entry.name, { tier: entry.tier, roles: ['user'] }),
+  );
+  for (const principal of configured) {
+    if (principal.id === id || principal.subject === id) found.set(principal.id, principal);
+  }
+  const ids = id.includes('/')
+    ? [id]
+    : [...identity.entries.map(({ name }) => name), 'local', OPS].map((entry) => `${entry}/${id}`);
+  for (const candidate of ids) {
+    if (!found.has(candidate) && tiers.get(candidate) !== undefined) found.set(candidate, principalOf(candidate));
+  }
+  // `local/<user>` comes over the attach socket; `ops/<id>` exists as soon as it is named.
+  if (found.size === 0 && /^(?:local|ops)\/[A-Za-z0-9_.@-]{1,100}$/.test(id)) found.set(id, principalOf(id));
+  return [...found.values()];
+}
+
+/** A principal as admission's desk takes it. */
+export function subjectOf({ id, tenant, tier, roles, clientId }: Principal): Subject {
+  return { principal: id, tenant, tier, roles, client: clientId };
+}
+
+type PrincipalParts = Partial<Pick<Principal, 'tenant' | 'tier' | 'roles'>>;
+
+/** A principal that is on no connection. */
+export function principalOf(id: string, { tenant, tier, roles = [] }: PrincipalParts = {}): Principal {
+  const slash = id.indexOf('/');
+  return {
+    id,
+    key: 0,
+    lanes: lanesOf(id),
+    entry: slash < 0 ? id : id.slice(0, slash),
+    subject: id.slice(slash + 1),
+    tenant,
+    tier,
+    roles,
+    scopes: undefined,
+    clientId: undefined,
+  };
+}
