@@ -1,5 +1,6 @@
 import type { Checks, ParsedConfig } from './check.ts';
 import { isAmount, leadingQuota, rowsOf } from './limit-rows.ts';
+import { presetOf } from './preset.ts';
 import { doubt, type KeyPath, mistake, suggest } from './problems.ts';
 import { asList } from './values.ts';
 
@@ -72,8 +73,11 @@ function checkPrice(checks: Checks, price: Price, path: KeyPath): string | undef
 function checkUnits(checks: Checks, units: ReadonlySet<string>): void {
   const { config } = checks;
   if (config.unpriced === 'free' || checks.isAnyDamaged('tools')) return;
+  const preset = presetOf(config);
   for (const [name, limit] of Object.entries(config.limits)) {
-    if (!checks.isWritten('limits', name, 'limit') || limit.cost !== undefined || limit.mode === 'off') continue;
+    // Costs of the preset may be reported by `check_mcp_limit` only.
+    if (preset !== undefined && Object.hasOwn(preset.limits, name)) continue;
+    if (limit.cost !== undefined || limit.mode === 'off') continue;
     const quota = leadingQuota(limit, rowsOf(config.tiers, name));
     if (quota === undefined || !isAmount(quota) || units.has(quota.amount.unit)) continue;
     const { unit } = quota.amount;

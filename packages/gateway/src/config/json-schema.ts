@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { formats, isSecret } from './schema/kit.ts';
+import { limit } from './schema/limits.ts';
 import { configSchema } from './schema.ts';
 
 /** The JSON Schema of `tollgate.yaml` for editors (draft 7, the one that editors read). */
@@ -14,6 +15,8 @@ export function configJsonSchema(): Record<string, unknown> {
         // A variable may stand wherever a text may; its value is checked when it is known.
         if (format.pattern !== undefined) jsonSchema.pattern = `(${format.pattern})|\\$\\{`;
       }
+      // Under a preset an entry may hold only what it changes; which ones, no JSON Schema can say.
+      if (zodSchema === limit) delete jsonSchema.required;
       if (isSecret(zodSchema)) jsonSchema.writeOnly = true;
     },
   });

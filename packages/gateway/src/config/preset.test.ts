@@ -110,7 +110,7 @@ describe('preset: mcp', () => {
         server_ping: { mode: 'off' },
         emergency_stop: { limit: '20000 USD total' },
         own: { by: 'principal', limit: '5/min' },
-      } as unknown as ConfigInput['limits'],
+      },
       tiers: {
         premium: { cost_daily: '4000 USD/day' },
         basic: { resources_read: '70/min' },
@@ -151,5 +151,7 @@ describe('preset: mcp', () => {
 
   it('warns of no missing prices: the costs may come from elsewhere', () => {
     expect(load({ preset: 'mcp' }).warnings).toEqual([]);
+    const lower = { cost_daily: { limit: '9 USD/day' } };
+    expect(load({ preset: 'mcp', limits: lower }).warnings).toEqual([]);
   });
 });

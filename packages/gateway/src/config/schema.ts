@@ -144,8 +144,14 @@ export type Config = Readonly<Parsed> & {
   /** Where each of `limits` was written: in the file, or only in the preset. */
   readonly origins: Readonly<Record<string, LimitOptions['origin']>>;
 };
-/** What may be written: the type of the object that `createGateway` takes. */
-export type ConfigInput = z.input<typeof configSchema>;
+type Written = z.input<typeof configSchema>;
+/**
+ * What may be written: the type of the object that `createGateway` takes. A limit needs `by` and `limit`; only one
+ * that is laid over a limit of the preset may leave them out.
+ */
+export type ConfigInput = Omit<Written, 'limits'> & {
+  limits?: Readonly<Record<string, Partial<NonNullable<Written['limits']>[string]>>> | undefined;
+};
 export type ServerConfig = Config['servers'][string];
 export type AuthConfig = NonNullable<Config['auth']>[number];
 export type LimitConfig = Config['limits'][string];

@@ -87,7 +87,7 @@ const burst = () =>
       'Token bucket only: so many more at once. `30/min` with `burst: 10` holds 40, refilled 30 a minute. Default 0.',
     );
 
-const limit = section(
+export const limit = section(
   {
     on: globs('tools/call').describe(
       'Methods. Default tools/call, resources/read, prompts/get and completion/complete; lists, discover, initialize and ping count only when named.',
