@@ -124,7 +124,7 @@ export class SharedCounters {
 
   used(rule: SharedRule, at: number, now: number): number {
     if (at < 0) return 0;
-    if (rule.kind === BUCKET) return quotientUp(this.#level(rule, at, now), rule.interval);
+    if (rule.kind === BUCKET) return quotientUp(this.#ticks(at, now), this.#data[at + C]! || 1);
     if (rule.kind === SLIDING) return this.#sum(at, now, AMOUNT);
     if (rule.kind >= TOTAL) return this.#data[at + B]!;
     return this.#current(at, now) ? this.#data[at + B]! : 0;
@@ -145,8 +145,9 @@ export class SharedCounters {
   fitsAt(rule: SharedRule, at: number, now: number, cost: number, limit: number): number {
     if (at < 0 || cost <= limit - this.used(rule, at, now)) return now;
     if (rule.kind === BUCKET) {
-      const missing = this.#level(rule, at, now) - (limit - cost) * rule.interval;
-      return quotientUp(now * rule.resolution + missing, rule.resolution);
+      // Until the next charge, units come back at the rate of the variant that was charged last.
+      const missing = this.#ticks(at, now) - (limit - cost) * this.#data[at + C]!;
+      return now + quotientUp(missing, this.#data[at + B]!);
     }
     if (rule.kind >= TOTAL) return Infinity;
     if (rule.kind !== SLIDING) return this.#data[at + C]!;
@@ -162,7 +163,7 @@ export class SharedCounters {
   /** When nothing is in use any more, or the window ends. */
   emptyAt(rule: SharedRule, at: number, now: number): number {
     if (at < 0) return now;
-    if (rule.kind === BUCKET) return now + quotientUp(this.#level(rule, at, now), rule.resolution);
+    if (rule.kind === BUCKET) return now + quotientUp(this.#ticks(at, now), this.#data[at + B]! || 1);
     if (rule.kind >= TOTAL) return this.#data[at + B] === 0 ? now : Infinity;
     if (rule.kind !== SLIDING) return Math.max(now, this.#data[at + C]!);
     let last = now;
@@ -259,18 +260,20 @@ export class SharedCounters {
 
   /** Ticks of this rule until the bucket is full; another variant's are carried over, rounded up. */
   #level(rule: SharedRule, at: number, now: number): number {
-    const data = this.#data;
-    const ticks = data[at + A]! - now * data[at + B]!;
-    if (ticks <= 0) return 0;
-    const interval = data[at + C]!;
-    if (interval === rule.interval && data[at + B] === rule.resolution) return ticks;
-    return scaledUp(ticks, rule.interval, interval);
+    const ticks = this.#ticks(at, now);
+    const interval = this.#data[at + C]!;
+    return ticks === 0 || interval === rule.interval ? ticks : scaledUp(ticks, rule.interval, interval);
+  }
+
+  /** Ticks of whichever variant was charged last. */
+  #ticks(at: number, now: number): number {
+    return Math.max(0, this.#data[at + A]! - now * this.#data[at + B]!);
   }
 
   #amendBucket(charge: number, at: number, by: number, now: number): void {
     const data = this.#data;
     const interval = data[at + C]!;
-    let level = Math.max(0, data[at + A]! - now * data[at + B]!) + by * interval;
+    let level = this.#ticks(at, now) + by * interval;
     if (by < 0) {
       const own = data[charge + CHARGE_INTERVAL]!;
       // What has come back by itself is not given back a second time.

@@ -17,6 +17,8 @@ interface Part {
   readonly extra: number;
   readonly keyHigh: number;
   readonly keyLow: number;
+  /** What earlier variants of the rule cost the same key in this decision. */
+  readonly lead: number;
   cost: number;
 }
 
@@ -160,12 +162,14 @@ export class SharedLimiter implements Limiter {
       }
       const high = mixHigh(rule.high, keyHigh) >>> 0 || 1;
       const low = mixLow(rule.low, keyLow) >>> 0;
-      parts.push({ rule, at, high, low, extra: ask.extras[at]!, keyHigh, keyLow, cost: ask.costs[at]! });
+      let lead = 0;
+      for (const part of parts) if (part.high === high && part.low === low) lead += part.cost;
+      parts.push({ rule, at, high, low, extra: ask.extras[at]!, keyHigh, keyLow, lead, cost: ask.costs[at]! });
     }
     return parts;
   }
 
-  #standing({ rule, high, low, keyHigh, keyLow, cost, extra }: Part, time: number): Standing {
+  #standing({ rule, high, low, keyHigh, keyLow, lead, cost, extra }: Part, time: number): Standing {
     const counters = this.#counters;
     const at = this.#memory.find(high, low);
     const limit = rule.capacity + extra;
@@ -177,12 +181,13 @@ export class SharedLimiter implements Limiter {
     if (never) {
       verdict = 'cost_above_capacity';
       retryAfter = Infinity;
-    } else if (cost > 0 && cost > limit - used) {
+    } else if (cost > 0 && lead + cost > limit - used) {
       verdict = rule.kind === SLOTS ? 'busy' : 'exhausted';
       if (rule.kind === SLOTS) retryAfter = this.#holds.firstSlot(at) - time;
       // What a replaced rule has used counts as used now, under this rule.
       else if (carried > 0) retryAfter = rule.period * Math.ceil((used + cost) / rule.capacity) || Infinity;
-      else retryAfter = counters.fitsAt(rule, at, time, cost, limit) - time;
+      else if (lead + cost > limit) retryAfter = Infinity;
+      else retryAfter = counters.fitsAt(rule, at, time, lead + cost, limit) - time;
     }
     return {
       rule,

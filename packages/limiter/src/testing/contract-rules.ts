@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { RuleOptions } from '../types.ts';
+import type { Rule, RuleOptions } from '../types.ts';
 import { DAY, type Given, HOUR, MINUTE, SECOND } from './stand.ts';
 
 const BUCKET = { algorithm: 'token-bucket', limit: 10, periodMs: 10_000 } as const;
@@ -241,6 +241,25 @@ export function ruleBehaviours(given: Given): void {
           expect(violated).toMatchObject([{ cost: 12, verdict: 'cost_above_capacity' }]);
           await stand.admitted(twice(6, 4));
           expect(await stand.remaining(rule, 1)).toBe(0);
+        }
+      });
+    });
+
+    it('weighs variants of one rule on one key together', async () => {
+      await given.with(async (stand) => {
+        for (const options of COUNTED) {
+          const [a, b] = ['a', 'b'].map((name) => stand.rule({ ...options, id: `both ${options.name}`, name })) as [
+            Rule,
+            Rule,
+          ];
+          const both = (first: number, second: number) => [
+            { rule: a, cost: first, key: 1 },
+            { rule: b, cost: second, key: 1 },
+          ];
+          await stand.refused(both(6, 6));
+          expect(await stand.remaining(a, 1)).toBe(10);
+          await stand.admitted(both(6, 4));
+          expect(await stand.remaining(b, 1)).toBe(0);
         }
       });
     });

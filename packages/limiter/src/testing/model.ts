@@ -8,6 +8,8 @@ interface Part {
   readonly entry: Entry;
   readonly at: number;
   readonly extra: bigint;
+  /** What earlier variants of the rule cost the same key in this decision. */
+  readonly lead: bigint;
   cost: bigint;
 }
 
@@ -129,6 +131,7 @@ export class ModelLimiter implements Limiter {
     this.#advance(now);
     const taken: number[] = [];
     for (const part of this.#parts(ask)) {
+      // One after the other: what an earlier variant takes is used by then.
       const { remaining } = this.#standing(part);
       part.cost = part.cost < BigInt(remaining) ? part.cost : BigInt(remaining);
       if (part.cost > 0n) this.#charge(part, this.#now, undefined, []);
@@ -214,7 +217,10 @@ export class ModelLimiter implements Limiter {
       const entry = this.#entry(rule, `${ask.high[i]} ${ask.low[i]}`);
       const same = parts.find((part) => part.rule === rule && part.entry === entry);
       if (same !== undefined) same.cost += BigInt(ask.costs[i]!);
-      else parts.push({ rule, entry, at: i, cost: BigInt(ask.costs[i]!), extra: BigInt(ask.extras[i]!) });
+      else {
+        const lead = parts.reduce((sum, part) => (part.entry === entry ? sum + part.cost : sum), 0n);
+        parts.push({ rule, entry, at: i, lead, cost: BigInt(ask.costs[i]!), extra: BigInt(ask.extras[i]!) });
+      }
     }
     return parts;
   }
@@ -229,12 +235,12 @@ export class ModelLimiter implements Limiter {
     return entry;
   }
 
-  #standing({ rule, entry, cost, extra }: Part): Standing {
+  #standing({ rule, entry, lead, cost, extra }: Part): Standing {
     const now = this.#now;
     const { counter } = entry;
     const limit = BigInt(rule.capacity) + extra;
     const used = counter.used(now);
-    const fits = cost === 0n ? now : counter.fitsAt(now, cost, limit);
+    const fits = cost === 0n ? now : counter.fitsAt(now, lead + cost, limit);
     const never = cost > limit;
     let verdict: Standing['verdict'] = 'passed';
     if (never) verdict = 'cost_above_capacity';

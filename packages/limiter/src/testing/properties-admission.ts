@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Ask } from '../ask.ts';
 import { calendarWindow } from '../calendar.ts';
 import type { Rule, RuleOptions, Standing } from '../types.ts';
+import { ModelLimiter } from './model.ts';
 import { micros } from './model-counters.ts';
 import { anyAdvance, anyRate, anyWindow } from './programs.ts';
 import { type Given, HOUR, MINUTE, type Stand } from './stand.ts';
@@ -155,6 +157,87 @@ export function admissionProperties(given: Given, timeout: number): void {
                 for (const part of costs) if (await stand.allows([{ rule, cost: part }])) split += part;
                 expect(split).toBeLessThanOrEqual(remaining);
                 expect(await stand.remaining(rule)).toBe(remaining - split);
+              }
+            }),
+          ),
+          { numRuns: given.runs(60) },
+        );
+      },
+      timeout,
+    );
+
+    it(
+      'keeps a sliding window however many charges it has, and its word on when to come back',
+      async () => {
+        const charges = fc.array(fc.tuple(fc.integer({ min: 0, max: 3000 }), fc.integer({ min: 1, max: 3 })), {
+          minLength: 300,
+          maxLength: 500,
+        });
+        await fc.assert(
+          fc.asyncProperty(fc.integer({ min: 150, max: 400 }), charges, (limit, calls) =>
+            given.each(async (stand, unique) => {
+              const many = { algorithm: 'sliding-window', name: 'many', limit, periodMs: 300 } as const;
+              const [rule] = make(stand, unique, [many]) as [Rule];
+              const admissions: Admission[] = [];
+              for (const [advance, cost] of calls) {
+                await stand.advance(advance);
+                const outcome = await stand.decide([{ rule, cost }]);
+                if (!outcome.allowed) {
+                  await stand.advance(outcome.retryAfter! - 1);
+                  expect((await stand.check([{ rule, cost }])).allowed).toBe(false);
+                  await stand.advance(1);
+                  await stand.admitted([{ rule, cost }]);
+                }
+                admissions.push({ at: stand.now, cost });
+              }
+              expectWithin(rule.options, admissions, origin);
+            }),
+          ),
+          { numRuns: given.runs(8) },
+        );
+      },
+      timeout,
+    );
+
+    it(
+      'forgets nothing of a bucket that moves between tiers, and rounds by less than a unit',
+      async () => {
+        const tier = fc.record({ limit: fc.constantFrom(1, 3, 7, 10, 32, 60), burst: fc.integer({ min: 0, max: 20 }) });
+        const steps = fc.array(
+          fc.record({
+            at: fc.nat(2),
+            advance: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 20_000_000 })),
+            cost: fc.integer({ min: 0, max: 12 }),
+          }),
+          { maxLength: 40 },
+        );
+        await fc.assert(
+          fc.asyncProperty(fc.array(tier, { minLength: 3, maxLength: 3 }), steps, (tiers, program) =>
+            given.each(async (stand, unique) => {
+              const bucket = { algorithm: 'token-bucket', id: `${unique}tiers`, periodMs: 60_000 } as const;
+              const model = new ModelLimiter(origin);
+              const variants = tiers.map((numbers, i) => ({ ...bucket, ...numbers, name: `tier ${i}` }));
+              const rules = variants.map((options) => stand.rule(options));
+              const twins = variants.map((options) => model.rule(options));
+              let moves = 0;
+              let last = 0;
+              for (const { at, advance, cost } of program) {
+                await stand.advance(advance);
+                const rule = rules[at]!;
+                const twin = twins[at]!;
+                const [got] = await stand.inspect([{ rule, cost }]);
+                const [wanted] = model.inspect(new Ask().clear().rule(twin, cost), stand.now);
+                expect(got!.used).toBeGreaterThanOrEqual(wanted!.used);
+                expect(got!.used).toBeLessThanOrEqual(wanted!.used + 1);
+                if (cost <= rule.capacity) {
+                  // Each move rounds up by less than a microsecond's worth of the slowest.
+                  expect(got!.retryAfter).toBeGreaterThanOrEqual(wanted!.retryAfter);
+                  expect(got!.retryAfter).toBeLessThanOrEqual(wanted!.retryAfter + 60 * (moves + 1));
+                }
+                if (cost === 0 || !(await stand.allows([{ rule, cost }]))) continue;
+                model.adjust(new Ask().clear().change(twin, cost), stand.now);
+                if (at !== last) moves++;
+                last = at;
               }
             }),
           ),
