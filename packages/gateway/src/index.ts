@@ -1,4 +1,16 @@
 /** Tollgate as a library. What is not exported here may change at any time. */
+export { createOperations } from './api/operations/create.ts';
+export {
+  defineOperation,
+  type Operation,
+  type OperationContext,
+  type OperationOptions,
+  OperationRegistry,
+  type OperationResult,
+} from './api/operations/operation.ts';
+export type { OperationAnswer, Operations, OperationsOptions } from './api/operations/operations.ts';
+export { OperationProblem, type ProblemReason } from './api/operations/problem.ts';
+export { standardOperations } from './api/operations/standard.ts';
 export { type ErrorCode, TollgateError } from './core/errors.ts';
 export type { Log } from './core/log.ts';
 export type { Principal } from './core/principal.ts';
