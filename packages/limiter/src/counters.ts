@@ -19,7 +19,7 @@ import { type Clock, TAG_CHAIN, TAG_HELD, TAG_LOG, TAG_MASK, TAG_WALL } from './
 import { Table } from './table.ts';
 
 /** Debt that a slot can hold: beyond it ticks are no longer whole. */
-const MAX_TICKS = 2 ** 52;
+const MAX_TICKS = Number.MAX_SAFE_INTEGER;
 const MAX_UNITS = Number.MAX_SAFE_INTEGER;
 
 export function fingerprintHigh(lane: number, key: number): number {
@@ -94,14 +94,6 @@ export class Counters {
       default:
         return Infinity;
     }
-  }
-
-  /** The window that a charge of a key would go to. */
-  windowOf(rule: MemoryRule, keyHigh: number, keyLow: number, wait: number): number {
-    if (rule.kind === BUCKET) return 0;
-    if (rule.kind === SLIDING) return rule.leavesAt(this.clock.now + wait);
-    this.read(rule, keyHigh, keyLow);
-    return this.source === rule && !this.sketched && this.end > 0 ? this.end : this.windowEnd(rule);
   }
 
   /** Finds what a key has used under a rule, or else where it comes from. */
@@ -210,6 +202,14 @@ export class Counters {
     else if (rule.kind === FIXED || rule.kind === SLIDING) {
       sketch.turn(this.clock.now, rule.period, this.clock.now + rule.period);
     }
+  }
+
+  /** True: the key that was read has room for a cost. */
+  fits(cost: number, limit: number): boolean {
+    const source = this.source!;
+    if (source.kind !== BUCKET) return this.used + cost <= limit;
+    const lead = this.full === 0 ? 0 : this.full - this.clock.now * source.resolution;
+    return lead + cost * source.interval <= limit * source.interval;
   }
 
   /** Where the key that was read stands, for a cost under a limit. */
@@ -344,17 +344,22 @@ export class Counters {
     if (at === -1) {
       at = this.wides.add(high, low, end);
       if (at < 0) {
-        this.overflows++;
-        const sketch = this.#newSketch(rule);
-        this.#turn(rule, sketch);
-        sketch.add(high, low, units, rule.kind === CONCURRENCY);
-        this.window = Number.NaN;
+        this.overflow(rule, high, low, units);
         return -1;
       }
     }
     this.wides.setWide(at, end, used, third);
     this.journal?.wide(high, low, end, used, rule.kind === CONCURRENCY ? 0 : third);
     return at;
+  }
+
+  /** Counts units of a window in the sketch. */
+  overflow(rule: MemoryRule, high: number, low: number, units: number): void {
+    this.overflows++;
+    const sketch = this.#newSketch(rule);
+    this.#turn(rule, sketch);
+    sketch.add(high, low, units, rule.kind === CONCURRENCY);
+    this.window = Number.NaN;
   }
 
   /** Adds to a sliding window; `before`: units that come with the key from elsewhere. */
@@ -374,11 +379,7 @@ export class Counters {
     if (slot === -1) {
       slot = this.wides.add(high, low, leaves);
       if (slot < 0) {
-        this.overflows++;
-        const sketch = this.#newSketch(rule);
-        this.#turn(rule, sketch);
-        sketch.add(high, low, this.sketched ? units : units + before, false);
-        this.window = Number.NaN;
+        this.overflow(rule, high, low, this.sketched ? units : units + before);
         return;
       }
     }
@@ -425,14 +426,7 @@ export class Counters {
       return;
     }
     if (source !== rule || this.sketched) return;
-    if (this.end > 0 && (this.end === window || (by > 0 && window > this.end - rule.period))) {
-      // A window that began in between covers what was estimated at nothing before.
-      this.#amendWindow(rule, keyHigh, keyLow, by);
-    } else if (this.end === 0 && by > 0 && window > (rule.kind === CALENDAR ? this.clock.wall : this.clock.now)) {
-      const high = fingerprintHigh(rule.high, keyHigh);
-      const low = fingerprintLow(rule.low, keyLow, rule.tag);
-      this.setWindow(rule, high, low, this.place, window, by, 0, by);
-    }
+    if (this.end > 0 && this.end === window) this.#amendWindow(rule, keyHigh, keyLow, by);
   }
 
   #amendLog(rule: MemoryRule, keyHigh: number, keyLow: number, window: number, by: number): void {

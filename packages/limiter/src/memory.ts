@@ -29,14 +29,17 @@ const ADMITTED: Admitted = Object.freeze({
 const UNKNOWN: HoldResult = Object.freeze({ state: 'unknown', changed: false, crossed: NONE });
 /** Expired holds looked after in one call, so that many at once are no pause. */
 const SWEPT = 16;
-const MAX_TICKS = 2 ** 52;
 
 // What the first pass found, by position.
 const PLAIN = 0;
-/** State may be elsewhere, or comes twice: the long way. */
-const CAREFUL = 1;
-/** A shadow rule without room: nothing is charged. */
-const BLOCKED = 2;
+/** No slot yet. */
+const MISSING = 1;
+/** State may be elsewhere, or is charged twice: the long way. */
+const CAREFUL = 2;
+/** Nothing to charge. */
+const IDLE = 3;
+/** A shadow rule without room. */
+const BLOCKED = 4;
 
 export interface MemoryLimiterOptions {
   /**
@@ -72,13 +75,13 @@ export class MemoryLimiter implements Limiter {
   #decision = 0;
   // Scratch of the decision at hand: one position for each rule and key, mentions of the same summed.
   #size = 0;
+  /** Positions that the second pass charges. */
+  #charges = 0;
+  /** True: a family was named more than once. */
+  #twins = false;
   #shadowed = false;
-  /** True: the ask cannot be charged without a hold. */
-  #needsHold = -1;
   readonly #at = new Int32Array(MAX_RULES);
   readonly #cost = new Float64Array(MAX_RULES);
-  readonly #high = new Uint32Array(MAX_RULES);
-  readonly #low = new Uint32Array(MAX_RULES);
   readonly #place = new Int32Array(MAX_RULES);
   /** Token bucket: tick at which the key is full again after the charge. Others: units in use before it. */
   readonly #state = new Float64Array(MAX_RULES);
@@ -136,11 +139,9 @@ export class MemoryLimiter implements Limiter {
       known = this.#holds.find(holdId);
       if (known >= 0 && this.#holds.state[known] === OPEN) return this.#repeated(known);
     }
-    this.#gather(ask);
-    if (this.#needsHold >= 0 && holdId === undefined) this.#complain(ask);
     let wait = 0;
     let shadowed: readonly Standing[] = NONE;
-    if (!this.#weigh(ask)) {
+    if (!this.#examine(ask)) {
       const refusal = this.#refusal(ask);
       wait = patient(refusal, ask.patienceFor);
       if (wait < 0) return refusal;
@@ -163,11 +164,9 @@ export class MemoryLimiter implements Limiter {
       const known = this.#holds.find(ask.holdId);
       if (known >= 0 && this.#holds.state[known] === OPEN) return this.#repeated(known);
     }
-    this.#gather(ask);
-    if (this.#needsHold >= 0 && ask.holdId === undefined) this.#complain(ask);
     let wait = 0;
     let shadowed: readonly Standing[] = NONE;
-    if (!this.#weigh(ask)) {
+    if (!this.#examine(ask)) {
       const refusal = this.#refusal(ask);
       wait = patient(refusal, ask.patienceFor);
       if (wait < 0) return refusal;
@@ -495,117 +494,151 @@ export class MemoryLimiter implements Limiter {
     return { allowed: true, wait, repeated: true, shadowed: NONE, crossed: NONE, degraded: undefined };
   }
 
-  #complain(ask: Ask): never {
-    throw new TypeError(
-      `${ask.rules[this.#needsHold]!.name} needs a hold: what it charges has to be ended by somebody`,
-    );
-  }
-
-  /** Reads the ask into the scratch: the same rule and key once, with the sum of its costs. */
-  #gather(ask: Ask): void {
+  /**
+   * First pass: where every rule would stand after the charge. Reads only. True: all have room. The scratch then has a
+   * position for each rule and key.
+   */
+  #examine(ask: Ask): boolean {
     const decision = ++this.#decision;
     const all = this.#rules.all;
-    let size = 0;
+    const { rates, clock } = this.#counters;
+    const { now } = clock;
+    const held = ask.holdId !== undefined;
+    this.#size = ask.size;
+    this.#twins = false;
     this.#shadowed = false;
-    this.#needsHold = -1;
+    this.#charges = 0;
+    let room = true;
     for (let i = 0; i < ask.size; i++) {
-      const rule = own(ask.rules[i]!);
+      const rule = ask.rules[i] as MemoryRule;
       if (all[rule.number] !== rule) this.#own(rule);
       const { family } = rule;
-      const cost = ask.costs[i]!;
-      this.#lead[size] = 0;
-      this.#flag[size] = PLAIN;
-      if (family.seenIn === decision && this.#merged(ask, i, size)) continue;
+      if (family.seenIn === decision) return this.#examineTwins(ask);
       family.seenIn = decision;
-      this.#at[size] = i;
-      this.#cost[size] = cost;
-      this.#high[size] = fingerprintHigh(rule.high, ask.high[i]!);
-      this.#low[size] = fingerprintLow(rule.low, ask.low[i]!, rule.tag);
-      if (cost > 0 && rule.needsHold) this.#needsHold = i;
-      size++;
-    }
-    this.#size = size;
-  }
-
-  /** A further mention of a family. True: it was one of the same rule and key, and is summed. */
-  #merged(ask: Ask, i: number, size: number): boolean {
-    const rule = own(ask.rules[i]!);
-    for (let j = 0; j < size; j++) {
-      const at = this.#at[j]!;
-      const other = own(ask.rules[at]!);
-      if (other.family !== rule.family || ask.high[at] !== ask.high[i] || ask.low[at] !== ask.low[i]) continue;
-      if (other === rule) {
-        if (this.#cost[j] === 0 && ask.costs[i]! > 0 && rule.needsHold) this.#needsHold = i;
-        this.#cost[j]! += ask.costs[i]!;
-        return true;
-      }
-      this.#lead[size]! += this.#cost[j]!;
-      this.#flag[size] = CAREFUL;
-      this.#flag[j] = CAREFUL;
-    }
-    return false;
-  }
-
-  /** First pass: where every rule would stand after the charge. Reads only. True: all have room. */
-  #weigh(ask: Ask): boolean {
-    const { rates, wides, clock } = this.#counters;
-    const { now, wall } = clock;
-    let room = true;
-    for (let i = 0; i < this.#size; i++) {
-      const at = this.#at[i]!;
-      const rule = ask.rules[at] as MemoryRule;
-      const cost = this.#cost[i]!;
+      const cost = ask.costs[i]!;
+      this.#at[i] = i;
+      this.#cost[i] = cost;
+      if (rule.needsHold && cost > 0 && !held) complain(rule);
       let fits = true;
-      if (this.#flag[i] === CAREFUL) fits = this.#weighCarefully(ask, i, rule);
-      else if (rule.kind === BUCKET) {
+      if (rule.kind === BUCKET) {
         const start = now * rule.resolution;
-        const place = rates.find(this.#high[i]!, this.#low[i]!);
+        const place = rates.find(
+          fingerprintHigh(rule.high, ask.high[i]!),
+          fingerprintLow(rule.low, ask.low[i]!, rule.tag),
+        );
         let full = place === -1 ? 0 : rates.value(place);
         this.#place[i] = place;
+        this.#flag[i] = place === -1 ? MISSING : PLAIN;
         if (full <= start) {
           full = start;
           if (rule.unsure) fits = this.#weighCarefully(ask, i, rule);
         }
         const next = full + cost * rule.interval;
         this.#state[i] = next;
-        const extra = ask.extras[at]!;
-        if (cost > 0 && next - start > (extra === 0 ? rule.refill : (rule.capacity + extra) * rule.interval))
-          fits = false;
-      } else if (rule.kind === PER_CALL) fits = cost <= rule.capacity + ask.extras[at]!;
-      else if (rule.kind === SLIDING) fits = this.#weighCarefully(ask, i, rule);
-      else {
-        const place = wides.find(this.#high[i]!, this.#low[i]!);
-        let used = 0;
-        let end = 0;
-        this.#place[i] = place;
-        if (place !== -1) {
-          end = wides.value(place);
-          if (end > (rule.kind === CALENDAR ? wall : now)) used = wides.column(place, 2);
-          else end = 0;
-        }
-        if (end === 0 && rule.unsure) fits = this.#weighCarefully(ask, i, rule);
-        this.#end[i] = end;
-        this.#state[i] = used;
-        if (cost > 0 && used + cost > rule.capacity + ask.extras[at]!) fits = false;
+        const extra = ask.extras[i]!;
+        const most = extra === 0 ? rule.refill : (rule.capacity + extra) * rule.interval;
+        if (next - start > most && cost > 0) fits = false;
+      } else fits = this.#weighOther(ask, i, rule, cost);
+      if (cost === 0 && !(held && rule.settles)) this.#flag[i] = IDLE;
+      else if (!fits) {
+        if (rule.shadow) {
+          this.#flag[i] = BLOCKED;
+          this.#shadowed = true;
+        } else room = false;
       }
-      if (fits) continue;
-      if (rule.shadow) {
-        this.#flag[i] = BLOCKED;
-        this.#shadowed = true;
-      } else room = false;
+      if (this.#flag[i]! < IDLE) this.#charges++;
     }
     return room;
+  }
+
+  /** The same for an ask that names a family more than once. */
+  #examineTwins(ask: Ask): boolean {
+    this.#gather(ask);
+    const held = ask.holdId !== undefined;
+    this.#charges = 0;
+    this.#shadowed = false;
+    let room = true;
+    for (let i = 0; i < this.#size; i++) {
+      const rule = ask.rules[this.#at[i]!] as MemoryRule;
+      const cost = this.#cost[i]!;
+      if (rule.needsHold && cost > 0 && !held) complain(rule);
+      const fits = this.#weighCarefully(ask, i, rule);
+      if (rule.kind === PER_CALL || (cost === 0 && !(held && rule.settles))) this.#flag[i] = IDLE;
+      else if (!fits && rule.shadow) this.#flag[i] = BLOCKED;
+      if (!fits && rule.shadow) this.#shadowed = true;
+      else if (!fits) room = false;
+      if (this.#flag[i]! < IDLE) this.#charges++;
+    }
+    return room;
+  }
+
+  /** Reads the ask into the scratch: the same rule and key once, with the sum of its costs. */
+  #gather(ask: Ask): void {
+    let size = 0;
+    this.#twins = true;
+    for (let i = 0; i < ask.size; i++) {
+      const rule = this.#own(ask.rules[i]!);
+      this.#lead[size] = 0;
+      if (this.#merged(ask, i, size, rule)) continue;
+      this.#at[size] = i;
+      this.#cost[size] = ask.costs[i]!;
+      size++;
+    }
+    this.#size = size;
+  }
+
+  /** True: an earlier mention is of the same rule and key, and now has the sum. */
+  #merged(ask: Ask, i: number, size: number, rule: MemoryRule): boolean {
+    for (let j = 0; j < size; j++) {
+      const at = this.#at[j]!;
+      const other = ask.rules[at] as MemoryRule;
+      if (other.family !== rule.family || ask.high[at] !== ask.high[i] || ask.low[at] !== ask.low[i]) continue;
+      if (other === rule) {
+        this.#cost[j]! += ask.costs[i]!;
+        return true;
+      }
+      // Another variant: it charges the same counter.
+      this.#lead[size]! += this.#cost[j]!;
+    }
+    return false;
+  }
+
+  #weighOther(ask: Ask, i: number, rule: MemoryRule, cost: number): boolean {
+    if (rule.kind === SLIDING) return this.#weighCarefully(ask, i, rule);
+    const limit = rule.capacity + ask.extras[i]!;
+    if (rule.kind === PER_CALL) {
+      this.#flag[i] = IDLE;
+      return cost <= limit;
+    }
+    const { wides, clock } = this.#counters;
+    const place = wides.find(
+      fingerprintHigh(rule.high, ask.high[i]!),
+      fingerprintLow(rule.low, ask.low[i]!, rule.tag),
+    );
+    let used = 0;
+    let end = 0;
+    if (place !== -1) {
+      end = wides.value(place);
+      if (end > (rule.kind === CALENDAR ? clock.wall : clock.now)) used = wides.column(place, 2);
+      else end = 0;
+    }
+    if (end === 0 && rule.unsure) return this.#weighCarefully(ask, i, rule);
+    this.#flag[i] = place === -1 ? MISSING : PLAIN;
+    this.#place[i] = place;
+    this.#end[i] = end;
+    this.#state[i] = used;
+    return cost === 0 || used + cost <= limit;
   }
 
   #weighCarefully(ask: Ask, i: number, rule: MemoryRule): boolean {
     const at = this.#at[i]!;
     const counters = this.#counters;
     this.#flag[i] = CAREFUL;
+    const cost = this.#cost[i]!;
+    if (cost === 0) return true;
     counters.read(rule, ask.high[at]!, ask.low[at]!);
-    if (this.#cost[i] === 0) return true;
     const limit = rule.capacity + ask.extras[at]!;
-    counters.measure(rule, ask.high[at]!, ask.low[at]!, this.#cost[i]! + this.#lead[i]!, limit);
-    return counters.retry === 0;
+    return counters.fits(cost + (this.#twins ? this.#lead[i]! : 0), limit);
   }
 
   /**
@@ -614,64 +647,52 @@ export class MemoryLimiter implements Limiter {
    */
   #commit(ask: Ask, wait: number, known: number): readonly Crossing[] {
     const holds = this.#holds;
+    const { rates, wides, journal } = this.#counters;
     let hold = -1;
     let entry = 0;
     if (ask.holdId !== undefined) {
       if (known >= 0) this.#close(known, EXPIRED);
-      let entries = 0;
-      for (let i = 0; i < this.#size; i++) if (this.#charged(ask, i) || this.#estimated(ask, i)) entries++;
-      const { now } = this.#counters.clock;
-      hold = holds.add(ask.holdId, ask.holdFor, now + ask.holdFor, ask.holdExpiry === 'free', wait, entries);
+      const until = this.#counters.clock.now + ask.holdFor;
+      hold = holds.add(ask.holdId, ask.holdFor, until, ask.holdExpiry === 'free', wait, this.#charges);
       entry = holds.first[hold]!;
     }
     let crossed: readonly Crossing[] = NONE;
     let missing = 0;
     for (let i = 0; i < this.#size; i++) {
-      if (!this.#charged(ask, i)) {
-        if (hold >= 0 && this.#estimated(ask, i)) this.#noteEstimate(ask, i, wait, hold, entry++);
-        continue;
-      }
-      if (this.#flag[i] === CAREFUL || this.#place[i] === -1) {
+      const flag = this.#flag[i]!;
+      if (flag >= IDLE) continue;
+      if (flag !== PLAIN) {
         missing++;
         continue;
       }
-      crossed = this.#apply(ask, i, wait, hold, entry++, crossed);
+      const at = this.#at[i]!;
+      const rule = ask.rules[at] as MemoryRule;
+      if (!rule.plain) {
+        crossed = this.#apply(ask, i, wait, hold, entry++, crossed);
+        continue;
+      }
+      const place = this.#place[i]!;
+      const next = this.#state[i]!;
+      rates.set(place, next);
+      if (next > rule.latest) rule.latest = next;
+      if (journal !== undefined) journal.rate(rates.high(place), rates.low(place), next);
+      if (hold >= 0) {
+        holds.setEntry(entry++, rule.number, ask.high[at]!, ask.low[at]!, hold << 8, this.#cost[i]!, next);
+      }
     }
     if (missing > 0) {
-      const { rates, wides } = this.#counters;
       rates.makeRoom(missing);
       // A rate that settles needs a second one for what is held.
       wides.makeRoom(2 * missing);
       for (let i = 0; i < this.#size; i++) {
-        if (!this.#charged(ask, i)) continue;
-        if (this.#flag[i] !== CAREFUL && this.#place[i] !== -1) continue;
-        crossed = this.#apply(ask, i, wait, hold, entry++, crossed);
+        if (this.#flag[i] === CAREFUL || this.#flag[i] === MISSING) {
+          crossed = this.#apply(ask, i, wait, hold, entry++, crossed);
+        }
       }
       this.#maintain();
-    }
-    if (hold >= 0) this.#journal?.hold(hold);
+    } else if (rates.moving || wides.moving) this.#maintain();
+    if (hold >= 0) journal?.hold(hold);
     return crossed.length < 2 ? crossed : [...crossed].sort((a, b) => a.at - b.at);
-  }
-
-  #charged(ask: Ask, i: number): boolean {
-    const rule = ask.rules[this.#at[i]!] as MemoryRule;
-    // An estimate of nothing is one all the same: what it comes to is charged when it is settled.
-    const counts = this.#cost[i]! > 0 || (rule.settles && ask.holdId !== undefined);
-    return counts && this.#flag[i] !== BLOCKED && rule.kind !== PER_CALL;
-  }
-
-  /** Estimated at nothing: what it comes to is charged when the hold is settled. */
-  #estimated(ask: Ask, i: number): boolean {
-    return this.#cost[i] === 0 && this.#flag[i] !== BLOCKED && (ask.rules[this.#at[i]!] as MemoryRule).settles;
-  }
-
-  #noteEstimate(ask: Ask, i: number, wait: number, hold: number, entry: number): void {
-    const at = this.#at[i]!;
-    const rule = ask.rules[at] as MemoryRule;
-    const high = ask.high[at]!;
-    const low = ask.low[at]!;
-    const window = this.#counters.windowOf(rule, high, low, wait);
-    this.#holds.setEntry(entry, rule.number, high, low, hold << 8, 0, window);
   }
 
   #apply(
@@ -692,11 +713,13 @@ export class MemoryLimiter implements Limiter {
     const before = marked ? this.#used(rule, keyHigh, keyLow) : 0;
     let chain = 0;
     let place = this.#place[i]!;
+    const high = fingerprintHigh(rule.high, keyHigh);
+    const low = fingerprintLow(rule.low, keyLow, rule.tag);
     if (this.#flag[i] === CAREFUL && rule.kind !== CONCURRENCY) {
       counters.read(rule, keyHigh, keyLow);
       counters.charge(rule, keyHigh, keyLow, cost, counters.clock.now + wait, rule.settles);
     } else if (rule.kind === BUCKET) {
-      counters.setRate(rule, this.#high[i]!, this.#low[i]!, place, Math.min(this.#state[i]!, MAX_TICKS));
+      counters.setRate(rule, high, low, place, this.#state[i]!);
       if (rule.settles) counters.hold(rule, keyHigh, keyLow, cost);
     } else {
       if (this.#flag[i] === CAREFUL) {
@@ -709,26 +732,20 @@ export class MemoryLimiter implements Limiter {
       const end = open ? this.#end[i]! : counters.windowEnd(rule);
       const third = open ? counters.wides.column(place, 3) : 0;
       const used = this.#state[i]! + cost;
-      if (rule.kind === CONCURRENCY) {
-        chain = third;
-        counters.setWindow(rule, this.#high[i]!, this.#low[i]!, place, end, used, entry + 1, cost);
+      if (rule.kind !== CONCURRENCY) {
+        counters.setWindow(rule, high, low, place, end, used, rule.settles ? third + cost : third, cost);
+      } else if (this.#flag[i] === CAREFUL && counters.sketched) {
+        // As long as slots of this key are counted there, all are: else some would be counted nowhere.
+        counters.overflow(rule, high, low, cost);
       } else {
-        counters.setWindow(
-          rule,
-          this.#high[i]!,
-          this.#low[i]!,
-          place,
-          end,
-          used,
-          rule.settles ? third + cost : third,
-          cost,
-        );
+        chain = third;
+        counters.setWindow(rule, high, low, place, end, used, entry + 1, cost);
       }
     }
     if (hold >= 0) {
       const sketched = Number.isNaN(counters.window) ? IN_SKETCH : 0;
       this.#holds.setEntry(entry, rule.number, keyHigh, keyLow, sketched | (hold << 8), cost, counters.window);
-      if (rule.kind === CONCURRENCY) this.#chain(entry, chain);
+      if (rule.kind === CONCURRENCY && sketched === 0) this.#chain(entry, chain);
     }
     return marked ? cross(rule, before, this.#used(rule, keyHigh, keyLow), at, crossed) : crossed;
   }
@@ -805,7 +822,7 @@ export class MemoryLimiter implements Limiter {
     const high = ask.high[at]!;
     const low = ask.low[at]!;
     counters.read(rule, high, low);
-    counters.measure(rule, high, low, cost === 0 ? 0 : cost + this.#lead[i]!, limit);
+    counters.measure(rule, high, low, cost === 0 || !this.#twins ? cost : cost + this.#lead[i]!, limit);
     const never = cost > limit;
     const busy = rule.kind === CONCURRENCY;
     let verdict: Standing['verdict'] = 'passed';
@@ -844,6 +861,10 @@ const CLOSED: readonly HoldResult[] = STATES.map((state) => Object.freeze({ stat
 /** Result for a hold without entries, by what `Holds.find` said. */
 function closed(found: number): HoldResult {
   return found === -1 ? UNKNOWN : CLOSED[-1 - found]!;
+}
+
+function complain(rule: MemoryRule): never {
+  throw new TypeError(`${rule.name} needs a hold: what it charges has to be ended by somebody`);
 }
 
 /** Microseconds to wait, where only rates are in the way and the wait is short enough; else -1. */

@@ -79,6 +79,8 @@ export class MemoryRule implements Rule {
   /** True: it charges only with a hold. */
   readonly needsHold: boolean;
   readonly marks: readonly number[];
+  /** True: a token bucket with nothing else to note. */
+  readonly plain: boolean;
   readonly family: Family;
   /** Position among the rules of the limiter. */
   readonly number: number;
@@ -112,6 +114,7 @@ export class MemoryRule implements Rule {
     this.settles = options.settles === true && this.kind !== CONCURRENCY && this.kind !== PER_CALL;
     this.needsHold = this.settles || this.kind === CONCURRENCY;
     this.marks = options.marks ?? [];
+    this.plain = this.kind === BUCKET && !this.settles && this.marks.length === 0;
     this.family = family;
     this.number = number;
     this.period = family.period;

@@ -99,7 +99,8 @@ export class Table {
     this.#added = 0;
     const old = this.#old;
     if (old !== undefined) {
-      const end = Math.min(this.#cursor + written * MIGRATION_STEP, old.size);
+      // Also without new keys: two tables are slower than one.
+      const end = Math.min(this.#cursor + Math.max(1, written) * MIGRATION_STEP, old.size);
       for (; this.#cursor < end; this.#cursor++) {
         const found = this.mover !== undefined && old.live(this.#cursor, this.#clock);
         const [high, low] = found ? [old.high(this.#cursor), old.low(this.#cursor)] : [0, 0];
@@ -123,6 +124,11 @@ export class Table {
     this.#cursor = 0;
     this.#slots = this.#coming!;
     this.#coming = undefined;
+  }
+
+  /** True: a table is being carried over, and `maintain` is to be called. */
+  get moving(): boolean {
+    return this.#old !== undefined;
   }
 
   get slots(): number {
