@@ -1,4 +1,4 @@
-import { createClient } from '@redis/client';
+import { createClient, RESP_TYPES } from '@redis/client';
 import { afterAll, beforeAll, inject } from 'vitest';
 import { limiterContract } from '../testing/contract.ts';
 import type { Subject } from '../testing/stand.ts';
@@ -13,6 +13,7 @@ afterAll(() => client.destroy());
 /** 2026-11-21: what a limiter's clock of 0 is. */
 const ORIGIN = Date.UTC(2026, 10, 21);
 let prefixes = 0;
+const BINARY = { [RESP_TYPES.BLOB_STRING]: Buffer };
 
 async function make(): Promise<Subject> {
   let now = 0;
@@ -26,6 +27,19 @@ async function make(): Promise<Subject> {
       now += micros;
     },
     close: async () => limiter.link.close(),
+    // What every key holds and when it expires: a refusal that wrote anything, or renewed a TTL, shows.
+    async dump() {
+      const keys = (await client.keys(`*${prefix}*`)).sort();
+      return Promise.all(
+        keys.map(async (key) => {
+          const [value, expiry] = await Promise.all([
+            client.sendCommand(['DUMP', key], { typeMapping: BINARY }),
+            client.pExpireTime(key),
+          ]);
+          return [key, String(value), expiry];
+        }),
+      );
+    },
   };
 }
 

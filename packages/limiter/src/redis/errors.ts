@@ -25,17 +25,23 @@ export class StoreError extends Error {
   readonly failure: StoreFailure;
   /** `unseeded` and `foreign`: the tenant whose counters are meant. */
   readonly tenant: string | undefined;
+  readonly #sent: boolean;
 
-  constructor(failure: StoreFailure, message: string, options: { cause?: unknown; tenant?: string } = {}) {
+  constructor(
+    failure: StoreFailure,
+    message: string,
+    options: { cause?: unknown; tenant?: string; sent?: boolean } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'StoreError';
     this.failure = failure;
     this.tenant = options.tenant;
+    this.#sent = options.sent ?? (failure === 'deadline' || failure === 'connection');
   }
 
   /** True: the store may have acted all the same. */
   get uncertain(): boolean {
-    return this.failure === 'deadline' || this.failure === 'connection';
+    return this.#sent;
   }
 }
 
@@ -46,7 +52,11 @@ const WORDS: readonly (readonly [RegExp, StoreFailure, string])[] = [
   [/^BUSY/, 'busy', 'Redis is busy with a script'],
   [/^(MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|CROSSSLOT)/, 'cluster', 'the Redis node cannot serve these keys now'],
   [/^(MISCONF|NOREPLICAS)/, 'persistence', 'Redis refuses to write because it cannot persist or replicate'],
-  [/^(NOAUTH|WRONGPASS|NOPERM)/, 'permission', 'Redis does not permit this user what the limiter needs'],
+  [
+    /^(NOAUTH|WRONGPASS|NOPERM)|can't (run|access)/,
+    'permission',
+    'Redis does not permit this user what the limiter needs',
+  ],
 ];
 
 /** What an error of a client or server means. Server errors keep their text: it never holds what a caller sent. */
@@ -61,5 +71,7 @@ export function storeErrorOf(error: unknown): StoreError {
   if (/^(ERR|NOSCRIPT|WRONGTYPE|EXECABORT)|user_script/.test(message)) {
     return new StoreError('script', `Redis answered: ${message}`, { cause: error });
   }
-  return new StoreError('connection', `Redis cannot be reached: ${message}`, { cause: error });
+  // What the client did not even write.
+  const sent = !/^Client(Offline|Closed)Error$/.test(error instanceof Error ? error.constructor.name : '');
+  return new StoreError('connection', `Redis cannot be reached: ${message}`, { cause: error, sent });
 }

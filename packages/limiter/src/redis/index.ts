@@ -9,4 +9,5 @@ export {
   sentinel,
   standalone,
 } from './port.ts';
+export { type LimiterStatus, ResilientLimiter, type ResilientOptions } from './resilient.ts';
 export { checkServer, ledgerIn, type Seed, seed } from './seed.ts';

@@ -113,7 +113,10 @@ load = function(key, kind, params, v, alone)
       local res = tonumber(sub(rate, 1, 2))
       local d = (tonumber(sub(v, 1, 16)) - now) * res + tonumber(sub(v, 17, 18))
       if d < 0 then d = 0 end
-      st.d = scaled(d, st.int, tonumber(sub(rate, 3)))
+      local int = tonumber(sub(rate, 3))
+      st.d = scaled(d, st.int, int)
+      -- Until the next charge, units come back at the rate of the variant that was charged last.
+      if int ~= st.int then st.last = { d, int, res } end
     end
   elseif kind == 's' then
     if v then
@@ -158,9 +161,11 @@ local function wait(st, cost, limit)
   if cost == 0 then return 0 end
   if cost > limit then return -1 end
   if st.k == 'b' then
-    local missing = st.d - (limit - cost) * st.int
+    local d, int, res = st.d, st.int, st.res
+    if st.last then d, int, res = st.last[1], st.last[2], st.last[3] end
+    local missing = d - (limit - cost) * int
     if missing <= 0 then return 0 end
-    return up(missing, st.res)
+    return up(missing, res)
   end
   if st.used + cost <= limit then return 0 end
   if st.k == 's' then
@@ -182,7 +187,10 @@ end
 
 -- Microseconds until nothing is in use, or the window ends; -1: only a reset helps.
 local function reset(st)
-  if st.k == 'b' then return up(st.d, st.res) end
+  if st.k == 'b' then
+    if st.last then return up(st.last[1], st.last[3]) end
+    return up(st.d, st.res)
+  end
   if st.k == 's' then
     local p = #st.body - 23
     while p > 0 do
