@@ -72,7 +72,7 @@ function report(result: Simulation): string {
     `${count(records, 'recorded decision')} replayed, compared with the ${result.comparedWith}.`,
     nowRefused + nowAdmitted === 0
       ? 'No verdict changes.'
-      : `${count(nowRefused, 'call')} would have been refused, ${nowAdmitted} admitted that were refused.`,
+      : `${count(nowRefused, 'call')} would have been refused, ${nowAdmitted} admitted that were refused: ${result.admittedBefore} admitted before, ${result.admittedAfter} after.`,
   ];
   for (const { caller, calls, nowRefused: refused, nowAdmitted: admitted } of result.callers.slice(0, SHOWN)) {
     lines.push(`  ${caller}: ${refused} refused, ${admitted} admitted, of ${count(calls, 'call')}`);

@@ -111,6 +111,7 @@ describe('simulating a change', () => {
     const records = calls(10).reverse();
     const stricter = await simulate(records, policy(PER_MINUTE(2)), policy(PER_MINUTE(4)));
     expect(stricter).toMatchObject({ nowRefused: 2, nowAdmitted: 0, records: 10, decided: 10 });
+    expect(stricter).toMatchObject({ admittedBefore: 4, admittedAfter: 2 });
     expect(stricter.callers).toEqual([{ caller: 'keys/ada', calls: 10, nowRefused: 2, nowAdmitted: 0 }]);
     expect(stricter.changes[0]).toMatchObject({ after: 'refused', rule: 'calls', reason: 'rate_limited' });
     const looser = await simulate(records, policy(PER_MINUTE(4)), policy(PER_MINUTE(2)));

@@ -60,6 +60,9 @@ export interface Simulation {
   readonly undecidableShare: number;
   /** What the verdicts are compared with: the current limits over the same records, or what was recorded. */
   readonly comparedWith: 'current limits' | 'recorded verdicts';
+  /** Of decided calls. */
+  readonly admittedBefore: number;
+  readonly admittedAfter: number;
   readonly nowRefused: number;
   readonly nowAdmitted: number;
   readonly changes: readonly Change[];
@@ -87,6 +90,8 @@ export async function simulate(
   const callers = new Map<string, { calls: number; nowRefused: number; nowAdmitted: number }>();
   const cost = new Map<string, { before: number; after: number }>();
   let undecidable = 0;
+  let admittedBefore = 0;
+  let admittedAfter = 0;
   for (const [i, record] of records.entries()) {
     const was = before === undefined ? recorded(record) : before.verdicts[i];
     const is = after.verdicts[i];
@@ -94,6 +99,8 @@ export async function simulate(
       undecidable++;
       continue;
     }
+    if (was.allowed) admittedBefore++;
+    if (is.allowed) admittedAfter++;
     addCost(cost, 'before', was);
     addCost(cost, 'after', is);
     const caller = callers.get(record.caller.id) ?? { calls: 0, nowRefused: 0, nowAdmitted: 0 };
@@ -112,6 +119,8 @@ export async function simulate(
     undecidable,
     undecidableShare: records.length === 0 ? 0 : undecidable / records.length,
     comparedWith: current === undefined ? 'recorded verdicts' : 'current limits',
+    admittedBefore,
+    admittedAfter,
     nowRefused,
     nowAdmitted: changes.length - nowRefused,
     changes,
