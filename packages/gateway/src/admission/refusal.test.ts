@@ -3,32 +3,27 @@ import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
 import type { Decision, ViolatedLimit } from './decision.ts';
-import type { LimitOptions } from './options.ts';
+import type { LimitOptions, Period, Quota } from './options.ts';
 import { errorTable, REASONS, reasonTable } from './reasons.ts';
 import { type RefusalContext, refuse } from './refusal.ts';
 import { decisionText, errorText } from './refusal-text.ts';
-import { durationWords, limitWords } from './words.ts';
+import { atOnce, budget, limit, perCall, rate, START, total } from './testing.ts';
+import { durationWords, quotaWords } from './words.ts';
 
 const RESET = Date.UTC(2026, 10, 20, 12, 0, 30);
+const every = (ms: number): Period => ({ kind: 'length', ms });
 
-function violation(limit: Partial<LimitOptions> = {}, rest: Partial<ViolatedLimit> = {}): ViolatedLimit {
+function violation(quota: Quota, over: Partial<LimitOptions> = {}, rest: Partial<ViolatedLimit> = {}): ViolatedLimit {
+  const name = quota.kind === 'rate' ? 'calls' : 'spend';
+  const burst = quota.kind === 'rate' ? quota.burst : 0;
   return {
-    limit: {
-      name: 'calls',
-      on: undefined,
-      tool: undefined,
-      resource: undefined,
-      prompt: undefined,
-      server: undefined,
-      endpoint: undefined,
-      by: ['principal'],
-      count: 30,
-      periodMs: 60_000,
-      burst: 0,
-      message: undefined,
-      disclose: 'mine',
-      ...limit,
-    },
+    limit: limit(name, quota, over),
+    quota,
+    reason: 'rate_limited',
+    cost: 1,
+    capacity: ('amount' in quota ? quota.amount.micros : quota.count) + burst,
+    used: 30,
+    held: 0,
     remaining: 0,
     retryAfterSeconds: 2,
     resetAt: RESET,
@@ -36,18 +31,38 @@ function violation(limit: Partial<LimitOptions> = {}, rest: Partial<ViolatedLimi
   };
 }
 
-function decide(limit: Partial<LimitOptions> = {}, rest: Partial<Decision> = {}): Decision {
-  const binding = violation(limit);
+function decide(quota: Quota = rate(30), over: Partial<LimitOptions> = {}, rest: Partial<Decision> = {}): Decision {
+  return decided(violation(quota, over), rest);
+}
+
+function decided(binding: ViolatedLimit, rest: Partial<Decision> = {}): Decision {
   return {
     id: 'tg-7f3k',
-    reason: 'rate_limited',
+    reason: binding.reason,
+    at: START,
     binding,
     violated: [binding],
     retryAfterSeconds: binding.retryAfterSeconds,
+    estimated: false,
+    because: undefined,
+    money: 'amount' in binding.quota,
     kind: 'tool',
     inSession: false,
     ...rest,
   };
+}
+
+/** A budget of 20 USD a day at 18:48 UTC. */
+function money(rest: Partial<ViolatedLimit>, quota: Quota = budget(20), over: Partial<LimitOptions> = {}): Decision {
+  const midnight = Date.UTC(2026, 10, 21);
+  const numbers = { reason: 'daily_cost_exceeded', retryAfterSeconds: 18_720, resetAt: midnight, used: 20e6 } as const;
+  return decided(violation(quota, over, { ...numbers, ...rest }));
+}
+
+/** Refused before any limit was asked. */
+function without(reason: Decision['reason'], because: string, rest: Partial<Decision> = {}): Decision {
+  const none = { reason, because, binding: undefined, violated: [], retryAfterSeconds: undefined };
+  return decide(rate(1), {}, { ...none, ...rest });
 }
 
 const MODERN: RefusalContext = {
@@ -69,36 +84,119 @@ describe('the text of a limit', () => {
     ['Not run, not charged. You may make 30 calls a minute (calls). Repeat this same call in 2 s. [tg-7f3k]', decide()],
     [
       'Not run, not charged. You may make 30 calls a minute, 40 at once (calls). Repeat this same call in 2 s. [tg-7f3k]',
-      decide({ burst: 10 }),
+      decide(rate(30, 10)),
     ],
     [
       'Not run, not charged. You may make 1 call of this tool every 5 min (calls). Repeat this same call in 4 min 10 s; not before, it would be refused again. [tg-7f3k]',
-      decide({ by: ['principal', 'tool'], count: 1, periodMs: 300_000 }, { retryAfterSeconds: 250 }),
+      decide(rate(1, 0, every(300_000)), { by: ['principal', 'tool'] }, { retryAfterSeconds: 250 }),
     ],
     [
       'Not run, not charged. This session may make 5 calls to this server at this endpoint a second (calls). Repeat this same call in 2 s. [tg-7f3k]',
-      decide({ by: ['session', 'server', 'endpoint'], count: 5, periodMs: 1000 }, { inSession: true }),
+      decide(rate(5, 0, every(1000)), { by: ['session', 'server', 'endpoint'] }, { inSession: true }),
     ],
     [
       'Not run, not charged. You may make 5 calls an hour (calls). Repeat this same call in 2 s. [tg-7f3k]',
-      decide({ by: ['session'], count: 5, periodMs: 3_600_000 }),
+      decide(rate(5, 0, every(3_600_000)), { by: ['session'] }),
     ],
     [
       'Not run, not charged. The limit calls, shared with other callers, is used up. Repeat this same call in 2 s. Ask in #ai-platform for more. [tg-7f3k]',
-      decide({ by: ['everyone'], message: 'Ask in #ai-platform for more' }),
+      decide(rate(30), { by: ['everyone'], message: 'Ask in #ai-platform for more' }),
     ],
     [
       'Not run, not charged. All callers together may make 30 calls of this resource a day (calls). Repeat this same call in 2 s. [tg-7f3k]',
-      decide({ by: ['tool'], periodMs: 86_400_000, disclose: 'full' }, { kind: 'resource' }),
+      decide(rate(30, 0, every(86_400_000)), { by: ['tool'], disclose: 'full' }, { kind: 'resource' }),
     ],
-    ['Not run, not charged. A limit is used up. Repeat this same call in 2 s. [tg-7f3k]', decide({ disclose: 'none' })],
+    [
+      'Not run, not charged. A limit is used up. Repeat this same call in 2 s. [tg-7f3k]',
+      decide(rate(30), { disclose: 'none' }),
+    ],
     [
       'Not run, not charged. You may make 30 calls a minute (calls). Also used up: loop. Repeat this same call in 2 s. [tg-7f3k]',
-      decide({}, { violated: [violation({ name: 'loop' }), violation({ name: 'hidden', disclose: 'none' })] }),
+      decide(
+        rate(30),
+        {},
+        { violated: [violation(rate(1), { name: 'loop' }), violation(rate(1), { name: 'hidden', disclose: 'none' })] },
+      ),
     ],
     [
       'Not run, not charged. You may make 30 calls a week (calls). Do not repeat it: this one call takes more than the limit holds. [tg-7f3k]',
-      decide({ periodMs: 604_800_000 }, { reason: 'cost_above_limit', retryAfterSeconds: undefined }),
+      decide(rate(30, 0, every(604_800_000)), {}, { reason: 'cost_above_limit', retryAfterSeconds: undefined }),
+    ],
+  ])('%s', (text, decision) => {
+    expect(decisionText(decision)).toBe(text);
+  });
+});
+
+describe('the text of a budget and of other reasons', () => {
+  it.each<[string, Decision]>([
+    [
+      "Not run. Today's budget (spend) is used up: 20.00 of 20.00 USD; it resets at 00:00 UTC, in 5 h 12 min. Do not retry before then. Ask in #ai-platform for more. [tg-7f3k]",
+      money({ cost: 1e6 }, budget(20), { message: 'Ask in #ai-platform for more.' }),
+    ],
+    [
+      "Not run. Today's budget (spend) is used up: 20.00 of 20.00 USD, of which running calls hold 0.005 USD; it resets at 19:00 Europe/Berlin, in 5 h 12 min. Do not retry before then. [tg-7f3k]",
+      money({ held: 5000, resetAt: Date.UTC(2026, 10, 20, 18) }, budget(20), { timezone: 'Europe/Berlin' }),
+    ],
+    [
+      "Not run. Today's budget (spend) has 0.50 of 20.00 USD left and this call needs 0.75 USD; it resets at 00:00 UTC, in 5 h 12 min. Do not retry before then. [tg-7f3k]",
+      money({ used: 19.5e6, remaining: 500_000, cost: 750_000 }),
+    ],
+    [
+      "Not run. This month's budget of your tenant (spend) is used up: 20.00 of 20.00 USD; it resets at 2026-12-01 00:00 UTC, in 10 d 5 h. Do not retry before then. [tg-7f3k]",
+      money(
+        { resetAt: Date.UTC(2026, 11, 1), retryAfterSeconds: 10 * 86_400 + 18_000 },
+        budget(20, { kind: 'calendar', page: 'month' }),
+        { by: ['tenant'] },
+      ),
+    ],
+    [
+      'Not run. The budget of 7 d (spend) is used up: 3 of 3 credits; there is room for it in 2 h. Do not retry before then. [tg-7f3k]',
+      money(
+        { used: 3e6, retryAfterSeconds: 7200 },
+        { kind: 'amount', amount: { unit: 'credits', micros: 3e6 }, period: every(604_800_000), burst: 0 },
+      ),
+    ],
+    [
+      'Not run. The total budget of all callers (spend) is used up: 1000.00 of 1000.00 USD; only an administrator can reset it. Do not retry. [tg-7f3k]',
+      money({ reason: 'budget_exhausted', used: 1e9, retryAfterSeconds: undefined, resetAt: undefined }, total(1000), {
+        by: ['everyone'],
+        disclose: 'full',
+      }),
+    ],
+    [
+      'Not run. This call would cost 1.50 USD, and one call may cost 1.00 USD (spend). Do not repeat it with the same arguments. [tg-7f3k]',
+      money({ reason: 'per_request_cost_exceeded', cost: 1.5e6, retryAfterSeconds: undefined }, perCall(1)),
+    ],
+    [
+      'Not run. The limit spend, shared with other callers, is used up. Do not retry before 5 h 12 min have passed. [tg-7f3k]',
+      money({}, budget(20), { by: ['everyone'] }),
+    ],
+    [
+      'Not run. A limit on what calls cost is in the way. Do not retry before 5 h 12 min have passed. [tg-7f3k]',
+      money({}, budget(20), { disclose: 'none' }),
+    ],
+    [
+      'Not run, not charged. You may have 2 calls to this server at the same time (spend). Repeat this same call when running calls have ended, at the latest in 30 s. [tg-7f3k]',
+      decided(violation(atOnce(2), { by: ['principal', 'server'] }, { reason: 'concurrency_limited' }), {
+        retryAfterSeconds: 30,
+        estimated: true,
+      }),
+    ],
+    [
+      'Not run, not charged. Its limits cannot be looked up at the moment. Repeat this same call in a moment. [tg-7f3k]',
+      decided(violation(rate(1), {}, { reason: 'limit_unavailable', retryAfterSeconds: undefined })),
+    ],
+    [
+      'Not run, not charged. Calls like this are stopped: maintenance. Do not retry. [tg-7f3k]',
+      without('stopped', 'Calls like this are stopped: maintenance'),
+    ],
+    [
+      'Not run, not charged. Calls like this are stopped: maintenance. Do not retry before 1 h have passed. [tg-7f3k]',
+      without('stopped', 'Calls like this are stopped: maintenance', { retryAfterSeconds: 3600 }),
+    ],
+    [
+      'Not run. This call would cost 6.00 USD. Do not repeat it with the same arguments. [tg-7f3k]',
+      without('price_above_max', 'This call would cost 6.00 USD.', { money: true }),
     ],
   ])('%s', (text, decision) => {
     expect(decisionText(decision)).toBe(text);
@@ -106,8 +204,8 @@ describe('the text of a limit', () => {
 });
 
 it('tells a short wait in seconds', () => {
-  expect(decisionText(decide({}, { retryAfterSeconds: 60 }))).toContain('Repeat this same call in 60 s. [');
-  expect(decisionText(decide({}, { retryAfterSeconds: 61 }))).toContain(
+  expect(decisionText(decide(rate(30), {}, { retryAfterSeconds: 60 }))).toContain('Repeat this same call in 60 s. [');
+  expect(decisionText(decide(rate(30), {}, { retryAfterSeconds: 61 }))).toContain(
     'Repeat this same call in 1 min 1 s; not before',
   );
 });
@@ -144,7 +242,7 @@ describe('the text of an error', () => {
 
 describe('wire forms', () => {
   it('modern: HTTP 200 with a JSON-RPC error 429, the record as data, the three headers', () => {
-    const { status, headers, text } = wire(decide({ burst: 10 }), MODERN);
+    const { status, headers, text } = wire(decide(rate(30, 10)), MODERN);
     expect(status).toBe(200);
     expect(headers).toEqual({
       'retry-after': '2',
@@ -205,6 +303,35 @@ describe('wire forms', () => {
     expect(code(new TollgateError('deadline_exceeded', 'x'))).toBe(-32005);
     expect(code(TollgateError.from(new Error('x')))).toBe(-32603);
     expect(code(new TollgateError('unknown_name', 'x'))).toBe(-32602);
+  });
+
+  it('money is 402, what cannot be decided now 503; amounts are exact texts and in no header', () => {
+    const spent = money({ cost: 750_000, used: 19_500_000, remaining: 500_000, held: 1 });
+    const { status, headers, body } = wire(spent, MODERN);
+    expect(status).toBe(200);
+    expect(headers).toEqual({ 'retry-after': '18720' });
+    expect(body.error).toMatchObject({
+      code: 402,
+      data: { limit: '20', used: '19.5', held: '0.000001', remaining: '0.5', cost: '0.75', unit: 'USD' },
+    });
+    expect(wire(spent, { ...MODERN, style: 'http' }).status).toBe(402);
+    expect(wire(spent, { ...MODERN, id: undefined }).status).toBe(402);
+    for (const reason of ['limit_unavailable', 'stopped'] as const) {
+      expect(wire(without(reason, 'x'), MODERN)).toMatchObject({ status: 200, body: { error: { code: 503 } } });
+    }
+    expect(wire(without('expression_failed', 'x'), MODERN).body.error.code).toBe(429);
+    expect(wire(without('price_above_max', 'x', { money: true }), MODERN).body.error.code).toBe(402);
+  });
+
+  it('slots have their own unit, and a time that is only estimated', () => {
+    const busy = violation(atOnce(2), {}, { reason: 'concurrency_limited', retryAfterSeconds: 30 });
+    const { headers, body } = wire(decided(busy, { estimated: true }), MODERN);
+    expect(headers).toEqual({
+      'retry-after': '30',
+      ratelimit: '"spend";r=0;t=30',
+      'ratelimit-policy': '"spend";q=2;qu="concurrent-requests"',
+    });
+    expect(body.error).toMatchObject({ code: 429, data: { estimated: true, limit: 2, retryAfterSeconds: 30 } });
   });
 
   it('echoes ids as they came', () => {
@@ -285,7 +412,7 @@ describe('wire forms', () => {
 });
 
 describe('disclosure', () => {
-  const shared = (disclose: LimitOptions['disclose']) => wire(decide({ by: ['everyone'], disclose }), MODERN);
+  const shared = (disclose: LimitOptions['disclose']) => wire(decide(rate(30), { by: ['everyone'], disclose }), MODERN);
 
   it('`mine` tells no numbers of a limit that others move', () => {
     const { headers, body } = shared('mine');
@@ -333,11 +460,14 @@ describe('words', () => {
     expect(durationWords(seconds)).toBe(words);
   });
 
-  it('says what a rate comes to', () => {
-    expect(limitWords({ count: 30, periodMs: 60_000, burst: 10 })).toBe('steady 30/min, at once 40, worst minute 70');
-    expect(limitWords({ count: 120, periodMs: 300_000, burst: 0 })).toBe(
-      'steady 120/5min, at once 120, worst 5min 240',
-    );
+  it('says what a limit allows', () => {
+    const words = (quota: Quota) => quotaWords(quota, quota.kind === 'rate' ? 'token-bucket' : 'fixed-window');
+    expect(words(rate(30, 10))).toBe('30 calls a minute, 40 at once');
+    expect(words(rate(120, 0, every(300_000)))).toBe('120 calls every 5 min');
+    expect(words(atOnce(1))).toBe('1 call at the same time');
+    expect(words(budget(0.5))).toBe('0.50 USD a day');
+    expect(words(perCall(1.234567))).toBe('1.234567 USD a call');
+    expect(words(total(1000))).toBe('1000.00 USD in all');
   });
 });
 

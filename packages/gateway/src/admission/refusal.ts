@@ -152,7 +152,6 @@ function decisionRecord(decision: Decision): object {
     resetAt: numbers && binding.resetAt !== undefined ? new Date(binding.resetAt).toISOString() : undefined,
     violated: violated.map((violation) => ({
       rule: tellsName(violation) ? violation.limit.name : undefined,
-      reason: violation.reason,
       retryAfterSeconds: violation.retryAfterSeconds,
     })),
     decisionId: decision.id,

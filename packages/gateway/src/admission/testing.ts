@@ -74,6 +74,7 @@ export function limit(name: string, quota: Quota | undefined, over: Partial<Limi
     algorithm: quota?.kind === 'rate' ? 'token-bucket' : 'fixed-window',
     cost: undefined,
     hits: false,
+    // biome-ignore lint/suspicious/noThenProperty: the option is called so, and holds no function.
     then: [{ kind: 'refuse' }],
     mode: 'enforce',
     onError: 'local',
