@@ -166,6 +166,8 @@ function crossCheck(cases: readonly TestCase[], config: CompiledConfig): Finding
   const servers = config.servers.map((server) => server.name);
   const endpoints = config.endpoints.map((endpoint) => endpoint.path);
   const findings: Finding[] = [];
+  if (cases.length === 0)
+    findings.push(mistake(['cases'], 'There is no case.', 'A file without cases would always pass.'));
   const known = (path: Finding['path'], what: string, word: string | undefined, words: readonly string[]): void => {
     if (word === undefined || words.includes(word)) return;
     findings.push(mistake(path, `There is no ${what} "${word}" in the configuration.`, suggest(word, words)));

@@ -149,6 +149,7 @@ describe('a file of cases', () => {
     ['cases: [{ name: x, given: { spent: { spend: 3 } }, when: [], then: [] }]', '"spend" counts USD. Write 3 USD.'],
     ['cases: [{ name: x, given: { spent: { calls: 3 USD } }, when: [], then: [] }]', '"calls" counts calls, not USD.'],
     ['cases: [{ name: x, given: { spent: { busy: 1 } }, when: [], then: [] }]', 'Nothing is kept of such a limit'],
+    ['cases: []', 'There is no case.'],
     ['case: []', 'Unknown key "case". Did you mean "cases"?'],
     ['- a\n- b', 'Must be a map'],
     ['cases: [', 'cases.yaml:1'],
