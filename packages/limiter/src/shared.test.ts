@@ -5,6 +5,7 @@ import { Ask } from './ask.ts';
 import { SharedLimiter, sharedMemory } from './shared.ts';
 import { limiterContract } from './testing/contract.ts';
 import type { WorkerTask } from './testing/shared-worker.ts';
+import { FULL } from './testing/stand.ts';
 import type { Limiter, RuleOptions } from './types.ts';
 
 const ORIGIN = Date.UTC(2026, 0, 5, 10);
@@ -36,7 +37,7 @@ function takingTurns(buffer: SharedArrayBuffer): Limiter {
 limiterContract(
   'a limiter in shared memory',
   () => {
-    const buffer = sharedMemory({ origin: ORIGIN, keys: 3000, holds: 200, charges: 3000 });
+    const buffer = sharedMemory({ origin: ORIGIN, keys: FULL ? 10_000 : 3000, holds: 200, charges: 3000 });
     let now = 0;
     return Promise.resolve({
       limiter: takingTurns(buffer),
@@ -55,7 +56,7 @@ limiterContract(
 describe('worker threads on one memory', () => {
   async function run(buffer: SharedArrayBuffer, tasks: readonly Partial<WorkerTask>[]): Promise<number[]> {
     const start = new Int32Array(new SharedArrayBuffer(4));
-    const usual = { buffer, start, rules: [], calls: 0, keys: 1, hold: undefined, settleAt: undefined };
+    const usual = { buffer, start, rules: [], costs: [], calls: 0, keys: 1, hold: undefined, settleAt: undefined };
     const workers = tasks.map(
       (task) =>
         new Worker(new URL('./testing/shared-worker.ts', import.meta.url), { workerData: { ...usual, ...task } }),
@@ -107,10 +108,10 @@ describe('worker threads on one memory', () => {
     const buffer = sharedMemory({ keys: 100 });
     const money: RuleOptions = { algorithm: 'total', name: 'money', limit: 30, settles: true };
     const slots: RuleOptions = { algorithm: 'concurrency', name: 'slots', limit: 2 };
-    const rules = [money, slots];
+    const task = { rules: [money, slots], costs: [3], calls: 500, settleAt: 3 };
     const admitted = await run(buffer, [
-      { rules, calls: 500, hold: 'a', settleAt: 3 },
-      { rules, calls: 500, hold: 'b', settleAt: 3 },
+      { ...task, hold: 'a' },
+      { ...task, hold: 'b' },
     ]);
     expect(admitted[0]! + admitted[1]!).toBe(10);
     const limiter = new SharedLimiter(buffer);

@@ -116,7 +116,7 @@ load = function(key, kind, params, v, alone)
       local int = tonumber(sub(rate, 3))
       st.d = scaled(d, st.int, int)
       -- Until the next charge, units come back at the rate of the variant that was charged last.
-      if int ~= st.int then st.last = { d, int, res } end
+      if int ~= st.int or res ~= st.res then st.last = { d, int, res } end
     end
   elseif kind == 's' then
     if v then

@@ -77,21 +77,25 @@ export function admissionProperties(given: Given, timeout: number): void {
             fc.array(fc.oneof(anyRate, anyWindow), { minLength: 2, maxLength: 4 }),
             anyCalls,
             (all, calls) =>
-              given.each(async (stand, unique) => {
-                const rules = make(stand, unique, all);
+              given.with(async (stand) => {
+                const rules = make(stand, '', all);
                 const look = async () =>
                   JSON.stringify((await stand.inspect(rules.map((rule) => ({ rule })))).map(numbers));
                 for (const { advance, costs } of calls) {
                   await stand.advance(advance);
                   const mentions = rules.map((rule, i) => ({ rule, cost: costs[i]! }));
-                  const [seen, dump, writes] = [await look(), stand.subject.dump?.(), await stand.subject.writes?.()];
+                  const [seen, dump, writes] = [
+                    await look(),
+                    await stand.subject.dump?.(),
+                    await stand.subject.writes?.(),
+                  ];
                   await stand.check(mentions);
                   expect(await look()).toBe(seen);
                   const before = await stand.inspect(mentions);
                   const allowed = await stand.allows(mentions);
                   if (!allowed) {
                     expect(await look()).toBe(seen);
-                    expect(stand.subject.dump?.()).toEqual(dump);
+                    expect(await stand.subject.dump?.()).toEqual(dump);
                     expect(await stand.subject.writes?.()).toBe(writes);
                     continue;
                   }

@@ -9,6 +9,8 @@ export interface WorkerTask {
   /** Set to 1 when all workers may begin. */
   readonly start: Int32Array;
   readonly rules: readonly RuleOptions[];
+  /** What a call costs under each of them. Default 1. */
+  readonly costs: readonly number[];
   readonly calls: number;
   readonly keys: number;
   /** Prefix of the holds to open; undefined: none. */
@@ -16,7 +18,7 @@ export interface WorkerTask {
   readonly settleAt: number | undefined;
 }
 
-const { buffer, start, rules, calls, keys, hold, settleAt } = workerData as WorkerTask;
+const { buffer, start, rules, costs, calls, keys, hold, settleAt } = workerData as WorkerTask;
 const limiter = new SharedLimiter(buffer);
 const made = rules.map((options) => limiter.rule(options));
 const ask = new Ask();
@@ -25,7 +27,7 @@ Atomics.wait(start, 0, 0);
 let admitted = 0;
 for (let call = 0; call < calls; call++) {
   ask.clear();
-  for (const rule of made) ask.rule(rule).key(call % keys);
+  for (const [i, rule] of made.entries()) ask.rule(rule, costs[i] ?? 1).key(call % keys);
   if (hold !== undefined) ask.hold(`${hold}${call}`, 3_600_000_000);
   if (!limiter.decide(ask, 1000).allowed) continue;
   admitted++;

@@ -16,7 +16,7 @@ export interface Subject {
   now(): number;
   close(): Promise<void>;
   /** Everything kept, in any form that two equal states share: shows that nothing was written. */
-  dump?(): unknown;
+  dump?(): unknown | Promise<unknown>;
   /** Writing commands that a store has run since it began. */
   writes?(): Promise<number>;
 }
