@@ -1,16 +1,17 @@
 /**
- * npm run bench [-- --only stages,wire,scale] [--quick] [--targets passthrough,nginx,gateway]
+ * npm run bench [-- --only stages,wire,scale,operations] [--quick] [--targets passthrough,nginx,gateway]
  * Figures to compare within one run, not between machines: ratios first, absolute numbers beside them.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchOperations } from './operations.ts';
 import { benchScale } from './scale.ts';
 import { benchStages } from './stages.ts';
 import { benchWire } from './wire.ts';
 
 const { values } = parseArgs({
   options: {
-    only: { type: 'string', default: 'stages,wire,scale' },
+    only: { type: 'string', default: 'stages,wire,scale,operations' },
     quick: { type: 'boolean', default: false },
     targets: { type: 'string', default: '' },
   },
@@ -20,6 +21,7 @@ const parts: Record<string, () => Promise<void>> = {
   stages: () => benchStages(quick),
   wire: () => benchWire({ quick, targets: values.targets.split(',').filter((name) => name !== '') }),
   scale: () => benchScale(quick),
+  operations: () => benchOperations(quick),
 };
 
 const [cpu] = cpus();
