@@ -5,6 +5,7 @@ import type { Rule } from '../types.ts';
 import { anyProgram, compareWithModel, kinds } from './programs.ts';
 import { admissionProperties } from './properties-admission.ts';
 import { holdProperties } from './properties-holds.ts';
+import { orderProperties } from './properties-order.ts';
 import { FULL, type Given, HOUR, SECOND } from './stand.ts';
 
 const TIMEOUT = FULL ? 1_800_000 : 60_000;
@@ -210,6 +211,7 @@ export function properties(given: Given): void {
 
     admissionProperties(given, TIMEOUT);
     holdProperties(given, TIMEOUT);
+    orderProperties(given, TIMEOUT);
   });
 
   it('knows the windows of the calendar that the limiter counts by', async () => {
