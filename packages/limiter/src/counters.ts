@@ -406,6 +406,15 @@ export class Counters {
     }
   }
 
+  /** A hold of a window ends: what it covered is `by` more or less, and covered no more. */
+  close(rule: MemoryRule, keyHigh: number, keyLow: number, by: number, held: number, window: number): void {
+    this.#readOwn(rule, keyHigh, keyLow);
+    if (this.place === -1 || this.end === 0 || this.end !== window) return;
+    const used = Math.min(Math.max(0, this.used + by), MAX_UNITS);
+    const left = Math.max(0, this.wides.column(this.place, 3) - held);
+    this.#writeWindow(rule, keyHigh, keyLow, window, used, left);
+  }
+
   /** Makes a charge of a hold larger or smaller, in the window it was made in; where that is gone, nothing is left to correct. */
   amend(rule: MemoryRule, keyHigh: number, keyLow: number, by: number, window: number, sketched: boolean): void {
     if (by === 0) return;
@@ -671,10 +680,7 @@ export class Counters {
   unhold(rule: MemoryRule, keyHigh: number, keyLow: number, units: number, window: number): void {
     if (rule.kind === BUCKET) return this.#addHeld(rule, keyHigh, keyLow, -units);
     if (rule.kind === SLIDING) return this.#addHeldLog(rule, keyHigh, keyLow, window, -units);
-    this.#readOwn(rule, keyHigh, keyLow);
-    if (this.place === -1 || this.end === 0 || this.end !== window) return;
-    const held = Math.max(0, this.wides.column(this.place, 3) - units);
-    this.#writeWindow(rule, keyHigh, keyLow, this.end, this.used, held);
+    this.close(rule, keyHigh, keyLow, 0, units, window);
   }
 
   #addHeld(rule: MemoryRule, keyHigh: number, keyLow: number, units: number): void {

@@ -430,11 +430,15 @@ export class MemoryLimiter implements Limiter {
       const high = holds.high(entry);
       const low = holds.low(entry);
       const window = holds.window(entry);
-      if (rule.settles && !late) counters.unhold(rule, high, low, amount, window);
       const charged = rule.settles && freed ? 0 : amount;
       const by = (state === RELEASED ? 0 : (amounts?.[rule.unit] ?? amount)) - charged;
-      if (by === 0) continue;
       const sketched = (holds.flags(entry) & IN_SKETCH) !== 0;
+      if (rule.kind !== BUCKET && rule.kind !== SLIDING && !sketched && (by <= 0 || rule.marks.length === 0)) {
+        counters.close(rule, high, low, by, rule.settles && !late ? amount : 0, window);
+        continue;
+      }
+      if (rule.settles && !late) counters.unhold(rule, high, low, amount, window);
+      if (by === 0) continue;
       if (by < 0 || rule.marks.length === 0) counters.amend(rule, high, low, by, window, sketched);
       else {
         const before = this.#used(rule, high, low);
