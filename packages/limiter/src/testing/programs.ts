@@ -160,7 +160,9 @@ export class Play {
       after === undefined
         ? rules.map((rule, i) => stand.rule({ ...rule, name: `${unique}${i} ${rule.name}` }))
         : after.#rules.map(({ options }) => stand.rule(options));
-    this.#holds = after === undefined ? [] : after.#holds.map(([id, until]): [string, number] => [id, until]);
+    // The clocks of the two may count from different origins.
+    const shift = after === undefined ? 0 : stand.now - after.stand.now;
+    this.#holds = after === undefined ? [] : after.#holds.map(([id, until]): [string, number] => [id, until + shift]);
     this.#at = after === undefined ? 0 : after.#at;
   }
 
