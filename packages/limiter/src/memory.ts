@@ -615,10 +615,7 @@ export class MemoryLimiter implements Limiter {
       return cost <= limit;
     }
     const { wides, clock } = this.#counters;
-    const place = wides.find(
-      fingerprintHigh(rule.high, ask.high[i]!),
-      fingerprintLow(rule.low, ask.low[i]!, rule.tag),
-    );
+    const place = wides.find(fingerprintHigh(rule.high, ask.high[i]!), fingerprintLow(rule.low, ask.low[i]!, rule.tag));
     let used = 0;
     let end = 0;
     if (place !== -1) {

@@ -406,8 +406,7 @@ class Reader {
   #readClosed(at: number): void {
     const [high, low] = this.#lanes(at);
     const state = this.#number(at + 8);
-    if (!(state > OPEN && state <= EXPIRED && Number.isInteger(state)))
-      throw this.#damaged('a hold has no such state');
+    if (!(state > OPEN && state <= EXPIRED && Number.isInteger(state))) throw this.#damaged('a hold has no such state');
     this.#parts.holds.restoreClosed(high, low, state);
   }
 
