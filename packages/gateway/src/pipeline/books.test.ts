@@ -55,7 +55,7 @@ describe('tiers, grants and stops', () => {
     expect(second.tiers.of({ id: 'ci/ada', tier: undefined })).toBe('gold');
     expect(second.grants.extra('spend', ['principal'], 'ci/ada', '', now)).toBe(5);
     expect(second.stops.of(TARGET, undefined, now)).toMatchObject({ reason: 'incident' });
-    expect(second.stops.latches('cap')).toBe(true);
+    expect(second.stops.latched('cap', '', now)).toMatchObject({ id: 'stop-latch' });
     const actions = (await store.actions.list()).items.map(({ action, by }) => `${action} ${by}`);
     expect(actions.toSorted()).toEqual(['grant ci/op', 'latch gateway', 'stop ci/op', 'tier ci/admin']);
   });
