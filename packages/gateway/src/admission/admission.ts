@@ -25,6 +25,7 @@ import type { AdmissionOptions, LimitOptions } from './options.ts';
 import { Plans } from './plan.ts';
 import { PriceTable } from './price-table.ts';
 import { QuotaDesk, type QuotaReport } from './quota.ts';
+import { Restoring } from './restoring.ts';
 import { Settling } from './settling.ts';
 import { StopBook } from './stops.ts';
 import { TierBook } from './tiers.ts';
@@ -44,6 +45,7 @@ const DEFAULT_TIMEOUT = 60_000;
 class LimitAdmission implements Admission {
   readonly limits: readonly LimitOptions[];
   readonly external: External;
+  readonly restoring: Restoring;
   readonly compiled: readonly CompiledLimit[];
   readonly lasting: Lasting;
   readonly #asking: Asking;
@@ -99,6 +101,7 @@ class LimitAdmission implements Admission {
     const parts = { limiter, asking, plans: this.#plans, callers: this.#callers, tiers, clock, events };
     this.#quota = new QuotaDesk({ ...parts, limits: this.compiled });
     this.external = new ExternalDesk({ ...parts, stops, deciding: this.#deciding, settling: this.#settling });
+    this.restoring = new Restoring(this.compiled);
     // Last, because it changes what the admission before sees.
     tiers.know(options.tiers);
   }

@@ -14,6 +14,7 @@ import type { GrantBook } from './grants.ts';
 import type { Target } from './limits.ts';
 import type { LimitOptions } from './options.ts';
 import type { QuotaReport } from './quota.ts';
+import type { Restoring } from './restoring.ts';
 import type { StopBook } from './stops.ts';
 import type { TierBook } from './tiers.ts';
 
@@ -74,6 +75,9 @@ export interface Admission {
 
   /** Checks and holds for callers that are on no connection of this gateway. */
   readonly external: External;
+
+  /** What a ledger says of money, as questions to the limiter: for counters that were lost. */
+  readonly restoring: Restoring;
 
   /** Wakes and refuses everybody who waits for a turn. */
   close(): void;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { HoldResult, Limiter, Refused, Standing } from '@tollgate/limiter';
+import { Ask, type HoldResult, type Limiter, type Refused, type Standing } from '@tollgate/limiter';
 import type { Clock } from '../core/clock.ts';
 import { lanesOf, type Principal } from '../core/principal.ts';
 import { Field, type FieldId, type Message } from '../protocol/message.ts';
@@ -10,12 +10,12 @@ import { LimitCharge } from './charge.ts';
 import type { CallEnd } from './contract.ts';
 import { type Deciding, decisionIdOf, type Reply } from './deciding.ts';
 import type { AdmissionEvents } from './events.ts';
-import type { Answer, External, HoldAnswer, LimitView, Question, Subject } from './external.ts';
+import type { Answer, External, HoldAnswer, LimitView, Question, ResetCounter, Subject } from './external.ts';
 import { isAdmitted } from './ladder.ts';
 import type { Target } from './limits.ts';
 import type { Amount } from './options.ts';
 import type { Plans } from './plan.ts';
-import { amountsOf } from './records.ts';
+import { amountsOf, postingOf } from './records.ts';
 import type { Settling } from './settling.ts';
 import type { StopBook } from './stops.ts';
 import { DEFAULT_TIER, type TierBook } from './tiers.ts';
@@ -91,6 +91,27 @@ export class ExternalDesk implements External {
     const result = await limiter.release(holdId, micros(now));
     if (result.changed) events.released?.({ id: holdId, at: Math.floor(clock.wall()) });
     return answerOf(result);
+  }
+
+  async reset(question: Question, limit: string, now: number): Promise<readonly ResetCounter[]> {
+    const { asking, limiter, clock } = this.#parts;
+    const { plan, asker, caller, target } = this.#charge(question);
+    asking.fill({ plan, asker, caller, target, part: 'look' }, undefined, false);
+    const chosen = new Ask().tenant(asking.ask.tag);
+    const found: Omit<ResetCounter, 'used'>[] = [];
+    for (let i = 0; i < asking.ask.size; i++) {
+      const step = asking.asked[i]!;
+      if (step.limit.options.name !== limit || step.quota.kind === 'per-call') continue;
+      chosen.rule(step.rule, 0);
+      chosen.high[chosen.size - 1] = asking.ask.high[i]!;
+      chosen.low[chosen.size - 1] = asking.ask.low[i]!;
+      const amount = step.amount && step.priced;
+      found.push({ amount, ...postingOf(asking, i, clock.wall()) });
+    }
+    if (chosen.size === 0) return [];
+    const standings = await limiter.inspect(chosen, micros(now));
+    await limiter.reset(chosen, micros(now));
+    return found.map((counter, i) => ({ ...counter, used: standings[i]!.used }));
   }
 
   async #decide(charge: LimitCharge, question: Question, now: number): Promise<Answer> {

@@ -4,6 +4,7 @@
  */
 
 import type { Decision } from './decision.ts';
+import type { Posting } from './events.ts';
 import type { Amount } from './options.ts';
 
 /** Whom a question is about. */
@@ -71,6 +72,13 @@ export interface HoldAnswer {
   readonly changed: boolean;
 }
 
+/** A counter that was reset, and what it had counted. */
+export interface ResetCounter extends Posting {
+  readonly used: number;
+  /** True: of an amount, which a ledger keeps. */
+  readonly amount: boolean;
+}
+
 export interface External {
   /** What `consume` would answer; changes nothing. */
   peek(question: Question, now: number): Promise<Answer>;
@@ -83,6 +91,11 @@ export interface External {
   reserve(question: Question, id: string, ttl: number, now: number): Promise<Answer>;
   /** Ends a hold with what it came to. Units left out are charged as they were held. */
   settle(subject: Subject, id: string, amounts: readonly Amount[], now: number): Promise<HoldAnswer>;
+  /**
+   * Forgets what the asker has used of the limits of this name that cover the question. Holds that are open stay, and
+   * settle into nothing that was before. Empty: none covers it.
+   */
+  reset(question: Question, limit: string, now: number): Promise<readonly ResetCounter[]>;
   /** Gives back everything that `reserve` took. */
   release(subject: Subject, id: string, now: number): Promise<HoldAnswer>;
 }

@@ -16,6 +16,8 @@ export interface Target {
   /** The server that runs it; undefined when the gateway answers itself. */
   readonly server: string | undefined;
   readonly endpoint: string;
+  /** Index of the route that took the call; undefined: none is written. */
+  readonly route?: number | undefined;
   /** Milliseconds for the whole call: how long its hold must last. Default: that of the admission. */
   readonly timeout?: number | undefined;
 }
@@ -117,6 +119,7 @@ export class CompiledLimit {
 
   /** Whether a request of this method on this target is covered, for some tenant and whatever `when` says. */
   covers(method: string, target: Target, tier?: string): boolean {
+    if (this.options.route !== undefined && this.options.route !== target.route) return false;
     if (this.#on === undefined ? !COUNTED.has(method) : !some(this.#on, method)) return false;
     if (this.#server !== undefined && (target.server === undefined || !some(this.#server, target.server))) return false;
     if (this.#endpoint !== undefined && !some(this.#endpoint, target.endpoint)) return false;

@@ -103,6 +103,8 @@ export interface LimitOptions {
   /** Sentence of the operator, added to the refusal. */
   readonly message: string | undefined;
   readonly disclose: Disclosure;
+  /** Index of the route whose calls it covers; undefined: those of all. */
+  readonly route?: number | undefined;
   /** Where it was written, for `explain`: the file, the preset, a route, a ToolHive block. */
   readonly origin: 'file' | 'preset' | 'route' | 'toolhive';
 }

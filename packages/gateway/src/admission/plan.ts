@@ -91,8 +91,8 @@ export class Plans {
 
   /** With `unit`, the asker says what the call costs in it, whether or not there is a price. */
   named(method: string, target: Target, tier: string, unit: string | undefined): Plan {
-    const { kind, canonicalId = null, server = null, endpoint } = target;
-    const name = JSON.stringify([method, tier, kind, canonicalId, server, endpoint, unit ?? null]);
+    const { kind, canonicalId = null, server = null, endpoint, route = null } = target;
+    const name = JSON.stringify([method, tier, kind, canonicalId, server, endpoint, route, unit ?? null]);
     let plan = this.#byName.get(name);
     if (plan === undefined) {
       plan = makePlan(method, target, tier, unit, this.#parts);

@@ -42,15 +42,20 @@ function postingsOf(asking: Asking, wall: number): Posting[] {
   const postings: Posting[] = [];
   for (let i = 0; i < asking.ask.size; i++) {
     const step = asking.asked[i]!;
-    if (!step.priced || step.quota.kind === 'per-call') continue;
-    postings.push({
-      rule: step.rule.options.id ?? step.rule.name,
-      key: asking.keyOf(i),
-      windowStart: windowStart(step, wall),
-      unit: step.unit,
-    });
+    if (step.priced && step.quota.kind !== 'per-call') postings.push(postingOf(asking, i, wall));
   }
   return postings;
+}
+
+/** The counter that a rule of the ask at hand is charged to. */
+export function postingOf(asking: Asking, at: number, wall: number): Posting {
+  const step = asking.asked[at]!;
+  return {
+    rule: step.rule.options.id ?? step.rule.name,
+    key: asking.keyOf(at),
+    windowStart: windowStart(step, wall),
+    unit: step.unit,
+  };
 }
 
 function windowStart({ quota, limit }: Step, wall: number): number {

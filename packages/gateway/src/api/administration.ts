@@ -4,19 +4,13 @@
  */
 import type { Context, Hono } from 'hono';
 import * as z from 'zod';
-import type { LimitView } from '../admission/external.ts';
 import type { Grant } from '../admission/grants.ts';
 import type { Stop } from '../admission/stops.ts';
 import { parseAmount } from '../config/amounts.ts';
 import { parseDuration, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
-
-/** One limit as it stands for one caller; amounts in millionths of `unit`. */
-export interface BudgetView extends LimitView {
-  /** What was granted on top, included in `capacity`. */
-  readonly granted: number;
-}
+import type { BudgetView } from '../pipeline/gateway-administration.ts';
 
 export interface AdministrationPort {
   /** Where the limits stand that count by this principal, its tenant or everyone; with a tool, all that cover it. */

@@ -1,6 +1,6 @@
 import type { Grant } from '../admission/grants.ts';
-import type { BudgetView } from '../api/administration.ts';
 import { TollgateError } from '../core/errors.ts';
+import type { BudgetView } from '../pipeline/gateway-administration.ts';
 import { loadForCommand } from './configuration.ts';
 import { json, out } from './output.ts';
 import { control } from './running.ts';

@@ -1,12 +1,18 @@
 /** A gateway in this process with everything around it: control API, run-time record, reload, orderly end. */
 import { mkdir } from 'node:fs/promises';
 import { type ControlHandler, createControlApi } from '../api/control.ts';
+import { Operations } from '../api/operations/operations.ts';
+import { createV1, isV1Path } from '../api/v1.ts';
 import { compile } from '../config/compile.ts';
 import { describeChanges } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
+import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { Gateway, type Listening } from '../pipeline/gateway.ts';
+import type { GatewayAdministration } from '../pipeline/gateway-administration.ts';
+import { administrationOf, operationsOf } from '../pipeline/ports.ts';
+import { GatewayState } from '../pipeline/state.ts';
 import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
 import { tokensOf } from '../pipeline/tokens.ts';
 import { withAdminToken } from './admin-token.ts';
@@ -27,21 +33,30 @@ export class Host {
   readonly gateway: Gateway;
   readonly #command: CommandConfig;
   readonly #options: HostOptions;
+  readonly #state: GatewayState;
+  readonly #ports: Parameters<typeof administrationOf>[0];
+  readonly #administration: GatewayAdministration;
   #loaded: CommandConfig['loaded'];
   #reloadProblem: string | undefined;
   #reloading: Promise<{ readonly changes: readonly string[] }> | undefined;
 
-  private constructor(command: CommandConfig, options: HostOptions, token: string) {
+  private constructor(command: CommandConfig, options: HostOptions, token: string, state: GatewayState) {
     this.#command = command;
     this.#options = options;
+    this.#state = state;
+    this.#ports = { clock: systemClock, state, gateway: () => this.gateway };
+    this.#administration = administrationOf(this.#ports);
     this.#loaded = command.loaded;
     const control = this.#control(token);
+    const v1 = this.#v1(token);
     this.gateway = new Gateway(command.compiled, {
       log: options.log,
       tokens: (server) => tokensOf(this.gateway?.generation.config ?? command.compiled, server),
+      state,
       mount: (request, response, path) => {
-        if (path !== '/api/v1' && !path.startsWith('/api/v1/')) return false;
-        control(request, response);
+        if (isV1Path(path)) v1(request, response);
+        else if (path === '/api/v1' || path.startsWith('/api/v1/')) control(request, response);
+        else return false;
         return true;
       },
       ...(options.onClients === undefined ? {} : { onClients: options.onClients }),
@@ -59,10 +74,17 @@ export class Host {
         `A gateway of this configuration runs already (process ${other.pid}, ${other.url}). Use it, or stop it first.`,
       );
     }
-    const host = new Host(command, options, await adminToken(dataDir));
-    const listening = await host.gateway.listen();
-    await host.#record(listening);
-    return host;
+    const token = await adminToken(dataDir);
+    const state = await GatewayState.open(command.compiled, { clock: systemClock, log: options.log });
+    try {
+      const host = new Host(command, options, token, state);
+      const listening = await host.gateway.listen();
+      await host.#record(listening);
+      return host;
+    } catch (error) {
+      await state.close();
+      throw error;
+    }
   }
 
   status(): StatusReport {
@@ -80,6 +102,7 @@ export class Host {
   /** Ends in order; true when every open call finished by itself. */
   async stop(): Promise<boolean> {
     const clean = await this.gateway.drain(DRAIN_MS);
+    await this.#state.close();
     await removeRecord(this.#command.dataDir, process.pid);
     return clean;
   }
@@ -115,7 +138,17 @@ export class Host {
         status: () => this.status(),
         watchCalls: (listener) => this.gateway.calls.watch(listener),
         reload: () => this.reload(),
+        decisions: this.#state.decisions,
+        administration: this.#administration,
       },
+    });
+  }
+
+  #v1(token: string): ControlHandler {
+    return createV1({
+      log: this.#options.log,
+      identify: withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
+      operations: new Operations(operationsOf(this.#ports, this.#administration, () => this.#loaded.warnings)),
     });
   }
 

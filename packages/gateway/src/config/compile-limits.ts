@@ -39,7 +39,7 @@ export function compileLimits(config: Config): CompiledLimits {
   config.routes.forEach((route, index) => {
     const name = names[index];
     if (name === undefined) return;
-    limits.push(compileRouteLimit(name, route));
+    limits.push(compileRouteLimit(name, route, index));
     routeOfLimit.set(name, index);
   });
   const guard = config.sessionGuard;
@@ -152,7 +152,7 @@ export function routeLimitNames(config: Pick<Config, 'routes' | 'limits'>): (str
   });
 }
 
-function compileRouteLimit(name: string, route: RouteConfig): LimitOptions {
+function compileRouteLimit(name: string, route: RouteConfig, index: number): LimitOptions {
   const { quota, burst, replaces } = routeLimitOf(route)!;
   const algorithm = defaultAlgorithm(quota);
   return {
@@ -163,6 +163,8 @@ function compileRouteLimit(name: string, route: RouteConfig): LimitOptions {
     resource: route.resource === undefined ? undefined : [route.resource],
     prompt: route.prompt === undefined ? undefined : [canonicalPattern(route.prompt)],
     server: asList(route.to)!,
+    // Its patterns cannot say that an earlier route took the call.
+    route: index,
     endpoint: undefined,
     tenant: undefined,
     tier: undefined,

@@ -109,6 +109,13 @@ export class Books {
     });
   }
 
+  /** Keeps who did something that changes no book. */
+  async record(by: string, action: string, details: object): Promise<void> {
+    const { storage, clock } = this.#deps;
+    const at = Math.floor(clock.wall());
+    await storage?.actions.append({ id: randomId(16), at, by, action, details: JSON.stringify(details) });
+  }
+
   close(): void {
     this.#closed.abort();
   }
@@ -126,8 +133,7 @@ export class Books {
   }
 
   async #changed(storage: Storage, by: string, action: string, details: object): Promise<void> {
-    const at = Math.floor(this.#deps.clock.wall());
-    await storage.actions.append({ id: randomId(16), at, by, action, details: JSON.stringify(details) });
+    await this.record(by, action, details);
     await storage.settings.set(VERSION, randomId(12));
   }
 

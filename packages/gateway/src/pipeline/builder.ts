@@ -206,7 +206,7 @@ export class ToolProxy {
     if (this.#gateway !== undefined) throw mistake('run', 'The proxy runs already.', 'Make another with createProxy.');
     const { baseDir, log = silentLog, stdin, stdout, endpoint } = options;
     const loaded = this.#load(options);
-    const gateway = gatewayOf(loaded, {
+    const gateway = await gatewayOf(loaded, {
       log: log.child({ proxy: this.name }),
       transformers: this.#transformers,
       ...(baseDir === undefined ? {} : { baseDir }),

@@ -9,11 +9,16 @@ import type { Environment } from '../config/expand.ts';
 import { type LoadedConfig, loadConfig, loadConfigObject } from '../config/load.ts';
 import { formatProblems } from '../config/problems.ts';
 import type { ConfigInput } from '../config/schema.ts';
+import { systemClock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
 import { type Log, silentLog } from '../core/log.ts';
 import { pumpStdio } from '../inbound/stdio-pump.ts';
 import type { CallStatistics, FinishedCall } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
 import { Gateway } from './gateway.ts';
+import { attachOperations } from './operations-of.ts';
+import { administrationOf, operationsOf } from './ports.ts';
+import { GatewayState } from './state.ts';
 import { type StatusReport, statusReport } from './status-report.ts';
 import { tokensOf } from './tokens.ts';
 
@@ -40,6 +45,12 @@ export interface GatewayOptions {
    * (the folder is made). Default false: no socket.
    */
   readonly attach?: boolean;
+  /**
+   * Whether counters, money, tiers and stops are kept as the configuration says (`dataDir`, `storage`, `state`), so that
+   * they outlive this process; one gateway at a time then owns the data folder. False: all of it in memory, `storage`
+   * and `state` may not be written. Default: true for a file and for an object that has one of these keys.
+   */
+  readonly persist?: boolean;
 }
 
 export interface StdioOptions {
@@ -97,12 +108,30 @@ export async function createGateway(
   config: GatewayConfig | string,
   options: GatewayOptions = {},
 ): Promise<GatewayHandle> {
-  return gatewayOf(await load(config, options), options);
+  const persist = options.persist ?? (typeof config === 'string' || KEPT.some((key) => config[key] !== undefined));
+  return gatewayOf(await load(config, options), { ...options, persist });
 }
 
-/** Like `createGateway`, from what was loaded before. */
-export function gatewayOf(loaded: LoadedConfig, options: GatewayOptions): GatewayHandle {
-  return new LibraryGateway(loaded, options);
+/** Keys that say where state is kept. */
+const KEPT = ['dataDir', 'storage', 'state'] as const;
+
+/** Like `createGateway`, from what was loaded before; `persist` is false by default. */
+export async function gatewayOf(loaded: LoadedConfig, options: GatewayOptions): Promise<GatewayHandle> {
+  const compiled = compileFor(loaded, options);
+  const deps = { clock: systemClock, log: options.log ?? silentLog };
+  if (options.persist !== true && (compiled.state.kind !== 'memory' || compiled.storage.sql.kind !== 'sqlite')) {
+    throw new TollgateError(
+      'config_invalid',
+      '`persist: false` contradicts `state` or `storage` of the configuration.',
+    );
+  }
+  const state = options.persist === true ? await GatewayState.open(compiled, deps) : await GatewayState.transient(deps);
+  try {
+    return new LibraryGateway(loaded, compiled, state, options);
+  } catch (error) {
+    await state.close();
+    throw error;
+  }
 }
 
 async function load(config: GatewayConfig | string, { baseDir, env }: GatewayOptions): Promise<LoadedConfig> {
@@ -118,17 +147,22 @@ class LibraryGateway implements GatewayHandle {
   readonly closed: Promise<void>;
   readonly #over = Promise.withResolvers<void>();
   readonly #options: GatewayOptions;
-  readonly #compiled: CompiledConfig;
-  #gateway: Gateway;
+  readonly #state: GatewayState;
+  readonly #gateway: Gateway;
   #loaded: LoadedConfig;
   #ending: Promise<boolean> | undefined;
 
-  constructor(loaded: LoadedConfig, options: GatewayOptions) {
+  constructor(loaded: LoadedConfig, compiled: CompiledConfig, state: GatewayState, options: GatewayOptions) {
     this.closed = this.#over.promise;
     this.#options = options;
     this.#loaded = loaded;
-    this.#compiled = this.#compile(loaded);
-    this.#gateway = this.#build(this.#compiled);
+    this.#state = state;
+    this.#gateway = this.#build(compiled);
+    const ports = { clock: systemClock, state, gateway: () => this.#gateway };
+    attachOperations(
+      this,
+      operationsOf(ports, administrationOf(ports), () => this.#loaded.warnings),
+    );
     const log = () => this.#gateway.calls;
     this.calls = {
       watch: (listener) => log().watch(listener),
@@ -171,36 +205,36 @@ class LibraryGateway implements GatewayHandle {
 
   async apply(config: GatewayConfig | string): Promise<void> {
     const loaded = await load(config, this.#options);
-    await this.#gateway.apply(this.#compile(loaded));
+    await this.#gateway.apply(compileFor(loaded, this.#options));
     this.#loaded = loaded;
     this.#warn(loaded);
   }
 
   drain(ms: number): Promise<boolean> {
-    this.#ending ??= this.#gateway.drain(ms).finally(this.#over.resolve);
+    this.#ending ??= this.#gateway.drain(ms).finally(() => this.#end());
     return this.#ending;
   }
 
   async close(): Promise<void> {
     // Also in the middle of draining: whoever closes does not want to wait.
     this.#ending ??= Promise.resolve(true);
-    await this.#gateway.close().finally(this.#over.resolve);
+    await this.#gateway.close().finally(() => this.#end());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  #compile(loaded: LoadedConfig): CompiledConfig {
-    const compiled = compile(loaded.config, this.#options.env);
-    if (this.#options.attach === true) return compiled;
-    return { ...compiled, inbound: { ...compiled.inbound, attachSocket: undefined } };
+  async #end(): Promise<void> {
+    await this.#state.close();
+    this.#over.resolve();
   }
 
   #build(compiled: CompiledConfig): Gateway {
     const { log = silentLog, transformers } = this.#options;
     return new Gateway(compiled, {
       log,
+      state: this.#state,
       tokens: (server) => tokensOf(this.#gateway?.generation.config ?? compiled, server),
       ...(transformers === undefined ? {} : { transforms: transformers }),
     });
@@ -211,6 +245,12 @@ class LibraryGateway implements GatewayHandle {
     const where = source.file ?? 'the configuration object';
     this.#options.log?.warn({ warnings: formatProblems(warnings) }, `${where} has warnings`);
   }
+}
+
+function compileFor(loaded: LoadedConfig, { env, attach }: GatewayOptions): CompiledConfig {
+  const compiled = compile(loaded.config, env);
+  if (attach === true) return compiled;
+  return { ...compiled, inbound: { ...compiled.inbound, attachSocket: undefined } };
 }
 
 /** A socket that only this user can reach, gone with the gateway. */

@@ -24,6 +24,7 @@ import { resultBytes } from '../protocol/json/splice.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import type { ListKind, Server } from '../protocol/peer.ts';
 import type { CallLog } from '../telemetry/calls.ts';
+import type { DecisionLog } from '../telemetry/decisions/log.ts';
 import type { TransformChain, TransformChains } from '../transform/registry.ts';
 import { checkArguments } from './argument-check.ts';
 import { completionTarget } from './completions.ts';
@@ -39,6 +40,8 @@ import { transformRequest, transformResponse } from './transforms.ts';
 /** Counters move from the old rules to the new at one moment; asking an old rule after that would miscount. */
 export interface LimitsInForce {
   current: Admission;
+  /** Counters changed in this turn. */
+  readonly touch: () => void;
 }
 
 export interface EndpointParts {
@@ -51,6 +54,7 @@ export interface EndpointParts {
   readonly refusals: RefusalStyle;
   readonly parked: ParkedCalls;
   readonly rounds: Rounds;
+  readonly decisions: DecisionLog | undefined;
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
@@ -159,6 +163,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   #finish(call: Call, executed: 'no' | 'yes' | 'unknown', answer: Message | undefined): void {
     if (call.charge === undefined) return;
     this.#parts.limits.current.finish(call, { executed, answer }, this.#parts.clock.monotonic());
+    this.#parts.limits.touch();
   }
 
   async reheader(call: Call): Promise<Destination | undefined> {
@@ -307,6 +312,8 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
 
   /** Anything but an explicit yes is a no. */
   #decided(call: Call, verdict: Verdict | undefined, proceed: () => void): void {
+    this.#parts.limits.touch();
+    this.#parts.decisions?.attach(call);
     if (verdict?.allowed === true) {
       call.charge = verdict.charge;
       // A caller that left while its turn or the journal was awaited has run nothing.

@@ -290,7 +290,7 @@ describe('reload', () => {
     const call = () => gateway.call('tools/call', { name: 't' });
     expect((await call()).body.result).toBeDefined();
     await gateway.reload({ servers: { s: { url: server.url }, o: { url: other.url } }, limits });
-    expect(await gateway.names()).toEqual(['t', 'u']);
+    expect(await gateway.names()).toEqual(['t', 'u', 'tollgate_quota']);
     expect((await call()).body.result).toBeDefined();
     expect((await call()).body.error?.code).toBe(429);
     // The server that did not change was not contacted anew.

@@ -5,7 +5,10 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { userInfo } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { createAdmission } from '../admission/admission.ts';
+import type { Admission } from '../admission/contract.ts';
+import { type SessionGuardOptions, SessionWindows, sessionGuard } from '../admission/session-guard.ts';
 import { Listings } from '../catalog/listing.ts';
 import { type CompiledConfig, restartOnlyChanges } from '../config/compile.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
@@ -13,17 +16,20 @@ import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
+import { addressPrefix } from '../identity/address.ts';
 import { localPrincipal, PrincipalKeys } from '../identity/principals.ts';
 import { createHttpEdge, type HttpEdge, type HttpEdgeView } from '../inbound/http.ts';
 import { createStdioEdge, type StdioEdge } from '../inbound/stdio.ts';
 import { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
-import type { Endpoint, Face } from '../protocol/call.ts';
+import type { Endpoint, Face, SessionGuard } from '../protocol/call.ts';
 import type { Server } from '../protocol/peer.ts';
 import { CallLog } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
 import type { TokenProvider } from '../upstream/http-client.ts';
 import { createServer } from '../upstream/servers.ts';
 import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
+import { Rounds } from './rounds.ts';
+import type { GatewayState, StateView } from './state.ts';
 import { SubscriptionHub } from './subscriptions.ts';
 import { TaskOwners } from './task-owners.ts';
 
@@ -37,6 +43,8 @@ export interface GatewayDeps {
   readonly tokens?: (server: string) => TokenProvider | undefined;
   /** Paths beside the endpoints: the control API. Without them the address of `admin` is not opened. */
   readonly mount?: Mount;
+  /** Counters, money, tiers and stops that outlive this gateway; its owner closes it. Default: all of it in memory. */
+  readonly state?: GatewayState;
   /** Transformers, composed anew whenever a configuration is applied. Default none. */
   readonly transforms?: TransformRegistry;
   /** Number of attached stdio clients, whenever it changes. */
@@ -67,6 +75,7 @@ export class Gateway implements Face {
   readonly #admin: HttpEdge | undefined;
   #stdio: StdioEdge | undefined;
   readonly #follow = new Map<Server, () => void>();
+  #guard: SessionGuard | undefined;
   #listening: Listening | undefined;
   #draining = false;
   #ready = false;
@@ -89,7 +98,15 @@ export class Gateway implements Face {
       transforms: deps.transforms,
       hub: this.hub,
       parked: this.parked,
-      limits: { current: createAdmission(config.admission.limits, { clock }) },
+      limits: {
+        current: createAdmission(config.admission, {
+          ...(deps.state?.admission() ?? { clock, log }),
+          addressPrefix,
+        }),
+        touch: deps.state?.touch ?? (() => undefined),
+      },
+      rounds: new Rounds(clock, deps.state?.roundKey),
+      decisions: deps.state?.decisions,
       listings: new Listings({ client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES }, clock, log }),
       tasks: new TaskOwners(() => this.#current.servers),
       createServer: (options) =>
@@ -97,6 +114,7 @@ export class Gateway implements Face {
     };
     this.#current = buildGeneration(config, this.#lasting, undefined);
     this.#adopt(this.#current);
+    this.#guard = this.#makeGuard(config.admission.sessionGuard);
     const face = (): Face => this;
     const shared = sameAddress(config.listen, config.admin);
     const edge = { log, clock, ready: () => this.ready };
@@ -122,6 +140,16 @@ export class Gateway implements Face {
     return this.#listening;
   }
 
+  /** The limits in force. */
+  get admission(): Admission {
+    return this.#lasting.limits.current;
+  }
+
+  /** What it keeps, for `status`; undefined: everything is in memory and ends with this process. */
+  get state(): StateView | undefined {
+    return this.#deps.state?.view();
+  }
+
   get view(): HttpEdgeView & { readonly stdioClients: number } {
     return { ...this.#http.view, stdioClients: this.#stdio?.clientCount ?? 0 };
   }
@@ -135,6 +163,10 @@ export class Gateway implements Face {
   // Face: what the edges ask.
   get draining(): boolean {
     return this.#draining;
+  }
+
+  get guard(): SessionGuard | undefined {
+    return this.#guard;
   }
 
   endpoint(path: string): Endpoint | undefined {
@@ -152,6 +184,7 @@ export class Gateway implements Face {
   /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */
   async listen(): Promise<Listening> {
     try {
+      await this.#begin();
       await this.#stdio?.listen();
       const { url } = await this.#http.listen();
       const control = this.#admin === undefined ? url : (await this.#admin.listen()).url;
@@ -165,6 +198,7 @@ export class Gateway implements Face {
 
   /** Opens only this attach socket and no port: for one client, on the pipes of this process. */
   async listenStdio(attachSocket: string): Promise<void> {
+    await this.#begin();
     this.#stdio = this.#stdioEdge(attachSocket);
     await this.#stdio.listen();
   }
@@ -201,6 +235,7 @@ export class Gateway implements Face {
   async close(): Promise<void> {
     this.#draining = true;
     this.parked.close(new TollgateError('shutting_down', 'The gateway is shutting down'));
+    this.admission.close();
     await Promise.all([this.#http.close(), this.#admin?.close(), this.#stdio?.close()]);
     for (const stop of this.#follow.values()) stop();
     for (const { catalog } of this.#current.endpoints.values()) catalog.close();
@@ -209,12 +244,27 @@ export class Gateway implements Face {
 
   async #apply(config: CompiledConfig): Promise<void> {
     const before = this.#current;
-    refuseRestartOnly(before.config, config);
+    const fixed = restartOnlyChanges(before.config, config);
+    if (fixed.length > 0) {
+      throw new TollgateError(
+        'config_invalid',
+        `${fixed.join(', ')} cannot change while the gateway runs. Restart it, or put the old value back.`,
+      );
+    }
     const next = buildGeneration(config, this.#lasting, before);
     // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
     await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
-    const { limits, clock } = this.#lasting;
-    limits.current = createAdmission(config.admission.limits, { clock, previous: limits.current });
+    const { limits, clock, log } = this.#lasting;
+    const { state } = this.#deps;
+    limits.current = createAdmission(config.admission, {
+      ...(state?.admission() ?? { clock, log }),
+      addressPrefix,
+      previous: limits.current,
+    });
+    state?.adopt(config);
+    if (!isDeepStrictEqual(before.config.admission.sessionGuard, config.admission.sessionGuard)) {
+      this.#guard = this.#makeGuard(config.admission.sessionGuard);
+    }
     this.#current = next;
     this.#adopt(next);
     this.#http.reconfigure(config.inbound);
@@ -227,6 +277,16 @@ export class Gateway implements Face {
     for (const server of retired(before, next)) this.#retire(server);
     this.hub.revoke((principal, endpoint) => !next.identity.recognises(principal, endpoint));
     await this.hub.rebind();
+  }
+
+  /** Before the first call: what the state lost is rebuilt for the limits that are in force. */
+  async #begin(): Promise<void> {
+    await this.#deps.state?.begin(this.#current.config, this.admission);
+  }
+
+  #makeGuard(options: SessionGuardOptions | undefined): SessionGuard | undefined {
+    const { clock } = this.#lasting;
+    return options === undefined ? undefined : sessionGuard(new SessionWindows(options), () => clock.monotonic());
   }
 
   #stdioEdge(attachSocket: string): StdioEdge {
@@ -284,16 +344,6 @@ const NO_ENDPOINTS: Face = {
 
 function sameAddress(a: { host: string; port: number }, b: { host: string; port: number }): boolean {
   return a.host === b.host && a.port === b.port;
-}
-
-/** What cannot change under open connections. */
-function refuseRestartOnly(before: CompiledConfig, after: CompiledConfig): void {
-  const changed = restartOnlyChanges(before, after);
-  if (changed.length === 0) return;
-  throw new TollgateError(
-    'config_invalid',
-    `${changed.join(', ')} cannot change while the gateway runs. Restart it, or put the old value back.`,
-  );
 }
 
 function userName(): string {

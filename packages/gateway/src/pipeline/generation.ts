@@ -18,6 +18,7 @@ import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Server } from '../protocol/peer.ts';
 import { compileRoutes, type Router } from '../routing/router.ts';
 import type { CallLog } from '../telemetry/calls.ts';
+import type { DecisionLog } from '../telemetry/decisions/log.ts';
 import type { TransformChains, TransformRegistry } from '../transform/registry.ts';
 import type { ServerOptions } from '../upstream/options.ts';
 import { EndpointChain, type LimitsInForce } from './endpoint.ts';
@@ -34,6 +35,8 @@ export interface Lasting {
   readonly keys: PrincipalKeys;
   readonly parked: ParkedCalls;
   readonly rounds: Rounds;
+  /** Records of decisions; undefined: none are kept. */
+  readonly decisions: DecisionLog | undefined;
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
@@ -65,7 +68,7 @@ export function buildGeneration(
 ): Generation {
   const router = compileRoutes(config.routes);
   // Only to refuse what cannot be kept; the counters move when the generation is taken into use.
-  createAdmission(config.admission.limits, { clock: lasting.clock });
+  createAdmission(config.admission, { clock: lasting.clock });
   const identity = createIdentity(config.identity, lasting.keys, previous?.identity);
   const made: Server[] = [];
   const endpoints = new Map<string, EndpointInUse>();
@@ -140,6 +143,7 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     refusals: options.refusals,
     parked: lasting.parked,
     rounds: lasting.rounds,
+    decisions: lasting.decisions,
     hub: lasting.hub,
     tasks: lasting.tasks,
     calls: lasting.calls,

@@ -12,8 +12,6 @@ const MIN_JOURNAL = 8 * 1024 * 1024;
 const MAX_GROWTH = 4;
 /** Milliseconds between looks at overdue holds, the wall clock, and the size of the journal. */
 const TICK = 1_000;
-/** Expired holds swept in one tick; the rest goes with the next. */
-const SWEEP = 10_000;
 
 interface MemoryStateDeps {
   readonly journal: Journal;
@@ -115,7 +113,7 @@ export class MemoryState {
     const now = clock.monotonic();
     // Calendars follow the wall, also after the machine slept or its clock was set.
     this.limiter.originMs = clock.wall() - now;
-    this.limiter.sweep(Math.floor(now * 1000), SWEEP);
+    this.limiter.sweep(Math.floor(now * 1000));
     this.#flush();
     const grown = journal.size() > Math.max(MIN_JOURNAL, MAX_GROWTH * this.#snapshotSize);
     if (!grown && !(this.#holes && journal.health().state === 'up')) return;

@@ -3,6 +3,7 @@ import { VERSION } from '../core/version.ts';
 import type { ServerView } from '../protocol/peer.ts';
 import type { CallCounts } from '../telemetry/calls.ts';
 import type { Gateway } from './gateway.ts';
+import type { StateView } from './state.ts';
 
 /** What `tollgate status` and the start-up print show. No secrets. */
 export interface StatusReport {
@@ -28,6 +29,8 @@ export interface StatusReport {
   /** Calls that wait for input of their clients. */
   readonly parked: number;
   readonly calls: CallCounts;
+  /** Where counters and money are kept, and in words what is wrong there; undefined: only in this process. */
+  readonly state: StateView | undefined;
 }
 
 export interface EndpointReport {
@@ -112,5 +115,6 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
     stdioClients: view.stdioClients,
     parked: gateway.parked.size,
     calls,
+    state: gateway.state,
   };
 }

@@ -31,6 +31,8 @@ export interface Target {
   readonly validate: boolean;
   /** Scope that the route needs. */
   readonly scope: string | undefined;
+  /** Index of the route. */
+  readonly route: number | undefined;
 }
 
 export interface TargetParts {
@@ -162,6 +164,7 @@ export class TargetResolver {
       timeout: settings?.timeout ?? route?.timeout ?? server.requestTimeout,
       validate: settings?.validate === true,
       scope: route?.scope,
+      route: route?.index,
     };
   }
 }

@@ -1,0 +1,172 @@
+/** What operators do with budgets, grants and stops of a running gateway; each change is stored with who made it. */
+import type { Admission } from '../admission/contract.ts';
+import type { LimitView, Question } from '../admission/external.ts';
+import type { Grant } from '../admission/grants.ts';
+import type { LimitOptions } from '../admission/options.ts';
+import type { Stop } from '../admission/stops.ts';
+import type { Clock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import { randomId } from '../core/ids.ts';
+import type { Books } from './books.ts';
+import type { LedgerWriter } from './ledger-writer.ts';
+
+export interface BudgetView extends LimitView {
+  /** What was granted on top, included in `capacity`. */
+  readonly granted: number;
+}
+
+interface AdministrationDeps {
+  readonly clock: Clock;
+  readonly admission: () => Admission;
+  readonly books: Books;
+  /** Undefined: no ledger is kept. */
+  readonly ledger: LedgerWriter | undefined;
+  /** Canonical ids of the tools that there are, for limits that cover only some. */
+  readonly tools: () => readonly string[];
+  /** Tenant and credential tier of a principal that the configuration names. */
+  readonly principal: (id: string) => { readonly tenant: string | undefined; readonly tier: string | undefined };
+}
+
+const METHOD = 'tools/call';
+const ENDPOINT = '/mcp';
+
+export class GatewayAdministration {
+  readonly #deps: AdministrationDeps;
+
+  constructor(deps: AdministrationDeps) {
+    this.#deps = deps;
+  }
+
+  now(): number {
+    return this.#deps.clock.wall();
+  }
+
+  grants(): readonly Grant[] {
+    return this.#deps.books.grants.list(this.now());
+  }
+
+  stops(): readonly Stop[] {
+    return this.#deps.books.stops.list(this.now());
+  }
+
+  stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop> {
+    return this.#deps.books.stop(stop);
+  }
+
+  resume(id: string, by: string): Promise<boolean> {
+    return this.#deps.books.resume(id, by);
+  }
+
+  revoke(id: string, by: string): Promise<boolean> {
+    return this.#deps.books.revoke(id, by);
+  }
+
+  /** Rejects with `invalid_params` for a limit that there is not, another unit, or one that cannot tell callers apart. */
+  async grant(grant: Omit<Grant, 'id' | 'at'>): Promise<Grant> {
+    const limit = this.#limit(grant.rule);
+    const unit = unitOf(limit);
+    if (unit !== grant.unit) {
+      throw wrong(`${limit.name} is counted in ${unit === 'requests' ? 'calls: write a plain number' : unit}`);
+    }
+    if (grant.principal !== undefined && !limit.by.includes('principal')) {
+      throw wrong(`${limit.name} does not count by principal: grant it to everyone, or choose another limit`);
+    }
+    return this.#deps.books.grant(grant);
+  }
+
+  /** Where the limits stand for a principal: those that cover the tool, or with none every limit, by a tool it covers. */
+  async budgets(principal: string, tool: string | undefined) {
+    const { external, limits } = this.#deps.admission();
+    const now = this.#deps.clock.monotonic();
+    const found = new Map<string, BudgetView>();
+    let { tier } = await external.peek(this.#question(principal, tool), now);
+    const questions = tool === undefined ? limits.map((limit) => this.#toolOf(limit)) : [tool];
+    for (const asked of new Set(questions)) {
+      const answer = await external.peek(this.#question(principal, asked), now);
+      tier = answer.tier;
+      for (const view of answer.limits) {
+        if (!found.has(view.limit)) found.set(view.limit, { ...view, granted: this.#granted(view.limit, principal) });
+      }
+    }
+    const order = new Map(limits.map(({ name }, index) => [name, index]));
+    const sorted = [...found.values()].toSorted((a, b) => (order.get(a.limit) ?? 0) - (order.get(b.limit) ?? 0));
+    return { tier, limits: sorted };
+  }
+
+  /**
+   * Forgets what was used of a limit, and books it in the ledger as given back, so that a rebuilt counter agrees.
+   * Rejects with `invalid_params` where no such counter exists.
+   */
+  async reset(name: string, principal: string | undefined, by: string, reason: string): Promise<void> {
+    const { admission, clock, books } = this.#deps;
+    const limit = this.#limit(name);
+    const who = principal ?? 'everyone';
+    if (principal === undefined && limit.by.includes('principal')) {
+      throw wrong(`${name} counts by principal: name whose counter`);
+    }
+    const question = this.#question(who, this.#toolOf(limit));
+    const counters = await admission().external.reset(question, name, clock.monotonic());
+    if (counters.length === 0) throw wrong(`${name} has no counter for ${who}`);
+    const at = Math.floor(clock.wall());
+    for (const { rule, key, windowStart, unit, used, amount } of counters) {
+      if (!amount || used === 0) continue;
+      const id = `reset-${randomId(16)}`;
+      const estimate = { [unit]: -used };
+      this.#deps.ledger?.opened({
+        id,
+        at,
+        principal: who,
+        tenant: undefined,
+        server: '',
+        tool: 'reset',
+        endpoint: ENDPOINT,
+        session: undefined,
+        decisionId: id,
+        expiresAt: at + 60_000,
+        estimate,
+        postings: [{ rule, key, windowStart, unit }],
+      });
+      this.#deps.ledger?.settled({ id, at, amounts: estimate, source: 'fixed' });
+    }
+    await books.record(by, 'reset', { limit: name, principal: who, reason });
+  }
+
+  #limit(name: string): LimitOptions {
+    const { limits } = this.#deps.admission();
+    const limit = limits.find((candidate) => candidate.name === name);
+    if (limit !== undefined) return limit;
+    throw wrong(`There is no limit ${name}; there are ${limits.map((one) => one.name).join(', ') || 'none'}`);
+  }
+
+  /** A tool that a limit covers, where it does not cover all; undefined: any. */
+  #toolOf(limit: LimitOptions): string | undefined {
+    const admission = this.#deps.admission();
+    const covers = (canonicalId: string | undefined): boolean => {
+      const server = canonicalId?.slice(0, canonicalId.indexOf('/'));
+      const target = { kind: 'tool', canonicalId, server, endpoint: ENDPOINT } as const;
+      return admission.covering(METHOD, target).some(({ name }) => name === limit.name);
+    };
+    return covers(undefined) ? undefined : this.#deps.tools().find(covers);
+  }
+
+  #question(principal: string, tool: string | undefined): Question {
+    return { subject: { principal, ...this.#deps.principal(principal) }, method: METHOD, tool };
+  }
+
+  #granted(limit: string, principal: string): number {
+    let sum = 0;
+    for (const grant of this.grants()) {
+      if (grant.rule === limit && (grant.principal ?? principal) === principal) sum += grant.amount;
+    }
+    return sum;
+  }
+}
+
+function unitOf({ quota, rows }: LimitOptions): string {
+  const any = quota ?? [...rows.values()][0];
+  return any !== undefined && 'amount' in any ? any.amount.unit : 'requests';
+}
+
+function wrong(message: string): TollgateError {
+  return new TollgateError('invalid_params', message, { http: 400 });
+}

@@ -1,0 +1,69 @@
+/** The faces of a running gateway: what operators do with it, and the operations that other systems ask. */
+import { formatPath, type Problem } from '../config/problems.ts';
+import type { Clock } from '../core/clock.ts';
+import { VERSION } from '../core/version.ts';
+import { configurationView } from './configuration-view.ts';
+import type { Gateway } from './gateway.ts';
+import { GatewayAdministration } from './gateway-administration.ts';
+import { GatewayOperations } from './gateway-operations.ts';
+import { principalsNamed } from './operations-clients.ts';
+import type { GatewayState } from './state.ts';
+
+interface PortDeps {
+  readonly clock: Clock;
+  readonly state: GatewayState;
+  readonly gateway: () => Gateway;
+}
+
+export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAdministration {
+  const { books, ledger } = state;
+  return new GatewayAdministration({
+    clock,
+    books,
+    ledger,
+    admission: () => gateway().admission,
+    tools: () => [
+      ...new Set(
+        [...gateway().generation.endpoints.values()].flatMap(({ catalog }) =>
+          catalog.tools.map((entry) => entry.canonicalId),
+        ),
+      ),
+    ],
+    principal: (id) => {
+      const [known] = principalsNamed(id, gateway().generation.config.identity, books.tiers);
+      return { tenant: known?.tenant, tier: known?.tier };
+    },
+  });
+}
+
+/** `warnings`: of the configuration in force; those about secrets in plain text are findings of a scan. */
+export function operationsOf(
+  { clock, state, gateway }: PortDeps,
+  administration: GatewayAdministration,
+  warnings: () => readonly Problem[],
+): GatewayOperations {
+  return new GatewayOperations({
+    clock,
+    books: state.books,
+    ledger: state.store?.ledger,
+    config: () => gateway().generation.config,
+    admission: () => gateway().admission,
+    configuration: () => configurationView(gateway().generation, plainSecrets(warnings())),
+    status: () => {
+      const running = gateway();
+      const { total, refused } = running.calls.statistics();
+      return {
+        problems: state.view().problems,
+        version: VERSION,
+        startedAt: running.startedAt.toISOString(),
+        ready: running.ready,
+        calls: { total, refused },
+      };
+    },
+    reset: (limit, principal, by, reason) => administration.reset(limit, principal, by, reason),
+  });
+}
+
+function plainSecrets(warnings: readonly Problem[]): string[] {
+  return warnings.filter(({ what }) => what.includes('in plain text')).map(({ path }) => formatPath(path));
+}

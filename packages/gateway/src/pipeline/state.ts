@@ -1,0 +1,310 @@
+/**
+ * What a gateway knows beyond its configuration: counters and money, tiers and stops, the ledger, the records. Opened
+ * before the gateway is built, closed after it has ended.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Limiter } from '@tollgate/limiter';
+import type { Admission, AdmissionDeps } from '../admission/contract.ts';
+import type { AdmissionEvents, Alert } from '../admission/events.ts';
+import type { CompiledConfig } from '../config/compile.ts';
+import type { Clock } from '../core/clock.ts';
+import { TollgateError } from '../core/errors.ts';
+import type { Log } from '../core/log.ts';
+import { lockState, type StateLock } from '../store/lock.ts';
+import type { StoreOptions } from '../store/options.ts';
+import { openStore, type Store } from '../store/store.ts';
+import { decisionKey } from '../telemetry/decisions/key.ts';
+import { DecisionLog } from '../telemetry/decisions/log.ts';
+import { Skeletons } from '../telemetry/decisions/skeleton.ts';
+import { type DecisionStore, MemoryDecisions } from '../telemetry/decisions/store.ts';
+import { Webhooks } from '../telemetry/webhooks.ts';
+import { Books } from './books.ts';
+import { decisionPolicy } from './decision-policy.ts';
+import { LedgerWriter } from './ledger-writer.ts';
+import { MemoryState } from './memory-state.ts';
+import { readMoney } from './rebuild.ts';
+import { RedisState } from './redis-state.ts';
+
+interface StateDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** For `status`: every line is a sentence for an operator; none when all is well. */
+export interface StateView {
+  readonly kind: 'memory' | 'redis' | 'transient';
+  readonly storage: 'up' | 'down' | 'none';
+  readonly problems: readonly string[];
+  /** Writes that the ledger still has to confirm. */
+  readonly ledgerWaiting: number;
+  readonly alerts: number;
+}
+
+/** Setting under which gateways of one storage keep the key that seals the rounds of paid calls. */
+const ROUND_KEY = 'round_key';
+const CLOSE_MS = 5_000;
+const REBUILD_PAUSE = 1_000;
+
+export class GatewayState {
+  readonly books: Books;
+  readonly decisions: DecisionLog;
+  /** Undefined: no storage, nothing outlives the process. */
+  readonly store: Store | undefined;
+  /** Seals rounds of paid calls; shared by the gateways of one storage. */
+  readonly roundKey: Buffer;
+  readonly webhooks: Webhooks;
+  readonly #deps: StateDeps;
+  readonly #memory: MemoryState | undefined;
+  readonly #redis: RedisState | undefined;
+  readonly #ledger: LedgerWriter | undefined;
+  readonly #lock: StateLock | undefined;
+  #alerts = 0;
+  /** Why nobody knows what is spent; undefined: it is known. */
+  #unknownMoney: string | undefined;
+
+  /** State of a gateway that keeps nothing: the library without a data folder, tests. */
+  static async transient(deps: StateDeps): Promise<GatewayState> {
+    const books = await Books.open({ ...deps, storage: undefined, shared: false });
+    return new GatewayState(deps, {
+      books,
+      decisions: new MemoryDecisions(),
+      roundKey: randomBytes(32),
+      key: randomBytes(32),
+    });
+  }
+
+  /**
+   * Opens storage and counters. Rejects with `storage_locked` when another gateway keeps its state in memory on this
+   * storage, with `storage_incompatible` for one of a newer version, with `config_invalid` for a missing driver.
+   * Storage or Redis that is away is no failure: what needs it is refused, and it recovers by itself.
+   */
+  static async open(config: CompiledConfig, deps: StateDeps): Promise<GatewayState> {
+    const options: StoreOptions = { dataDir: config.dataDir, ...config.storage };
+    const lock = config.state.kind === 'memory' ? await lockState(options, deps) : undefined;
+    let store: Store | undefined;
+    try {
+      store = await openStore(options, deps);
+      const shared = config.state.kind === 'redis';
+      const books = await Books.open({ ...deps, storage: store, shared });
+      const ledger = new LedgerWriter(store.ledger, deps);
+      const expired = (id: string): void => ledger.expired(id);
+      const parts = {
+        books,
+        decisions: store.decisions,
+        store,
+        lock,
+        ledger,
+        roundKey: await roundKey(store, shared),
+        key: await decisionKey(config.dataDir),
+      };
+      if (config.state.kind === 'redis') {
+        return new GatewayState(deps, {
+          ...parts,
+          redis: await RedisState.open(config.state, { ...deps, store }),
+        });
+      }
+      const memory = await MemoryState.open({ ...deps, journal: store.journal, onExpire: expired });
+      return new GatewayState(deps, { ...parts, memory });
+    } catch (error) {
+      await store?.close();
+      await lock?.release();
+      throw error;
+    }
+  }
+
+  private constructor(
+    deps: StateDeps,
+    parts: {
+      readonly books: Books;
+      readonly decisions: DecisionStore;
+      readonly roundKey: Buffer;
+      readonly key: Buffer;
+      readonly store?: Store;
+      readonly lock?: StateLock | undefined;
+      readonly ledger?: LedgerWriter;
+      readonly memory?: MemoryState;
+      readonly redis?: RedisState;
+    },
+  ) {
+    this.#deps = deps;
+    this.books = parts.books;
+    this.store = parts.store;
+    this.roundKey = parts.roundKey;
+    this.webhooks = new Webhooks(deps.log);
+    this.decisions = new DecisionLog({
+      store: parts.decisions,
+      skeletons: new Skeletons(parts.key),
+      policy: decisionPolicy(undefined),
+      log: deps.log,
+    });
+    this.#memory = parts.memory;
+    this.#redis = parts.redis;
+    this.#ledger = parts.ledger;
+    this.#lock = parts.lock;
+  }
+
+  /** Where money is booked; undefined: no ledger is kept. */
+  get ledger(): LedgerWriter | undefined {
+    return this.#ledger;
+  }
+
+  get limiter(): Limiter | undefined {
+    return this.#memory?.limiter ?? this.#redis?.limiter;
+  }
+
+  /** What admission is built with. */
+  admission(): Omit<AdmissionDeps, 'previous'> {
+    const { clock, log } = this.#deps;
+    return {
+      clock,
+      log,
+      limiter: this.limiter,
+      tiers: this.books.tiers,
+      grants: this.books.grants,
+      stops: this.books.stops,
+      events: this.#events(),
+      whenWritten: () => this.#whenWritten(),
+    };
+  }
+
+  /** A configuration is in force: records name it, and money that the counters lost is read from the ledger. */
+  async begin(config: CompiledConfig, admission: Admission): Promise<void> {
+    this.adopt(config);
+    this.#redis?.begin(admission);
+    await this.#rebuild(admission);
+  }
+
+  /** Money whose counters were lost is what the ledger says; where that cannot be read either, nothing is spent. */
+  async #rebuild(admission: Admission): Promise<void> {
+    const memory = this.#memory;
+    if (memory === undefined || this.store === undefined || memory.recovered === 'clean' || memory.recovered === 'torn')
+      return;
+    const { clock, log } = this.#deps;
+    try {
+      const { windows, rates, holds } = await readMoney(this.store.ledger, admission, clock.wall());
+      const now = Math.floor(clock.monotonic() * 1000);
+      for (const ask of windows) memory.limiter.assume(ask, now);
+      for (const ask of rates) memory.limiter.adjust(ask, now);
+      for (const ask of holds) {
+        // A hold for which there is no room any more was spent all the same.
+        if (!memory.limiter.decide(ask, now).allowed) memory.limiter.adjust(ask, now);
+      }
+      this.#unknownMoney = undefined;
+      if (windows.length + rates.length + holds.length > 0) log.warn({}, 'budgets were read back from the ledger');
+    } catch (error) {
+      this.#unknownMoney = 'Budgets were lost and the ledger cannot be read: calls that cost money are refused.';
+      log.error({ err: error }, this.#unknownMoney);
+      setTimeout(() => void this.#rebuild(admission), REBUILD_PAUSE).unref();
+    }
+  }
+
+  adopt(config: CompiledConfig): void {
+    this.decisions.policy = decisionPolicy(config);
+    this.webhooks.configure(config.webhooks);
+  }
+
+  /** Something was decided or finished: it goes into the journal with this turn. */
+  readonly touch = (): void => this.#memory?.touch();
+
+  view(): StateView {
+    const health = this.store?.health();
+    const problems: string[] = [];
+    if (health?.sql === 'down') {
+      problems.push(
+        `Storage is away since ${instant(health.since)}: ${health.lastError ?? 'no answer'}. Nothing that costs money is admitted once its ledger is behind.`,
+      );
+    }
+    if (health?.journal.state === 'failing') {
+      problems.push(
+        `The journal cannot be written since ${instant(health.journal.since)}: ${health.journal.lastError ?? 'unknown'}. Calls that hold money are refused; counters would be lost with the process.`,
+      );
+    }
+    if (this.#lock?.state() === 'lost')
+      problems.push('Another gateway has taken the lock of this storage: this one refuses money. Stop one of the two.');
+    if (this.#lock?.state() === 'unsure')
+      problems.push('The connection that holds the lock of this storage broke and is being made anew.');
+    if (this.books.stale) problems.push('Stops cannot be read from storage: calls that cost money are refused.');
+    if (this.#unknownMoney !== undefined) problems.push(this.#unknownMoney);
+    problems.push(...(this.#redis?.problems() ?? []));
+    return {
+      kind: this.#redis !== undefined ? 'redis' : this.#memory !== undefined ? 'memory' : 'transient',
+      storage: health?.sql ?? 'none',
+      problems,
+      ledgerWaiting: this.#ledger?.waiting ?? 0,
+      alerts: this.#alerts,
+    };
+  }
+
+  /** Writes what is left, within a few seconds each, and lets go of everything. */
+  async close(): Promise<void> {
+    await this.#memory?.close();
+    await this.#ledger?.close(CLOSE_MS);
+    await this.decisions.close();
+    this.books.close();
+    this.webhooks.close();
+    await this.#redis?.close();
+    await this.store?.close();
+    await this.#lock?.release();
+  }
+
+  #events(): AdmissionEvents {
+    const { decisions } = this;
+    const ledger = this.#ledger;
+    return {
+      ...(ledger === undefined
+        ? {}
+        : {
+            opened: (hold) => ledger.opened(hold),
+            settled: (hold) => ledger.settled(hold),
+            released: (hold) => ledger.released(hold),
+            renewed: (hold) => ledger.renewed(hold),
+            expired: (id) => ledger.expired(id),
+          }),
+      crossed: (alert) => this.#alert(alert),
+      stopped: (stop) => {
+        this.#alerts++;
+        this.webhooks.tell('stopped', stop.at, stop);
+        this.books.latched(stop);
+      },
+      admitted: (record) => decisions.admitted(record),
+      refused: (record) => decisions.refused(record),
+    };
+  }
+
+  #alert(alert: Alert): void {
+    this.#alerts++;
+    this.webhooks.tell(alert.kind, alert.at, alert);
+    this.#deps.log.warn(
+      { alert },
+      alert.kind === 'share' ? 'a limit is nearly used up' : 'a reported price needs a look',
+    );
+  }
+
+  /** Rejects when what a call would spend cannot be recorded, or a stop may have been missed. */
+  #whenWritten(): Promise<void> | undefined {
+    if (this.#ledger?.full === true) return Promise.reject(away('The ledger is too far behind'));
+    if (this.#unknownMoney !== undefined) return Promise.reject(away(this.#unknownMoney));
+    if (this.books.stale) return Promise.reject(away('Stops cannot be read'));
+    if (this.#lock?.state() === 'lost') return Promise.reject(away('Another gateway has the lock of this storage'));
+    return this.#memory?.whenWritten();
+  }
+}
+
+function away(why: string): TollgateError {
+  return new TollgateError('storage_unavailable', why, { retryAfterSeconds: 5 });
+}
+
+function instant(at: number): string {
+  return new Date(at).toISOString();
+}
+
+/** With a storage that is away the key is this process's own: rounds then only continue here. */
+async function roundKey(store: Store, shared: boolean): Promise<Buffer> {
+  const own = randomBytes(32);
+  if (!shared) return own;
+  try {
+    return Buffer.from(await store.settings.once(ROUND_KEY, own.toString('hex')), 'hex');
+  } catch {
+    return own;
+  }
+}
