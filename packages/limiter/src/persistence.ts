@@ -172,6 +172,7 @@ export function* snapshot(parts: Parts, journal: Journal, chunkBytes: number): G
     const first = new Piece(parts);
     putRules(first, parts);
     putSketches(first, parts, false);
+    let { length: defined } = parts.rules.all;
     yield first.finish();
     for (const slots of tables) {
       for (let at = 0; at < slots.size; ) {
@@ -200,6 +201,11 @@ export function* snapshot(parts: Parts, journal: Journal, chunkBytes: number): G
           bytes += hold < 0 ? 16 : 300;
         }
         putClosed(piece, slots, closed);
+        // A rule that was made since the first piece may have been charged by a hold of this one.
+        if (open.length > 0 && parts.rules.all.length !== defined) {
+          defined = parts.rules.all.length;
+          putRules(piece, parts);
+        }
         putHolds(piece, parts, open);
         if (!piece.empty) yield piece.finish();
       }

@@ -98,6 +98,24 @@ describe('a limiter that was restored', () => {
     expect(second.inspect(ask, 0)).toMatchObject([{ used: 20 }, { used: 5, held: 0 }]);
   });
 
+  it('knows rules that were made while the snapshot was taken', () => {
+    const first = new MemoryLimiter({ persist: true });
+    const ask = new Ask();
+    const old = first.rule({ algorithm: 'total', name: 'old', limit: 50 });
+    first.decide(ask.clear().rule(old), 0);
+    const snapshot = first.snapshot(1);
+    const pieces = [snapshot.next().value!];
+    const made = { algorithm: 'total', name: 'new', limit: 50, settles: true } as const;
+    first.decide(ask.clear().rule(first.rule(made), 20).hold('open', HOUR), 0);
+    pieces.push(...snapshot);
+    const second = new MemoryLimiter({ persist: true });
+    second.restore([...pieces, first.changes()!]);
+    const rule = second.rule(made);
+    expect(second.inspect(ask.clear().rule(rule, 0), 0)).toMatchObject([{ used: 20, held: 20 }]);
+    expect(second.settle({ id: 'open', amounts: { requests: 5 } }, 0)).toMatchObject({ changed: true });
+    expect(second.inspect(ask.clear().rule(rule, 0), 0)).toMatchObject([{ used: 5, held: 0 }]);
+  });
+
   it('refuses what is damaged, and to be restored once it has decided', () => {
     const first = new MemoryLimiter({ persist: true });
     const ask = new Ask();
