@@ -20,12 +20,12 @@ export function hex(lane: number): string {
 export class Places {
   /** Keys of rules that tenants share, and of the limiter itself. */
   readonly common: string;
-  readonly #prefix: string;
+  readonly prefix: string;
   readonly #cluster: boolean;
   readonly #tags = new Map<string, string>();
 
   constructor(prefix: string, cluster: boolean) {
-    this.#prefix = prefix;
+    this.prefix = prefix;
     this.#cluster = cluster;
     this.common = `${prefix}:{all}:`;
   }
@@ -34,7 +34,7 @@ export class Places {
     if (!this.#cluster) return this.common;
     let base = this.#tags.get(tenant);
     if (base === undefined) {
-      base = `${this.#prefix}:{${digest(tenant, 16)}}:`;
+      base = `${this.prefix}:{${digest(tenant, 16)}}:`;
       if (this.#tags.size === MAX_TAGS) this.#tags.clear();
       this.#tags.set(tenant, base);
     }

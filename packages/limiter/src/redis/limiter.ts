@@ -9,6 +9,7 @@ import { holdKey, type Operation, Question, type Surroundings } from './question
 import { own, RedisRule } from './rule.ts';
 import { CLOSE, DECIDE } from './script-decide.ts';
 import { FAST } from './script-fast.ts';
+import { Spread } from './spread.ts';
 
 export interface RedisLimiterOptions {
   /** First part of every key. Default `tg`. */
@@ -48,12 +49,21 @@ const CLOSE_SCRIPT = new Script(CLOSE);
  * The limiter that gateways share: one script and one round trip per decision, by the server's clock, in one step for
  * all rules of the ask; a refusal writes nothing. Rejects with a `StoreError` when Redis cannot decide: what that means
  * is for `ResilientLimiter`. A decision is never sent twice; with a hold, asking again with the same id is safe.
+ *
+ * On a cluster one script sees the keys of one tenant. Rates with `crossTenant` are leased: each gateway takes
+ * k = max(1, min(0.1 · capacity / N, its rate · 100 ms)) units in advance, so that in any window at most
+ * min(N · k, capacity + rate · 2 s) more than the limit passes, and over time exactly the rate. Money, slots and totals
+ * with `crossTenant` are held exactly, in a slot of their own, by one more round trip.
  */
 export class RedisLimiter implements Limiter {
   readonly link: Link;
   readonly places: Places;
   readonly ledgerId: string | undefined;
+  /** Gateways that share this Redis; leases are sized by it. */
+  nodes = 1;
   readonly #port: RedisPort;
+  /** Only on a cluster. */
+  readonly #spread: Spread | undefined;
   readonly #rules = new Map<string, RedisRule>();
   readonly #clock: (() => number) | undefined;
   readonly #origin: number;
@@ -78,6 +88,7 @@ export class RedisLimiter implements Limiter {
     });
     this.places = new Places(prefix, port.cluster);
     this.ledgerId = options.ledgerId;
+    this.#spread = port.cluster ? new Spread(this) : undefined;
     this.#clock = clock === 'server' ? undefined : clock;
     this.#origin = origin;
     this.#shortestTtl = clock === 'server' ? 1 : TEST_TTL;
@@ -95,7 +106,7 @@ export class RedisLimiter implements Limiter {
   }
 
   decide(ask: Ask, _now?: number): Promise<Outcome> {
-    return this.#outcome(this.read(ask), 'd');
+    return this.#spread?.decide(ask) ?? this.outcome(this.read(ask), 'd');
   }
 
   decideAll(asks: readonly Ask[], _now?: number): Promise<readonly Outcome[]> {
@@ -104,15 +115,17 @@ export class RedisLimiter implements Limiter {
   }
 
   check(ask: Ask, _now?: number): Promise<Outcome> {
-    return this.#outcome(this.read(ask), 'c');
+    return this.#spread?.check(ask) ?? this.outcome(this.read(ask), 'c');
   }
 
   async inspect(ask: Ask, _now?: number): Promise<readonly Standing[]> {
+    if (this.#spread !== undefined) return this.#spread.inspect(ask);
     const question = this.read(ask);
     return standingsOf(question, question.counted.length === 0 ? [] : await this.numbers(question, 'i'));
   }
 
   async take(ask: Ask, _now?: number): Promise<readonly number[]> {
+    if (this.#spread !== undefined) return this.#spread.take(ask);
     const question = this.read(ask, true);
     const numbers = question.counted.length === 0 ? [] : await this.numbers(question, 't');
     let counted = 3;
@@ -122,33 +135,38 @@ export class RedisLimiter implements Limiter {
   }
 
   async adjust(ask: Ask, _now?: number, at?: number): Promise<void> {
+    const when = at === undefined ? undefined : at + this.#origin;
+    if (this.#spread !== undefined) return this.#spread.send(ask, 'a', when);
     const question = this.read(ask, true);
-    if (question.counted.length > 0) await this.send(question, 'a', at === undefined ? undefined : at + this.#origin);
+    if (question.counted.length > 0) await this.send(question, 'a', when);
   }
 
   async reset(ask: Ask, _now?: number): Promise<void> {
+    if (this.#spread !== undefined) return this.#spread.send(ask, 'z', undefined);
     const question = this.read(ask);
     if (question.counted.length > 0) await this.send(question, 'z');
   }
 
-  settle({ id, amounts = {} }: Settlement, _now?: number): Promise<HoldResult> {
+  settle(settlement: Settlement, _now?: number): Promise<HoldResult> {
+    if (this.#spread !== undefined) return this.#spread.settle(settlement);
+    const { id, amounts = {} } = settlement;
     const pairs = Object.entries(amounts).flatMap(([unit, amount]) => [unit, String(amount)]);
     return this.close('s', this.places.common, id, pairs);
   }
 
   release(id: string, _now?: number): Promise<HoldResult> {
-    return this.close('r', this.places.common, id, []);
+    return this.#spread?.release(id) ?? this.close('r', this.places.common, id, []);
   }
 
   renew(id: string, ttl: number, _now?: number): Promise<HoldResult> {
-    return this.close('n', this.places.common, id, [String(ttl)]);
+    return this.#spread?.renew(id, ttl) ?? this.close('n', this.places.common, id, [String(ttl)]);
   }
 
   read(ask: Ask, separate: boolean = false): Question {
     return new Question(ask, this.places.of(ask.tag), separate);
   }
 
-  async #outcome(question: Question, operation: 'd' | 'c'): Promise<Outcome> {
+  async outcome(question: Question, operation: 'd' | 'c'): Promise<Outcome> {
     const { needy, counted, holdId } = question;
     if (needy !== undefined) throw new TypeError(`${needy.name} needs a hold`);
     if (counted.length === 0 && holdId === undefined) return outcomeOf(question, [], undefined);
@@ -247,7 +265,14 @@ export class RedisLimiter implements Limiter {
     if (Number.isSafeInteger(time)) this.#ahead = time - ((sent + performance.now()) / 2) * 1000;
   }
 
-  [Symbol.dispose](): void {
+  /** The server's time in microseconds, as far as is known. */
+  serverTime(): number {
+    return this.#surroundings(undefined).now;
+  }
+
+  /** Gives leases back and ends what is under way. */
+  async end(): Promise<void> {
+    await this.#spread?.close();
     this.link.close();
   }
 }

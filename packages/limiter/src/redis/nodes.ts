@@ -46,6 +46,7 @@ export class Nodes {
         1,
         Number(await this.#limiter.link.run(BEAT, base, [`${base}nodes`], [this.#id, String(GONE)])),
       );
+      this.#limiter.nodes = this.count;
       this.#beaten();
     } catch {
       // Whoever decides will meet the same failure and tell of it.

@@ -1,4 +1,4 @@
-import type { Ask } from '../ask.ts';
+import { Ask } from '../ask.ts';
 import { digest, hex } from './keys.ts';
 import { own, type RedisRule } from './rule.ts';
 
@@ -50,7 +50,7 @@ export class Question {
   #marks = false;
 
   /** `separate`: variants of one rule work on a key one after the other, and are not weighed together. */
-  constructor(ask: Ask, base: string, separate: boolean = false) {
+  constructor(ask: Ask, base: string, separate: boolean = false, keep?: (rule: RedisRule) => boolean) {
     this.tenant = ask.tag;
     this.base = base;
     this.holdId = ask.holdId;
@@ -60,6 +60,7 @@ export class Question {
     let money = false;
     for (let i = 0; i < ask.size; i++) {
       const rule = own(ask.rules[i]!);
+      if (keep !== undefined && !keep(rule)) continue;
       const high = ask.high[i]!;
       const low = ask.low[i]!;
       const cost = ask.costs[i]!;
@@ -78,6 +79,15 @@ export class Question {
       if (rule.kind !== 'p') this.#count(part, separate);
     }
     this.money = money;
+  }
+
+  /** A question about one part of this one, to keep. */
+  only(part: Part): Question {
+    const one = new Question(new Ask(), this.base, true);
+    const copy = { ...part };
+    one.parts.push(copy);
+    one.counted.push(copy);
+    return one;
   }
 
   /** Several variants of one rule for one key are weighed with what all of them cost, and charged once. */

@@ -79,7 +79,7 @@ export class ResilientLimiter implements Limiter {
   async close(): Promise<void> {
     this.#nodes.stop();
     await this.#drain();
-    this.#remote.link.close();
+    await this.#remote.end();
   }
 
   status(): LimiterStatus {

@@ -44,6 +44,8 @@ export class RedisRule implements Rule {
   readonly previous: readonly RedisRule[];
   /** Token bucket: ticks per unit. */
   readonly interval: number;
+  /** Token bucket: microseconds until a unit is back. */
+  readonly refillMicros: number;
   readonly #params: string;
   readonly #fast: string;
   #from = 0;
@@ -69,6 +71,7 @@ export class RedisRule implements Rule {
     this.what = (this.shadow ? 1 : 0) + (this.settles ? 2 : 0);
     const [shape, interval, params] = shapeOf(options, this.capacity);
     this.interval = interval;
+    this.refillMicros = interval / (Number(params.slice(0, 2)) || 1);
     this.#params = params;
     this.#fast = this.kind + params;
     this.keyPart = digest(JSON.stringify([options.id ?? name, options.algorithm, ...shape]), 16);

@@ -14,6 +14,8 @@ const AT_ONCE = 128;
 export interface Seed {
   /** As `ask.tenant` names it; only a cluster tells tenants apart. */
   readonly tenant?: string;
+  /** True: the counters and holds of rules that tenants share, on a cluster. Default false. */
+  readonly shared?: boolean;
   /**
    * What is spent, in the windows of now: `ask.change(rule, spent).key(…)`, up to 128 to an ask. It replaces what
    * Redis counts; holds that are still open are not part of it.
@@ -28,10 +30,13 @@ export interface Seed {
  * on half of them, also when the seeding gateway dies. False: another gateway has seeded meanwhile, or is doing so.
  * Throws a StoreError `foreign` where the money of another ledger is.
  */
-export async function seed(limiter: RedisLimiter, { tenant = '', counters, holds }: Seed): Promise<boolean> {
+export async function seed(
+  limiter: RedisLimiter,
+  { tenant = '', shared = false, counters, holds }: Seed,
+): Promise<boolean> {
   const ledger = limiter.ledgerId;
   if (ledger === undefined) throw new TypeError('a limiter without ledgerId cannot be seeded');
-  const base = limiter.places.of(tenant);
+  const base = shared ? limiter.places.common : limiter.places.of(tenant);
   const marker = `${base}m`;
   const mark = async (from: string, to: string, ttl: number | undefined) =>
     String(await limiter.link.run(MARK_SCRIPT, base, [marker], [from, to, ttl === undefined ? '' : String(ttl)]));
