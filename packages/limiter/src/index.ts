@@ -1,6 +1,7 @@
 export { Ask, MAX_HOLD_ID, MAX_RULES } from './ask.ts';
 export { type CalendarPeriod, type CalendarWindow, calendarWindow } from './calendar.ts';
 export { MemoryLimiter, type MemoryLimiterOptions } from './memory.ts';
+export { SharedLimiter, type SharedSizes, sharedMemory } from './shared.ts';
 export type {
   Admitted,
   CalendarWindowOptions,
