@@ -10,7 +10,8 @@ import type { Principal } from '../core/principal.ts';
 import { methodInfo } from '../protocol/methods.ts';
 import type { Ledger } from '../store/storage.ts';
 import type { Books } from './books.ts';
-import { isPage, spentOf, usedOf, violations } from './operations-answers.ts';
+import { LedgerTotals } from './ledger-totals.ts';
+import { isPage, usedOf, violations } from './operations-answers.ts';
 import { OPS, principalOf, principalsNamed, subjectOf } from './operations-clients.ts';
 import { ExternalHolds } from './operations-holds.ts';
 import type {
@@ -55,11 +56,13 @@ export class GatewayOperations implements OperationsPort {
   readonly #deps: GatewayOperationsDeps;
   readonly #seen = new Set<string>();
   readonly #holds: ExternalHolds;
+  readonly #totals: LedgerTotals;
   #allowed = 0;
   #denied = 0;
 
   constructor(deps: GatewayOperationsDeps) {
     this.#deps = deps;
+    this.#totals = new LedgerTotals(deps.ledger, deps.clock, () => this.currency);
     const external = () => deps.admission().external;
     this.#holds = new ExternalHolds({
       external,
@@ -162,7 +165,6 @@ export class GatewayOperations implements OperationsPort {
   }
 
   async statistics(client: Client): Promise<ClientStatistics> {
-    const { ledger, clock } = this.#deps;
     const own = this.#money().filter(({ by }) => by.includes('principal'));
     const views = await this.#look(client);
     const used = (page: 'hour' | 'day') =>
@@ -172,11 +174,9 @@ export class GatewayOperations implements OperationsPort {
       );
     const ofTier = (fits: (quota: Quota) => boolean) => this.#smallest(own, client, fits);
     const daily = used('day');
-    const rows = await ledger?.usage({ principal: client.principal.id, from: 0, to: Math.floor(clock.wall()) + 1 });
-    const total = rows === undefined ? daily : spentOf(rows, this.currency);
     return {
       // What the counters have is never older than what the ledger was told.
-      costs: { hourly: used('hour'), daily, total: Math.max(total, daily) },
+      costs: { hourly: used('hour'), daily, total: Math.max(await this.#totals.of(client.principal.id), daily) },
       limits: {
         perRequest: ofTier((quota) => quota.kind === 'per-call'),
         hourly: ofTier((quota) => isPage(quota, 'hour')),
@@ -186,22 +186,22 @@ export class GatewayOperations implements OperationsPort {
   }
 
   async globalStatistics(): Promise<GlobalStatistics> {
-    const { ledger, clock, books, status } = this.#deps;
-    const rows = await ledger?.usage({ from: 0, to: Math.floor(clock.wall()) + 1, groupBy: ['principal'] });
+    const { books, status } = this.#deps;
+    const spent = await this.#totals.all();
     const clients = new Set(this.#seen);
     const clientTiers = new Map<string, string>();
     for (const [principal, tier] of books.tiers.entries()) {
       clients.add(principal);
       clientTiers.set(principal, this.#reported(tier));
     }
-    for (const { group } of rows ?? []) if (group.principal !== undefined) clients.add(String(group.principal));
+    for (const principal of spent.principals) clients.add(principal);
     const everybody = this.#money().filter(({ by, quota }) => quota?.kind === 'total' && !by.includes('principal'));
     const counted = usedOf(await this.#look(this.stranger('anonymous')), everybody);
     const { calls } = status();
     return {
       totalClients: clients.size,
       clientTiers,
-      totalCost: Math.max(counted, rows === undefined ? 0 : spentOf(rows, this.currency)),
+      totalCost: Math.max(counted, spent.total),
       allowed: this.#allowed + calls.total - calls.refused,
       denied: this.#denied + calls.refused,
     };

@@ -1,0 +1,95 @@
+import type { Clock } from '../core/clock.ts';
+import type { Ledger, UsageRow } from '../store/storage.ts';
+import { spentOf } from './operations-answers.ts';
+
+/** Milliseconds that an answer waits for the ledger. */
+const PATIENCE = 50;
+/** Milliseconds after which the sum of all clients is read anew, behind the answer that asks for it. */
+const MAX_AGE = 5_000;
+/** Clients whose last sum is remembered for when the ledger is busy. */
+const MAX_KNOWN = 10_000;
+
+/** Sums of the ledger over all clients. */
+export interface AllSpent {
+  readonly principals: ReadonlySet<string>;
+  readonly total: number;
+}
+
+const NOTHING: AllSpent = { principals: new Set(), total: 0 };
+
+/**
+ * What was ever spent, by the ledger, without waiting for it: a ledger that is busy with writes, or away, answers with
+ * what it said last. The sum of one client is exact while it answers in time; that of all is a few seconds old.
+ */
+export class LedgerTotals {
+  readonly #ledger: Ledger | undefined;
+  readonly #clock: Clock;
+  readonly #unit: () => string;
+  readonly #known = new Map<string, number>();
+  #all: AllSpent = NOTHING;
+  #readAt = -Infinity;
+  #reading: Promise<void> | undefined;
+
+  /** `ledger` undefined: nothing is kept, every sum is 0. Begins to read. */
+  constructor(ledger: Ledger | undefined, clock: Clock, unit: () => string) {
+    this.#ledger = ledger;
+    this.#clock = clock;
+    this.#unit = unit;
+    void this.#refresh();
+  }
+
+  /** In millionths of the unit. */
+  async of(principal: string): Promise<number> {
+    const rows = await this.#inTime(this.#usage({ principal }));
+    if (rows === undefined) return this.#known.get(principal) ?? 0;
+    const total = spentOf(rows, this.#unit());
+    this.#known.delete(principal);
+    if (this.#known.size >= MAX_KNOWN) {
+      const oldest = this.#known.keys().next();
+      if (!oldest.done) this.#known.delete(oldest.value);
+    }
+    this.#known.set(principal, total);
+    return total;
+  }
+
+  async all(): Promise<AllSpent> {
+    if (this.#clock.monotonic() - this.#readAt > MAX_AGE) await this.#inTime(this.#refresh());
+    return this.#all;
+  }
+
+  #refresh(): Promise<void> {
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  async #read(): Promise<void> {
+    const rows = await this.#usage({ groupBy: ['principal'] }).catch(() => undefined);
+    if (rows === undefined) return;
+    const principals = new Set<string>();
+    for (const { group } of rows) if (group.principal !== undefined) principals.add(String(group.principal));
+    this.#all = { principals, total: spentOf(rows, this.#unit()) };
+    this.#readAt = this.#clock.monotonic();
+  }
+
+  async #usage(query: {
+    readonly principal?: string;
+    readonly groupBy?: readonly ['principal'];
+  }): Promise<readonly UsageRow[]> {
+    return (await this.#ledger?.usage({ ...query, from: 0, to: Math.floor(this.#clock.wall()) + 1 })) ?? [];
+  }
+
+  /** Undefined: it failed, or takes longer than an answer can wait. */
+  async #inTime<T>(work: Promise<T>): Promise<T | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(resolve, PATIENCE, undefined);
+    });
+    try {
+      return await Promise.race([work.catch(() => undefined), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
