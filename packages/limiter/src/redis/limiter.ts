@@ -1,6 +1,7 @@
 import type { Ask } from '../ask.ts';
 import type { HoldResult, Limiter, Outcome, Rule, RuleOptions, Settlement, Standing } from '../types.ts';
 import { admitted, holdResultOf, outcomeOf, PLAIN, standingsOf } from './answer.ts';
+import { Denials } from './denials.ts';
 import { StoreError } from './errors.ts';
 import { Places } from './keys.ts';
 import { type BreakerState, Link, Script } from './link.ts';
@@ -25,6 +26,8 @@ export interface RedisLimiterOptions {
   readonly ledgerId?: string;
   /** Milliseconds for which ends of holds and ended windows of money are remembered. Default 1 hour. */
   readonly remember?: number;
+  /** Milliseconds for which a counter that refused may refuse again without asking Redis. 0: never. Default 250. */
+  readonly denials?: number;
   /** A clock in microseconds in place of the server's, for tests. Nothing expires by Redis' own clock then. */
   readonly clock?: 'server' | (() => number);
   /** Unix microseconds of 0 of that clock. Default 0. */
@@ -40,6 +43,9 @@ const CLOCK_MARGIN = 200_000;
 const CLOCK_AGE = 10_000;
 /** Shortest life of a key under a clock of the test's own. */
 const TEST_TTL = 3_600_000;
+
+/** Operations after which a counter may stand lower. */
+const GIVING = 'azs';
 
 const FAST_SCRIPT = new Script(FAST);
 const DECIDE_SCRIPT = new Script(DECIDE);
@@ -65,6 +71,7 @@ export class RedisLimiter implements Limiter {
   /** Only on a cluster. */
   readonly #spread: Spread | undefined;
   readonly #rules = new Map<string, RedisRule>();
+  readonly #denials: Denials;
   readonly #clock: (() => number) | undefined;
   readonly #origin: number;
   readonly #shortestTtl: number;
@@ -89,6 +96,7 @@ export class RedisLimiter implements Limiter {
     this.places = new Places(prefix, port.cluster);
     this.ledgerId = options.ledgerId;
     this.#spread = port.cluster ? new Spread(this) : undefined;
+    this.#denials = new Denials(clock === 'server' ? (options.denials ?? 250) : 0);
     this.#clock = clock === 'server' ? undefined : clock;
     this.#origin = origin;
     this.#shortestTtl = clock === 'server' ? 1 : TEST_TTL;
@@ -102,6 +110,7 @@ export class RedisLimiter implements Limiter {
   rule(options: RuleOptions, previous?: Rule): Rule {
     const rule = new RedisRule(options, previous === undefined ? undefined : own(previous));
     this.#rules.set(rule.digest, rule);
+    this.#denials.forget();
     return rule;
   }
 
@@ -171,11 +180,15 @@ export class RedisLimiter implements Limiter {
     if (needy !== undefined) throw new TypeError(`${needy.name} needs a hold`);
     if (counted.length === 0 && holdId === undefined) return outcomeOf(question, [], undefined);
     const only = question.hopeless ? 'c' : operation;
+    const known = only === 'd' ? this.#denials.recall(question) : undefined;
+    if (known !== undefined) return outcomeOf(question, known, undefined);
+    const sent = performance.now();
     const reply = await this.send(question, only);
     if (reply === 1) return PLAIN;
     const numbers = numbersOf(reply);
     const [status, , wait] = numbers;
     if (status === 2) return admitted(wait!, true);
+    if (status === 0) this.#denials.keep(question, numbers, sent);
     return outcomeOf(question, numbers, status === 1 ? wait : undefined);
   }
 
@@ -185,6 +198,7 @@ export class RedisLimiter implements Limiter {
 
   /** Asks once, and again only where the script did nothing because a clock was off. */
   async send(question: Question, operation: Operation, at?: number): Promise<unknown> {
+    if (GIVING.includes(operation)) this.#denials.forget();
     let plain = operation === 'd' && question.plain && question.counted.length > 0;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const around = this.#surroundings(at);
@@ -211,6 +225,7 @@ export class RedisLimiter implements Limiter {
   }
 
   async close(operation: 's' | 'r' | 'n', base: string, id: string, args: readonly string[]): Promise<HoldResult> {
+    this.#denials.forget();
     const keys = [`${base}x`, holdKey(base, id)];
     if (this.ledgerId !== undefined) keys.push(`${base}m`);
     const { time, shortestTtl, slack } = this.#surroundings(undefined);

@@ -46,6 +46,8 @@ export class Question {
   readonly expiry: 's' | 'f';
   readonly patience: number;
   readonly money: boolean;
+  /** True: units beyond a capacity were granted. */
+  readonly granted: boolean;
   #plain = true;
   #marks = false;
 
@@ -58,6 +60,7 @@ export class Question {
     this.expiry = ask.holdExpiry === 'free' ? 'f' : 's';
     this.patience = ask.patienceFor;
     let money = false;
+    let granted = false;
     for (let i = 0; i < ask.size; i++) {
       const rule = own(ask.rules[i]!);
       if (keep !== undefined && !keep(rule)) continue;
@@ -74,11 +77,13 @@ export class Question {
       const part: Part = { rule, at: i, limit, high, low, key, cost, what: rule.what };
       this.parts.push(part);
       if (rule.settles) money = true;
+      if (ask.extras[i]! > 0) granted = true;
       if (rule.marks.length > 0) this.#marks = true;
       if (rule.what !== 0 || rule.kind === 's' || rule.kind === 'n' || rule.previous.length > 0) this.#plain = false;
       if (rule.kind !== 'p') this.#count(part, separate);
     }
     this.money = money;
+    this.granted = granted;
   }
 
   /** A question about one part of this one, to keep. */

@@ -44,6 +44,8 @@ export class RedisRule implements Rule {
   readonly previous: readonly RedisRule[];
   /** Token bucket: ticks per unit. */
   readonly interval: number;
+  /** Token bucket: ticks per microsecond. */
+  readonly resolution: number;
   /** Token bucket: microseconds until a unit is back. */
   readonly refillMicros: number;
   readonly #params: string;
@@ -71,7 +73,8 @@ export class RedisRule implements Rule {
     this.what = (this.shadow ? 1 : 0) + (this.settles ? 2 : 0);
     const [shape, interval, params] = shapeOf(options, this.capacity);
     this.interval = interval;
-    this.refillMicros = interval / (Number(params.slice(0, 2)) || 1);
+    this.resolution = this.kind === 'b' ? Number(params.slice(0, 2)) : 1;
+    this.refillMicros = interval / this.resolution;
     this.#params = params;
     this.#fast = this.kind + params;
     this.keyPart = digest(JSON.stringify([options.id ?? name, options.algorithm, ...shape]), 16);

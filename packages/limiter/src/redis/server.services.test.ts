@@ -84,7 +84,7 @@ describe('what Redis is asked and keeps', () => {
   }
 
   it('one round trip a decision; an admission writes each counter once, a refusal writes nothing', async () => {
-    const limiter = await gateway();
+    const limiter = await gateway({ denials: 0 });
     const rules = Array.from({ length: 7 }, (_, i) =>
       limiter.rule({ algorithm: 'token-bucket', name: `rule ${i}`, limit: i === 3 ? 1 : 100, periodMs: HOUR }),
     );
@@ -102,6 +102,40 @@ describe('what Redis is asked and keeps', () => {
     const refused = await commands();
     expect(refused).toMatchObject({ evalsha: 50, mget: 50 });
     for (const write of ['set', 'del', 'zadd', 'pexpire', 'eval']) expect(refused[write], write).toBeUndefined();
+  });
+
+  it.each([
+    { algorithm: 'token-bucket', name: 'bucket', limit: 10, periodMs: 600_000 },
+    { algorithm: 'fixed-window', name: 'fixed', limit: 10, periodMs: 600_000 },
+  ] as const)('refuses a flood by what it saw refuse, $name: no refusal that Redis would not give', async (options) => {
+    const limiter = await gateway();
+    const rule = limiter.rule(options);
+    const wide = limiter.rule({ algorithm: 'token-bucket', name: 'wide', limit: 1000, periodMs: HOUR });
+    const decide = (cost: number) => limiter.decide(new Ask().rule(rule, cost).rule(wide));
+    await decide(8);
+    const told = await decide(5);
+    await server.command('CONFIG', 'RESETSTAT');
+    for (let i = 0; i < 20; i++) {
+      const outcome = await decide(5);
+      expect(outcome).toMatchObject({ allowed: false, violated: [{ rule, verdict: 'exhausted' }] });
+      expect(outcome.allowed ? [] : outcome.standings).toMatchObject([{ used: 8 }, { used: 1 }]);
+      // It counts down from what Redis said.
+      const [now, before] = [outcome, told].map((given) => (given.allowed ? 0 : given.retryAfter!));
+      expect(now).toBeLessThanOrEqual(before!);
+      expect(now).toBeGreaterThan(before! - 50_000_000);
+    }
+    const asked = (await commands())['evalsha'] ?? 0;
+    expect(asked).toBeLessThan(20);
+    // What fits is never refused by what did not.
+    expect((await decide(2)).allowed).toBe(true);
+    expect((await decide(1)).allowed).toBe(false);
+    await limiter.adjust(new Ask().change(rule, -5));
+    expect((await decide(1)).allowed).toBe(true);
+    expect((await decide(9)).allowed).toBe(false);
+    await limiter.reset(new Ask().rule(rule));
+    expect((await decide(9)).allowed).toBe(true);
+    const raised = limiter.rule({ ...options, limit: 100 });
+    expect((await limiter.decide(new Ask().rule(raised, 9).rule(wide))).allowed).toBe(true);
   });
 
   it('nothing that a caller sent is in a key, and a key lives as long as its state means something', async () => {
