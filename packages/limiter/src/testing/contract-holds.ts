@@ -67,6 +67,11 @@ export function holdBehaviours(given: Given): void {
         const money = stand.rule(BUDGETS[0]!);
         await expect(stand.decide([{ rule: slots }])).rejects.toThrow();
         await expect(stand.decide([{ rule: money, cost: 5 }])).rejects.toThrow();
+        // To ask takes nothing that would have to be ended.
+        await stand.admitted([
+          { rule: slots, cost: 0 },
+          { rule: money, cost: 0 },
+        ]);
         expect(await stand.standing(slots)).toMatchObject({ used: 0 });
         expect(await stand.standing(money)).toMatchObject({ used: 0 });
       });
