@@ -4,7 +4,7 @@ import type { Rule, RuleOptions } from '../types.ts';
 import { digest } from './keys.ts';
 
 /** Up to this limit a sliding window keeps every charge; above it charges of one sub-window are kept as one. */
-export const LOG_LIMIT = 64;
+export const LOG_LIMIT = 100;
 /** Sub-windows of a large sliding window: so much of a period may a charge count too long. */
 export const RING_PARTS = 60;
 /** How many replaced rules are looked through for what a key has used. */

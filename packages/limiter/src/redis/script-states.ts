@@ -59,6 +59,12 @@ local function units(st)
   return st.used
 end
 
+-- A sub-window counts until all of it has left.
+local function stampOf(st, at)
+  if st.q == 1 then return at end
+  return at - at % st.q + st.q
+end
+
 local function window(st)
   if st.k == 't' then
     st.s, st.e = 0, FOREVER
@@ -78,7 +84,7 @@ local function carry(st, from)
     if from.k == 'b' then st.d = scaled(from.d, st.int, from.int) else st.d = min(DEEPEST, from.used * st.int) end
   elseif st.k == 's' then
     local used = units(from)
-    if used > 0 then st.body, st.used = pack('>ddd', now - now % st.q + st.q - 1, used, min(from.held, used)), used end
+    if used > 0 then st.body, st.used = pack('>ddd', stampOf(st, now), used, min(from.held, used)), used end
   elseif st.k == 'n' then
     if from.k ~= 'n' then return end
     st.used, st.lb, st.ub, st.moved, st.dead = from.used, from.lb, from.ub, from.key, from.dead
@@ -214,7 +220,7 @@ local function charge(st, cost, at, held, member, expiry)
   end
   st.used = st.used + cost
   if st.k == 's' then
-    local stamp = at - at % st.q + st.q - 1
+    local stamp = stampOf(st, at)
     local length = #st.body
     if length > 0 then
       local last, amount, part = unpack8('>ddd', st.body, length - 23)
