@@ -1,4 +1,4 @@
-import { type Parts, Piece, putHolds, putRules, putSketches, SECTIONS } from './persistence.ts';
+import { type Parts, Piece, putHolds, putRules, putSketches, SECTIONS } from './piece.ts';
 
 /** Records in one array of a stream. */
 const CHUNK_BITS = 12;

@@ -163,6 +163,14 @@ export class Rules {
     this.#seed = seed;
   }
 
+  /** The rule as this limiter made it. */
+  own(given: Rule): MemoryRule {
+    if (!(given instanceof MemoryRule) || this.all[given.number] !== given) {
+      throw new TypeError(`rule ${given.name} was made by another limiter`);
+    }
+    return given;
+  }
+
   make(options: RuleOptions, previous: MemoryRule | undefined, now: number): MemoryRule {
     validate(options);
     const shape = shapeOf(options);
@@ -250,11 +258,6 @@ export class Rules {
 
 /** Rules of which one rule carries over what was used. */
 const MAX_ANCESTORS = 8;
-
-export function own(rule: Rule): MemoryRule {
-  if (!(rule instanceof MemoryRule)) throw new TypeError(`rule ${rule.name} was made by another limiter`);
-  return rule;
-}
 
 function unlink(from: Family, target: Family): void {
   const at = from.ancestors.findIndex((ancestor) => ancestor.family === target);
