@@ -1,11 +1,19 @@
 import { Ask, MemoryLimiter, type Rule } from '@tollgate/limiter';
 import { createAdmission } from '../../packages/gateway/src/admission/admission.ts';
 import type { Admission } from '../../packages/gateway/src/admission/contract.ts';
-import type { Target } from '../../packages/gateway/src/admission/limits.ts';
-import type { LimitKey, LimitOptions } from '../../packages/gateway/src/admission/options.ts';
+import type { AdmissionOptions, LimitKey, LimitOptions } from '../../packages/gateway/src/admission/options.ts';
+import {
+  atOnce,
+  budget,
+  call,
+  limit,
+  price,
+  principal,
+  rate,
+  toolTarget,
+  usd,
+} from '../../packages/gateway/src/admission/testing.ts';
 import { systemClock } from '../../packages/gateway/src/core/clock.ts';
-import type { Principal } from '../../packages/gateway/src/core/principal.ts';
-import type { Call } from '../../packages/gateway/src/protocol/call.ts';
 import type { Stage } from '../stage.ts';
 
 /** Many callers, so that slots are met cold as well as warm. */
@@ -42,63 +50,67 @@ const KEYS: readonly (readonly LimitKey[])[] = [
   ['session'],
 ];
 
-function options(by: readonly LimitKey[], i: number, count: number): LimitOptions {
-  const none = undefined;
+function options(limits: readonly LimitOptions[]): AdmissionOptions {
   return {
-    name: `limit-${i}`,
-    on: none,
-    tool: none,
-    resource: none,
-    prompt: none,
-    server: none,
-    endpoint: none,
-    by,
-    count,
-    periodMs: DAY,
-    burst: 0,
-    message: none,
-    disclose: 'mine',
+    limits,
+    tiers: ['default'],
+    pricesOf: () => PRICES,
+    unpriced: 'free',
+    sessionGuard: undefined,
+    preset: undefined,
   };
 }
 
-const TARGET: Target = { kind: 'tool', canonicalId: 'files/read', server: 'files', endpoint: '/mcp' };
+const PRICES = [price({ each: usd(0.000001) })];
+const TARGET = toolTarget('files/read');
+const ENDPOINT = { ...TARGET, kind: 'resource' } as const;
+const END = { executed: 'yes', answer: undefined } as const;
+const CALLS = Array.from({ length: 100 }, (_, i) => call({ principal: principal(`bench/${i}`) }));
+const READS = CALLS.map(({ principal: who }) => call({ principal: who, method: 'resources/read' }));
 
-/** The parts of a call that admission reads. */
-const CALLS: readonly Call[] = Array.from(
-  { length: 100 },
-  (_, key) =>
-    ({
-      message: { kind: 'request', method: 'tools/call' },
-      principal: { key } as Principal,
-      session: undefined,
-      decisionId: undefined,
-    }) as unknown as Call,
-);
+function rates(count: number): readonly LimitOptions[] {
+  return KEYS.slice(0, count).map((by, i) => limit(`limit-${i}`, rate(COUNT, 0, { kind: 'length', ms: DAY }), { by }));
+}
 
-function admission(count: number): Stage {
-  const subject: Admission = createAdmission(
-    KEYS.slice(0, count).map((by, i) => options(by, i, COUNT)),
-    { clock: systemClock },
-  );
+/** Admits and finishes. Reading a resource has no price: rates only. */
+function admission(name: string, limits: readonly LimitOptions[], priced: boolean): Stage {
+  const subject: Admission = createAdmission(options(limits), { clock: systemClock });
+  const calls = priced ? CALLS : READS;
+  const target = priced ? TARGET : ENDPOINT;
   return {
-    name: `admission: ${count} limit${count === 1 ? '' : 's'}, all admitted`,
+    name: `admission: ${name}, admitted and finished`,
     run(iterations) {
       for (let i = 0; i < iterations; i++) {
-        const verdict = subject.admit(CALLS[i % CALLS.length]!, TARGET, 1);
+        const one = calls[i % calls.length]!;
+        const verdict = subject.admit(one, target, 1);
         if (verdict instanceof Promise || !verdict.allowed) throw new Error('refused');
+        one.charge = verdict.charge;
+        subject.finish(one, END, 1);
+        // A call is made once and so is its id.
+        one.decisionId = undefined;
       }
     },
   };
 }
 
 function refusing(): Stage {
-  const subject = createAdmission([options(['everyone'], 0, 1)], { clock: systemClock });
+  const subject = createAdmission(options([limit('none', rate(1), { by: ['everyone'] })]), { clock: systemClock });
   return {
     name: 'admission: 1 limit, all refused',
     run(iterations) {
-      for (let i = 0; i < iterations; i++) void subject.admit(CALLS[i % CALLS.length]!, TARGET, 0);
+      for (let i = 0; i < iterations; i++) void subject.admit(READS[i % READS.length]!, ENDPOINT, 0);
     },
   };
 }
 
-export const stages: readonly Stage[] = [engine(1), engine(7), admission(1), admission(7), refusing()];
+const MONEY = [limit('spend', budget(1_000_000)), limit('all', budget(1_000_000), { by: ['everyone'] })];
+
+export const stages: readonly Stage[] = [
+  engine(1),
+  engine(7),
+  admission('1 limit', rates(1), false),
+  admission('7 limits', rates(7), false),
+  admission('7 limits, 2 budgets', [...rates(7), ...MONEY], true),
+  admission('7 limits, 2 budgets, slots', [...rates(7), ...MONEY, limit('busy', atOnce(100))], true),
+  refusing(),
+];

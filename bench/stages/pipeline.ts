@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { createAdmission } from '../../packages/gateway/src/admission/admission.ts';
-import type { LimitOptions } from '../../packages/gateway/src/admission/options.ts';
+import type { AdmissionOptions, LimitOptions } from '../../packages/gateway/src/admission/options.ts';
+import { limit, rate } from '../../packages/gateway/src/admission/testing.ts';
 import type { Catalog } from '../../packages/gateway/src/catalog/catalog.ts';
 import type { Entry } from '../../packages/gateway/src/catalog/merge.ts';
 import { systemClock } from '../../packages/gateway/src/core/clock.ts';
@@ -112,22 +113,9 @@ function answering(): Connection {
   });
 }
 
-function limit(i: number): LimitOptions {
-  return {
-    name: `limit-${i}`,
-    on: undefined,
-    tool: undefined,
-    resource: undefined,
-    prompt: undefined,
-    server: undefined,
-    endpoint: undefined,
-    by: i === 0 ? ['principal'] : i === 1 ? ['principal', 'tool'] : ['everyone'],
-    count: 1_000_000_000,
-    periodMs: 86_400_000,
-    burst: 0,
-    message: undefined,
-    disclose: 'mine',
-  };
+function limitAt(i: number): LimitOptions {
+  const quota = rate(1_000_000_000, 0, { kind: 'length', ms: 86_400_000 });
+  return limit(`limit-${i}`, quota, { by: i === 0 ? ['principal'] : i === 1 ? ['principal', 'tool'] : ['everyone'] });
 }
 
 function chain(limits: number): EndpointChain {
@@ -136,7 +124,14 @@ function chain(limits: number): EndpointChain {
   const server = { name: 'files', requestTimeout: 30_000, current: () => connection } as unknown as Server;
   const servers = new Map([['files', server]]);
   const catalog = { ready: true, tool: (name: string) => entries.get(name) } as unknown as Catalog;
-  const rules = Array.from({ length: limits }, (_, i) => limit(i));
+  const admission: AdmissionOptions = {
+    limits: Array.from({ length: limits }, (_, i) => limitAt(i)),
+    tiers: ['default'],
+    pricesOf: () => undefined,
+    unpriced: 'free',
+    sessionGuard: undefined,
+    preset: undefined,
+  };
   return new EndpointChain({
     path: PATH,
     catalog,
@@ -149,7 +144,7 @@ function chain(limits: number): EndpointChain {
       scope: undefined,
       tools: { any: false, of: () => ({ timeout: undefined, validate: undefined }) },
     }),
-    limits: { current: createAdmission(rules, { clock: systemClock }) },
+    limits: { current: createAdmission(admission, { clock: systemClock }) },
     tasks: { remember: () => {} },
     calls: new CallLog({ clock: systemClock }),
     transforms: { request: undefined, response: undefined },
@@ -191,7 +186,15 @@ const whole = (limits: number): Stage => {
       for (let i = 0; i < iterations; i++) {
         const { head, principal } = identified();
         const message = scan(BODY, DEFAULT_SCAN_CAPS);
-        serveModern(edge, { exchange, head, message, endpoint, principal, startedAt: systemClock.monotonic() });
+        serveModern(edge, {
+          exchange,
+          head,
+          message,
+          endpoint,
+          principal,
+          address: undefined,
+          startedAt: systemClock.monotonic(),
+        });
       }
       if (sink - before < iterations * 100) throw new Error('a call was not answered');
     },

@@ -40,6 +40,9 @@ export class Settling {
   finish(charge: LimitCharge, end: CallEnd, now: number): void {
     if (charge.over) return;
     charge.over = true;
+    // Rates of a call that ran: they are counted already, and nothing else has an end.
+    const counted = !charge.held && !charge.booked && charge.logicalId === undefined && !charge.reached;
+    if (counted && end.executed !== 'no') return;
     try {
       if (end.executed === 'no') this.#giveBack(charge, micros(now));
       else this.#settle(charge, this.#actual(charge, end), micros(now));
