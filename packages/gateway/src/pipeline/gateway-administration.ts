@@ -28,6 +28,8 @@ interface AdministrationDeps {
 }
 
 const METHOD = 'tools/call';
+/** Methods under which a limit may count that does not count tools, beside those that it names itself. */
+const METHODS = [METHOD, 'resources/read', 'prompts/get', 'completion/complete'] as const;
 const ENDPOINT = '/mcp';
 
 export class GatewayAdministration {
@@ -104,7 +106,7 @@ export class GatewayAdministration {
     if (principal === undefined && limit.by.includes('principal')) {
       throw wrong(`${name} counts by principal: name whose counter`);
     }
-    const question = this.#question(who, this.#toolOf(limit));
+    const question = { ...this.#question(who, this.#toolOf(limit)), method: this.#methodOf(limit) };
     const counters = await admission().external.reset(question, name, clock.monotonic());
     if (counters.length === 0) throw wrong(`${name} has no counter for ${who}`);
     const at = Math.floor(clock.wall());
@@ -147,6 +149,17 @@ export class GatewayAdministration {
       return admission.covering(METHOD, target).some(({ name }) => name === limit.name);
     };
     return covers(undefined) ? undefined : this.#deps.tools().find(covers);
+  }
+
+  /** A method that a limit covers: its counters are found by a question that it would be asked. */
+  #methodOf(limit: LimitOptions): string {
+    const target = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: ENDPOINT } as const;
+    const covers = (method: string) =>
+      this.#deps
+        .admission()
+        .covering(method, target)
+        .some(({ name }) => name === limit.name);
+    return [...METHODS, ...(limit.on ?? [])].find(covers) ?? METHOD;
   }
 
   #question(principal: string, tool: string | undefined): Question {
