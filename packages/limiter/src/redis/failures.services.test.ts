@@ -98,12 +98,11 @@ async function expectRecovered(subject: Rig): Promise<void> {
 
 describe('a Redis that fails', () => {
   it('refused: each rule does what it says, and recovers; money and ends of holds are not lost', async () => {
-    await using subject = await rig();
+    await using subject = await rig({ server: { flags: ['--appendonly', 'yes'] } });
     const { money, local } = rules(subject.resilient);
     expect(await subject.decide(local, 1)).toBe('passed by redis');
     expect(await subject.decide(money, 60, 'before')).toBe('passed by redis');
-    await subject.server.command('CONFIG', 'SET', 'appendonly', 'yes');
-    await subject.server.stop('SIGTERM');
+    await subject.server.stop();
     await expectDegraded(subject);
     // The end of a hold waits, once.
     const { queued } = subject.resilient.status();
@@ -112,7 +111,7 @@ describe('a Redis that fails', () => {
     });
     await subject.resilient.release('before', 1);
     expect(subject.resilient.status()).toMatchObject({ queued: queued + 1, dropped: 0 });
-    await subject.server.start(['--appendonly', 'yes']);
+    await subject.server.start();
     await expectRecovered(subject);
     await eventually(async () => subject.resilient.status().queued === 0);
     const [standing] = await subject.resilient.inspect(new Ask().rule(money, 0), 1);
