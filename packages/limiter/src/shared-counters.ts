@@ -8,6 +8,9 @@ const MOST = Number.MAX_SAFE_INTEGER;
 /** Charges of a sliding window told apart; the newest beyond are counted with the last, which then leaves later. */
 const LONGEST_LOG = 128;
 
+/** Rules before a rule from which a key's use is still carried over. */
+const MOST_REPLACED = 16;
+
 /** Fields of what a hold remembers of one charge. */
 /** The key it was made to, by both lanes: places move. */
 export const CHARGE_HIGH = 1;
@@ -103,6 +106,14 @@ export class SharedRule implements Rule {
     this.tag = tagOf(JSON.stringify([name, this.shape, limit, burst]), seed);
     this.settles = settles;
     this.shadow = shadow;
+  }
+
+  /** Takes the place of another rule, and of those that it took the place of; of the last few only. */
+  replace(before: SharedRule): void {
+    this.previous = before.shape === this.shape ? before.previous : before;
+    let oldest = this.previous;
+    for (let depth = 1; depth < MOST_REPLACED && oldest !== undefined; depth++) oldest = oldest.previous;
+    if (oldest !== undefined) oldest.previous = undefined;
   }
 }
 

@@ -47,7 +47,7 @@ export class SharedLimiter implements Limiter {
     const rule = new SharedRule(options, this.#memory.seed);
     if (previous !== undefined) {
       const before = own(previous);
-      if (before.shape !== rule.shape && before.kind !== SLOTS) rule.previous = before;
+      if (before.kind !== SLOTS) rule.replace(before);
     }
     this.#holds.learn(rule);
     return rule;
@@ -104,7 +104,9 @@ export class SharedLimiter implements Limiter {
     this.#locked(now, () => {
       for (const { rule, high, low, keyHigh, keyLow } of this.#parts(ask)) {
         const places = [this.#memory.find(high, low)];
-        if (rule.previous !== undefined) places.push(this.#find(rule.previous, keyHigh, keyLow));
+        for (let from = rule.previous; from !== undefined; from = from.previous) {
+          places.push(this.#find(from, keyHigh, keyLow));
+        }
         for (const at of places) if (at >= 0) this.#memory.clear(at);
       }
     });
@@ -173,8 +175,10 @@ export class SharedLimiter implements Limiter {
     const counters = this.#counters;
     const at = this.#memory.find(high, low);
     const limit = rule.capacity + extra;
-    const carried = this.#carried(rule, at, keyHigh, keyLow, time);
-    const used = counters.used(rule, at, time) + carried;
+    // What a replaced rule has used comes back as it did there, until the next charge.
+    const source = this.#source(rule, at, keyHigh, keyLow, time) ?? rule;
+    const place = source === rule ? at : this.#find(source, keyHigh, keyLow);
+    const used = counters.used(source, place, time);
     const never = cost > limit;
     let verdict: Standing['verdict'] = 'passed';
     let retryAfter = 0;
@@ -184,10 +188,8 @@ export class SharedLimiter implements Limiter {
     } else if (cost > 0 && lead + cost > limit - used) {
       verdict = rule.kind === SLOTS ? 'busy' : 'exhausted';
       if (rule.kind === SLOTS) retryAfter = this.#holds.firstSlot(at) - time;
-      // What a replaced rule has used counts as used now, under this rule.
-      else if (carried > 0) retryAfter = rule.period * Math.ceil((used + cost) / rule.capacity) || Infinity;
       else if (lead + cost > limit) retryAfter = Infinity;
-      else retryAfter = counters.fitsAt(rule, at, time, lead + cost, limit) - time;
+      else retryAfter = counters.fitsAt(source, place, time, lead + cost, limit) - time;
     }
     return {
       rule,
@@ -198,7 +200,7 @@ export class SharedLimiter implements Limiter {
       held: counters.held(rule, at, time),
       remaining: Math.max(0, limit - used),
       retryAfter,
-      resetAfter: counters.emptyAt(rule, at, time) - time,
+      resetAfter: counters.emptyAt(source, place, time) - time,
     };
   }
 
@@ -262,19 +264,24 @@ export class SharedLimiter implements Limiter {
   #own({ rule, high, low, keyHigh, keyLow }: Part, now: number): number {
     const memory = this.#memory;
     let at = memory.find(high, low);
-    const carried = this.#carried(rule, at, keyHigh, keyLow, now);
+    const from = this.#source(rule, at, keyHigh, keyLow, now);
+    const carried = from === undefined ? 0 : this.#counters.used(from, this.#find(from, keyHigh, keyLow), now);
     if (at < 0) at = memory.insert(high, low, now);
-    if (at >= 0 && carried > 0) {
+    if (at >= 0 && from !== undefined) {
       this.#counters.charge(rule, at, now, now, carried, false);
-      memory.clear(this.#find(rule.previous!, keyHigh, keyLow));
+      memory.clear(this.#find(from, keyHigh, keyLow));
     }
     return at;
   }
 
-  #carried(rule: SharedRule, at: number, keyHigh: number, keyLow: number, now: number): number {
-    const { previous } = rule;
-    if (previous === undefined || this.#counters.used(rule, at, now) > 0) return 0;
-    return this.#counters.used(previous, this.#find(previous, keyHigh, keyLow), now);
+  /** The replaced rule under which a key still has what it used; undefined: it is all under the rule itself. */
+  #source(rule: SharedRule, at: number, keyHigh: number, keyLow: number, now: number): SharedRule | undefined {
+    if (this.#counters.used(rule, at, now) > 0) return undefined;
+    let from = rule.previous;
+    while (from !== undefined && this.#counters.used(from, this.#find(from, keyHigh, keyLow), now) === 0) {
+      from = from.previous;
+    }
+    return from;
   }
 
   #find(rule: SharedRule, keyHigh: number, keyLow: number): number {

@@ -219,10 +219,18 @@ export function ruleBehaviours(given: Given): void {
           await stand.admitted([{ rule: before, cost: 4, key: 1 }]);
           const renamed = stand.rule({ ...options, name: `${options.name} after` }, before);
           expect(await stand.remaining(renamed, 1)).toBe(6);
+          const refusal = await stand.refused([{ rule: renamed, cost: 7, key: 1 }]);
+          expect(refusal.violated).toMatchObject([{ verdict: 'exhausted', used: 4, remaining: 6 }]);
+          if (options.algorithm !== 'total') expect(refusal.retryAfter).toBeGreaterThan(0);
           await stand.admitted([{ rule: renamed, key: 1 }]);
           const total = stand.rule({ algorithm: 'total', name: `${options.name} total`, limit: 100 }, renamed);
           expect(await stand.remaining(total, 1)).toBe(95);
           expect(await stand.remaining(total, 2)).toBe(100);
+          // And back: nothing is counted twice, nothing is forgotten.
+          const again = stand.rule({ ...options, name: `${options.name} before` }, total);
+          expect(await stand.remaining(again, 1)).toBe(5);
+          await stand.admitted([{ rule: again, cost: 5, key: 1 }]);
+          await stand.refused([{ rule: again, key: 1 }]);
         }
       });
     });

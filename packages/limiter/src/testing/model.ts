@@ -347,6 +347,8 @@ export class ModelLimiter implements Limiter {
       const used = counter.used(this.#now);
       const entry = this.#entry(rule, name.slice(previous.shape.length + 1));
       if (used > 0n) entry.counter.charge(this.#now, used);
+      // It is there now: should the old rule ever come back, it begins with nothing of its own.
+      this.#entries.delete(name);
     }
   }
 }
