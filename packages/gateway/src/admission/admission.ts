@@ -117,8 +117,8 @@ class LimitAdmission implements Admission {
   resume(call: Call, target: Target, holdId: string, now: number): Verdict | Promise<Verdict> {
     const { rounds } = this.lasting;
     if (rounds.has(holdId)) return this.admit(call, target, now);
-    rounds.add(holdId);
     const open = this.#deciding.continues(this.#chargeOf(call, target, 'round'), holdId, now);
+    rounds.add(holdId);
     const proceed = (held: boolean | undefined): Verdict | Promise<Verdict> => {
       if (held !== undefined) return this.#admit(call, target, 'round', { id: holdId, held }, now);
       rounds.delete(holdId);
@@ -151,7 +151,8 @@ class LimitAdmission implements Admission {
 
   covering(method: string, target: Target): readonly LimitOptions[] {
     const covering = this.compiled.filter((limit) => limit.covers(method, target));
-    const replaced = new Set(covering.filter((limit) => !limit.conditional).flatMap(({ options }) => options.replaces));
+    const certain = covering.filter((limit) => !limit.conditional && !limit.shadow);
+    const replaced = new Set(certain.flatMap(({ options }) => options.replaces));
     return covering.filter(({ options }) => !replaced.has(options.name)).map(({ options }) => options);
   }
 
@@ -203,7 +204,12 @@ class LimitAdmission implements Admission {
   }
 
   #replied(charge: LimitCharge, call: Call, reply: Reply | Promise<Reply>): Verdict | Promise<Verdict> {
-    if (reply instanceof Promise) return reply.then((settled) => this.#replied(charge, call, settled));
+    if (reply instanceof Promise) {
+      return reply.then(
+        (settled) => this.#replied(charge, call, settled),
+        (error: unknown) => this.#failed(charge, error),
+      );
+    }
     if (isAdmitted(reply)) return charge;
     const waited = isRefused(reply) && charge.plan.waits ? this.#ladder.wait(charge, call, reply) : undefined;
     return waited === undefined ? this.#deny(charge, call, reply) : this.#ended(charge, call, waited);
@@ -213,11 +219,13 @@ class LimitAdmission implements Admission {
   #ended(charge: LimitCharge, call: Call, waited: Promise<Reply>): Promise<Verdict> {
     return waited.then(
       (reply) => (isAdmitted(reply) ? charge : this.#deny(charge, call, reply)),
-      (error: unknown) => {
-        if (charge.logicalId !== undefined) this.lasting.rounds.delete(charge.logicalId);
-        throw error;
-      },
+      (error: unknown) => this.#failed(charge, error),
     );
+  }
+
+  #failed(charge: LimitCharge, error: unknown): never {
+    if (charge.logicalId !== undefined) this.lasting.rounds.delete(charge.logicalId);
+    throw error;
   }
 
   #deny(charge: LimitCharge, call: Call, reply: Refused | Problem): Denied {

@@ -78,7 +78,8 @@ export class ExternalDesk implements External {
     const holdId = externalHoldId(subject, id);
     const byUnit = Object.fromEntries(amounts.map(({ unit, micros: amount }) => [unit, amount]));
     const result = await limiter.settle({ id: holdId, amounts: byUnit }, micros(now));
-    if (result.changed) {
+    // A hold that no limit counts is known to the ledger only.
+    if (result.changed || result.state === 'unknown') {
       const source = amounts.length > 0 ? 'reported' : 'fixed';
       events.settled?.({ id: holdId, at: Math.floor(clock.wall()), amounts: byUnit, source });
     }
@@ -89,7 +90,7 @@ export class ExternalDesk implements External {
     const { limiter, events, clock } = this.#parts;
     const holdId = externalHoldId(subject, id);
     const result = await limiter.release(holdId, micros(now));
-    if (result.changed) events.released?.({ id: holdId, at: Math.floor(clock.wall()) });
+    if (result.changed || result.state === 'unknown') events.released?.({ id: holdId, at: Math.floor(clock.wall()) });
     return answerOf(result);
   }
 

@@ -251,3 +251,20 @@ export function session(id: string): ClientSession {
 export function answer(result: unknown): Message {
   return encode({ jsonrpc: '2.0', id: 1, result });
 }
+
+/** The same limiter behind a network. */
+export function remote(limiter: MemoryLimiter): Limiter {
+  return {
+    rule: (...args) => limiter.rule(...args),
+    decide: (...args) => Promise.resolve(limiter.decide(...args)),
+    decideAll: (...args) => Promise.resolve(limiter.decideAll(...args)),
+    check: (...args) => Promise.resolve(limiter.check(...args)),
+    inspect: (...args) => Promise.resolve(limiter.inspect(...args)),
+    take: (...args) => Promise.resolve(limiter.take(...args)),
+    adjust: (...args) => Promise.resolve(limiter.adjust(...args)),
+    settle: (...args) => Promise.resolve(limiter.settle(...args)),
+    release: (...args) => Promise.resolve(limiter.release(...args)),
+    renew: (...args) => Promise.resolve(limiter.renew(...args)),
+    reset: (...args) => Promise.resolve(limiter.reset(...args)),
+  };
+}

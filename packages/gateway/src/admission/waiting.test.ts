@@ -1,4 +1,3 @@
-import type { Limiter } from '@tollgate/limiter';
 import { MemoryLimiter } from '@tollgate/limiter';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
@@ -15,6 +14,7 @@ import {
   principal,
   Rig,
   rate,
+  remote,
   Sent,
   START,
   toolTarget,
@@ -216,21 +216,4 @@ describe('waiting in line', () => {
 
 function keep(begun: ReturnType<typeof begin>): { readonly begun: ReturnType<typeof begin> } {
   return { begun };
-}
-
-/** The same limiter behind a network. */
-function remote(limiter: MemoryLimiter): Limiter {
-  return {
-    rule: (...args) => limiter.rule(...args),
-    decide: (...args) => Promise.resolve(limiter.decide(...args)),
-    decideAll: (...args) => Promise.resolve(limiter.decideAll(...args)),
-    check: (...args) => Promise.resolve(limiter.check(...args)),
-    inspect: (...args) => Promise.resolve(limiter.inspect(...args)),
-    take: (...args) => Promise.resolve(limiter.take(...args)),
-    adjust: (...args) => Promise.resolve(limiter.adjust(...args)),
-    settle: (...args) => Promise.resolve(limiter.settle(...args)),
-    release: (...args) => Promise.resolve(limiter.release(...args)),
-    renew: (...args) => Promise.resolve(limiter.renew(...args)),
-    reset: (...args) => Promise.resolve(limiter.reset(...args)),
-  };
 }
