@@ -47,7 +47,7 @@ describe('the call log', () => {
     log.failed(call(), new TollgateError('server_unavailable', 'x'));
     log.failed(call(), new TollgateError('access_denied', 'x'));
     log.failed(call(), new TollgateError('cancelled', 'x'));
-    log.refused(call(), { binding: { limit: { name: 'calls' } } });
+    log.refused(call(), { reason: 'rate_limited', binding: { limit: { name: 'calls' } } });
     expect(log.recent().map(({ outcome, reason }) => [outcome, reason])).toEqual([
       ['answered', undefined],
       ['answered', undefined],
