@@ -11,6 +11,14 @@ export class Counters extends Writing {
     this.wides.maintain();
   }
 
+  /** The window that a charge of a key would go to. */
+  windowOf(rule: MemoryRule, keyHigh: number, keyLow: number, wait: number): number {
+    if (rule.kind === BUCKET) return 0;
+    if (rule.kind === SLIDING) return rule.leavesAt(this.clock.now + wait);
+    this.read(rule, keyHigh, keyLow);
+    return this.source === rule && !this.sketched && this.end > 0 ? this.end : this.windowEnd(rule);
+  }
+
   /** Units of a key that are in use. */
   usedOf(rule: MemoryRule, keyHigh: number, keyLow: number): number {
     this.read(rule, keyHigh, keyLow);
@@ -69,7 +77,15 @@ export class Counters extends Writing {
       return;
     }
     if (source !== rule || this.sketched) return;
-    if (this.end > 0 && this.end === window) this.#amendWindow(rule, keyHigh, keyLow, by);
+    const now = rule.kind === CALENDAR ? this.clock.wall : this.clock.now;
+    if (this.end === 0) {
+      if (by <= 0 || window <= now) return;
+      const high = fingerprintHigh(rule.high, keyHigh);
+      this.setWindow(rule, high, fingerprintLow(rule.low, keyLow, rule.tag), this.place, window, by, 0, by);
+    } else if (this.end === window || (by > 0 && window > this.end - rule.period)) {
+      // A window that began in between covers what was estimated at nothing before.
+      this.#amendWindow(rule, keyHigh, keyLow, by);
+    }
   }
 
   #amendLog(rule: MemoryRule, keyHigh: number, keyLow: number, window: number, by: number): void {

@@ -265,6 +265,12 @@ export class Decision {
     const cost = this.cost[i]!;
     const keyHigh = ask.high[at]!;
     const keyLow = ask.low[at]!;
+    if (cost === 0) {
+      // An estimate of nothing is one all the same: what it comes to is charged when it is settled.
+      const window = counters.windowOf(rule, keyHigh, keyLow, wait);
+      this.#holds.setEntry(entry, rule.number, keyHigh, keyLow, hold << 8, 0, window);
+      return crossed;
+    }
     const marked = rule.marks.length > 0;
     const before = marked ? this.#counters.usedOf(rule, keyHigh, keyLow) : 0;
     let chain = 0;

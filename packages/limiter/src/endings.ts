@@ -81,7 +81,13 @@ export class Endings {
       const charged = rule.settles && freed ? 0 : amount;
       const by = (state === RELEASED ? 0 : (amounts?.[rule.unit] ?? amount)) - charged;
       const sketched = (holds.flags(entry) & IN_SKETCH) !== 0;
-      if (rule.kind !== BUCKET && rule.kind !== SLIDING && !sketched && (by <= 0 || rule.marks.length === 0)) {
+      // What was estimated at nothing may have no window yet.
+      if (
+        rule.kind !== BUCKET &&
+        rule.kind !== SLIDING &&
+        !sketched &&
+        (by <= 0 || (amount > 0 && rule.marks.length === 0))
+      ) {
         counters.close(rule, high, low, by, rule.settles && !late ? amount : 0, window);
         continue;
       }
