@@ -92,6 +92,7 @@ describe('the call log', () => {
     log.answered(call({ startedAt: 94 }), TOOL_ERROR);
     log.answered(call({ startedAt: 96, canonicalId: 'exa/search', server: 'exa' }), RESULT);
     log.refused(call({ startedAt: 100, canonicalId: 'exa/search', server: 'exa' }), {
+      reason: 'rate_limited',
       binding: { limit: { name: 'l' } },
     });
     log.failed(call({ startedAt: 1 }), new TollgateError('cancelled', 'x'));
