@@ -50,7 +50,7 @@ limiterContract(
       dump: () => Buffer.from(buffer.slice(16 * 8)).toString('latin1'),
     });
   },
-  { origin: ORIGIN, effort: 0.2 },
+  { origin: ORIGIN, effort: 0.1 },
 );
 
 describe('worker threads on one memory', () => {

@@ -26,7 +26,7 @@ limiterContract(
       },
     });
   },
-  { origin: ORIGIN, effort: 0.5 },
+  { origin: ORIGIN, effort: 0.3 },
 );
 
 describe('the limiter in memory, when its tables are full', () => {

@@ -20,7 +20,7 @@ limiterContract(
       close: () => Promise.resolve(),
     });
   },
-  { origin: ORIGIN, effort: 0.2 },
+  { origin: ORIGIN, effort: 0.1 },
 );
 
 describe('GCRA', () => {
