@@ -188,18 +188,20 @@ export class GatewayOperations implements OperationsPort {
   async globalStatistics(): Promise<GlobalStatistics> {
     const { books, status } = this.#deps;
     const spent = await this.#totals.all();
-    const clients = new Set(this.#seen);
+    let clients = this.#seen.size;
     const clientTiers = new Map<string, string>();
     for (const [principal, tier] of books.tiers.entries()) {
-      clients.add(principal);
+      if (!this.#seen.has(principal)) clients++;
       clientTiers.set(principal, this.#reported(tier));
     }
-    for (const principal of spent.principals) clients.add(principal);
+    for (const principal of spent.principals) {
+      if (!this.#seen.has(principal) && !clientTiers.has(principal)) clients++;
+    }
     const everybody = this.#money().filter(({ by, quota }) => quota?.kind === 'total' && !by.includes('principal'));
     const counted = usedOf(await this.#look(this.stranger('anonymous')), everybody);
     const { calls } = status();
     return {
-      totalClients: clients.size,
+      totalClients: clients,
       clientTiers,
       totalCost: Math.max(counted, spent.total),
       allowed: this.#allowed + calls.total - calls.refused,

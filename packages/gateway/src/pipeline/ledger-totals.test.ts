@@ -14,14 +14,14 @@ class Sums {
     return { usage: (query: UsageQuery) => this.#usage(query) } as unknown as Ledger;
   }
 
-  async #usage({ principal }: UsageQuery): Promise<readonly UsageRow[]> {
+  async #usage({ principal, groupBy }: UsageQuery): Promise<readonly UsageRow[]> {
     this.asked++;
     await this.hindered;
     return [...this.spent]
       .filter(([id]) => principal === undefined || id === principal)
       .flatMap(([id, settled]) => [
-        { group: { principal: id }, unit: 'USD', calls: 1, settled, open: 1 },
-        { group: { principal: id }, unit: 'credits', calls: 1, settled: 999, open: 0 },
+        { group: groupBy === undefined ? {} : { principal: id }, unit: 'USD', calls: 1, settled, open: 1 },
+        { group: groupBy === undefined ? {} : { principal: id }, unit: 'credits', calls: 1, settled: 999, open: 0 },
       ]);
   }
 }
@@ -49,7 +49,9 @@ describe('Sums of the ledger', () => {
     expect((await t.totals.all()).total).toBe(32);
     expect(t.sums.asked).toBe(asked);
     t.clock.advance(5_001);
-    expect((await t.totals.all()).total).toBe(34);
+    expect(await t.totals.all()).toEqual({ principals: new Set(['corp/ada', 'corp/eve']), total: 34 });
+    t.clock.advance(600_001);
+    expect((await t.totals.all()).principals).toContain('corp/bob');
   });
 
   it.each([

@@ -6,6 +6,8 @@ import { spentOf } from './operations-answers.ts';
 const PATIENCE = 50;
 /** Milliseconds after which the sum of all clients is read anew, behind the answer that asks for it. */
 const MAX_AGE = 5_000;
+/** The same for who they are: a long list, which costs the process more than the sum. */
+const MAX_LIST_AGE = 600_000;
 /** Clients whose last sum is remembered for when the ledger is busy. */
 const MAX_KNOWN = 10_000;
 
@@ -19,7 +21,7 @@ const NOTHING: AllSpent = { principals: new Set(), total: 0 };
 
 /**
  * What was ever spent, by the ledger, without waiting for it: a ledger that is busy with writes, or away, answers with
- * what it said last. The sum of one client is exact while it answers in time; that of all is a few seconds old.
+ * what it said last. The sum of one client is exact while it answers in time; that of all is a few seconds old, the list of them some minutes.
  */
 export class LedgerTotals {
   readonly #ledger: Ledger | undefined;
@@ -28,6 +30,7 @@ export class LedgerTotals {
   readonly #known = new Map<string, number>();
   #all: AllSpent = NOTHING;
   #readAt = -Infinity;
+  #listedAt = -Infinity;
   #reading: Promise<void> | undefined;
 
   /** `ledger` undefined: nothing is kept, every sum is 0. Begins to read. */
@@ -65,12 +68,18 @@ export class LedgerTotals {
   }
 
   async #read(): Promise<void> {
-    const rows = await this.#usage({ groupBy: ['principal'] }).catch(() => undefined);
+    const now = this.#clock.monotonic();
+    const list = now - this.#listedAt > MAX_LIST_AGE;
+    const rows = await this.#usage(list ? { groupBy: ['principal'] } : {}).catch(() => undefined);
     if (rows === undefined) return;
-    const principals = new Set<string>();
-    for (const { group } of rows) if (group.principal !== undefined) principals.add(String(group.principal));
-    this.#all = { principals, total: spentOf(rows, this.#unit()) };
-    this.#readAt = this.#clock.monotonic();
+    const total = spentOf(rows, this.#unit());
+    this.#readAt = now;
+    if (list) {
+      this.#all = { principals: new Set(rows.map(({ group }) => String(group.principal))), total };
+      this.#listedAt = now;
+    } else {
+      this.#all = { principals: this.#all.principals, total };
+    }
   }
 
   async #usage(query: {
