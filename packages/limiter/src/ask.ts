@@ -110,7 +110,8 @@ export class Ask {
 
   /**
    * Where only rates are in the way, takes the first place that comes free within so many microseconds; the outcome
-   * says how long to wait. Token buckets and sliding windows only: with another rule in the way it is a refusal.
+   * says how long to wait. Token buckets and sliding windows only: with another rule in the way it is a refusal. Every
+   * rule is charged now; only sliding windows note the moment at which the call runs.
    */
   patience(micros: number): this {
     if (!(micros >= 0 && Number.isSafeInteger(micros))) {

@@ -213,7 +213,8 @@ export interface Limiter {
   take(ask: Ask, now: number): readonly number[] | Promise<readonly number[]>;
   /**
    * Charges or gives back whatever the limits say: `ask.change` amounts, positive into debt, negative at most until
-   * full. `at`: when the charge that is given back was made; what a window of that time no longer covers stays as it is.
+   * full. `at`: when the charge that is given back was made; what a window of that time no longer covers stays as it is,
+   * and a token bucket takes back what has not come back by itself since. Slots of concurrency rules stay as they are.
    */
   adjust(ask: Ask, now: number, at?: number): void | Promise<void>;
   /** Ends a hold with what it came to, charged in full to the windows it was opened in. Once: a repeat changes nothing. */
