@@ -8,6 +8,7 @@ import type { CompiledLimit, Target } from './limits.ts';
 import type { LimitOptions } from './options.ts';
 import type { Plans, Step } from './plan.ts';
 import { amountText, decimalText, isCurrency, type Price } from './price.ts';
+import { resetAtOf } from './refusing.ts';
 import { DEFAULT_TIER } from './tiers.ts';
 import { quotaWords } from './words.ts';
 
@@ -136,6 +137,8 @@ export class QuotaDesk {
       return step.amount ? decimalText(value, isCurrency(step.unit) ? 2 : 0) : String(value);
     };
     const { retryAfter, resetAfter, verdict } = standing;
+    const resets = step.quota.kind === 'rate' || step.quota.kind === 'amount';
+    const resetAt = resets ? resetAtOf(resetAfter, step.quota, this.#parts.clock.wall()) : undefined;
     return {
       limit: options.name,
       rule: told ? quotaWords(step.quota, options.algorithm) : undefined,
@@ -146,10 +149,7 @@ export class QuotaDesk {
       unit: step.amount ? step.unit : 'calls',
       retryAfterSeconds:
         verdict === 'unavailable' || !Number.isFinite(retryAfter) ? undefined : Math.ceil(retryAfter / 1e6),
-      resetAt:
-        Number.isFinite(resetAfter) && step.quota.kind !== 'per-call' && step.quota.kind !== 'concurrency'
-          ? new Date(this.#parts.clock.wall() + Math.ceil(resetAfter / 1000)).toISOString()
-          : undefined,
+      resetAt: resetAt === undefined ? undefined : new Date(resetAt).toISOString(),
     };
   }
 }
@@ -161,8 +161,9 @@ function tellsNumbers(options: LimitOptions): boolean {
 function ruleWords({ options }: CompiledLimit): string {
   const quota = options.quota ?? options.rows.get(DEFAULT_TIER);
   if (quota === undefined || !tellsNumbers(options)) return `${options.name}, shared with other callers`;
-  const tiers = options.rows.size > 0 ? ' or what your tier gives' : '';
-  return `${quotaWords(quota, options.algorithm)}${tiers} (${options.name})`;
+  const words = quotaWords(quota, options.algorithm);
+  const varies = [...options.rows.values()].some((row) => quotaWords(row, options.algorithm) !== words);
+  return `${words}${varies ? ' or what your tier gives' : ''} (${options.name})`;
 }
 
 /** What a call costs: `0.002 USD × size(args.pages), at most 5.00 USD`. */

@@ -71,8 +71,18 @@ function violation(standing: Standing, { limit, quota }: Step, wall: number): Vi
     remaining,
     retryAfterSeconds:
       Number.isFinite(retryAfter) && reason !== 'limit_unavailable' ? wholeSeconds(retryAfter) : undefined,
-    resetAt: Number.isFinite(resetAfter) ? wall + Math.ceil(resetAfter / 1000) : undefined,
+    resetAt: resetAtOf(resetAfter, quota, wall),
   };
+}
+
+/**
+ * Wall time in milliseconds at which all of a limit is back; undefined: only a reset helps. Pages of the calendar end
+ * on whole seconds, whatever the clocks of the limiter and of this process differ by.
+ */
+export function resetAtOf(resetAfter: number, quota: Step['quota'], wall: number): number | undefined {
+  if (!Number.isFinite(resetAfter)) return undefined;
+  const at = wall + Math.ceil(resetAfter / 1000);
+  return 'period' in quota && quota.period.kind === 'calendar' ? Math.round(at / 1000) * 1000 : at;
 }
 
 function reasonOf({ verdict }: Standing, quota: Step['quota']): LimitReason {

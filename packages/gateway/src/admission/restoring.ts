@@ -42,6 +42,11 @@ export class Restoring {
     }
   }
 
+  /** Ids of the rules whose window has no end. */
+  get totals(): readonly string[] {
+    return [...this.#variants].filter(([, { quota }]) => quota.kind === 'total').map(([id]) => id);
+  }
+
   /** The counters that limits in force still count at this wall time. */
   counters(sums: Iterable<LedgerSum>, wall: number): RestoredCounters {
     const found = new Map<string, { readonly variant: Variant; readonly key: string; total: number }>();
