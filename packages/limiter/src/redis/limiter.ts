@@ -64,7 +64,8 @@ const CLOSE_SCRIPT = new Script(CLOSE);
 export class RedisLimiter implements Limiter {
   readonly link: Link;
   readonly places: Places;
-  readonly ledgerId: string | undefined;
+  /** May be told later: until then another's is in force. */
+  ledgerId: string | undefined;
   /** Gateways that share this Redis; leases are sized by it. */
   nodes = 1;
   readonly #port: RedisPort;

@@ -114,6 +114,11 @@ export class ResilientLimiter implements Limiter {
     return this.#decide(ask, now, false);
   }
 
+  /** What is decided of an ask while nobody can ask Redis: money is refused. For when it answers, but has no money. */
+  async withoutStore(ask: Ask, now: number): Promise<Outcome> {
+    return (await this.#fallback.decide(new Snapshot(ask), now, false)).outcome;
+  }
+
   async inspect(ask: Ask, now: number): Promise<readonly Standing[]> {
     const asked = new Snapshot(ask);
     return this.#either(this.#remote.inspect(ask), () => this.#fallback.inspect(asked, now));

@@ -76,7 +76,7 @@ export class RedisRule implements Rule {
     this.resolution = this.kind === 'b' ? Number(params.slice(0, 2)) : 1;
     this.refillMicros = interval / this.resolution;
     this.#params = params;
-    this.#fast = this.kind + params;
+    this.#fast = this.kind === 'b' ? params : this.kind + params;
     this.keyPart = digest(JSON.stringify([options.id ?? name, options.algorithm, ...shape]), 16);
     this.digest = digest(JSON.stringify([this.keyPart, name, limit, burst, this.unit, this.what, this.marks]), 16);
     const different = previous !== undefined && previous.keyPart !== this.keyPart && previous.kind !== 'p';

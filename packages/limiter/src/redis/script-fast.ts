@@ -1,8 +1,8 @@
 /**
  * The same decision for what most asks are: token buckets and windows that keep nothing but a number, without hold,
  * patience, marks or shadow. Anything else that it meets makes it answer `G`, having written nothing: ask in general.
- * KEYS: a counter per part. ARGV: time or '', latest time or '', shortest TTL; then three per part: `b` with ticks per
- * microsecond and interval, ticks needed, ticks that may be in use before; or `f`, `c`, `t` with parameters, cost, limit.
+ * KEYS: a counter per part. ARGV: time or '', latest time or '', shortest TTL; then three per part: ticks per
+ * microsecond (2) and interval, ticks needed, ticks that may be in use before; or `f`, `c`, `t` with parameters, cost, limit.
  */
 export const FAST: string = `
 local call, format, sub, byte, floor = redis.call, string.format, string.sub, string.byte, math.floor
@@ -20,20 +20,20 @@ for i = 1, n do
   local a = 1 + 3 * i
   local spec, cost, v = ARGV[a], ARGV[a + 1], values[i]
   local kind, x = byte(spec, 1), 0
-  if kind == 98 then
+  if kind < 58 then
     if v then
-      if sub(v, 19) ~= sub(spec, 2) then return 'G' end
+      if sub(v, 19) ~= spec then return 'G' end
       x = sub(v, 1, 16) - now
-      if x >= 0 then
-        -- Conversions are what costs here: most rules count in whole microseconds.
-        if sub(spec, 2, 3) ~= '01' then x = x * sub(spec, 2, 3) + sub(v, 17, 18) end
-        if cost ~= '0' and x > tonumber(ARGV[a + 2]) then fits = false end
-      else
+      if x < 0 then
         x = 0
+      else
+        -- Conversions are what costs here: most rules count in whole microseconds, "01".
+        if kind ~= 48 or byte(spec, 2) ~= 49 then x = x * sub(spec, 1, 2) + sub(v, 17, 18) end
+        if cost ~= '0' and x > ARGV[a + 2] + 0 then fits = false end
       end
     end
     -- A full bucket has room for whatever is not more than it holds.
-    if x == 0 and byte(ARGV[a + 2], 1) == 45 and cost ~= '0' then fits = false end
+    if x == 0 and cost ~= '0' and byte(ARGV[a + 2], 1) == 45 then fits = false end
   else
     local e = 0
     if v then
@@ -66,19 +66,18 @@ if fits then
     local a = 1 + 3 * i
     local spec, cost, x, ms = ARGV[a], ARGV[a + 1], state[i]
     if cost ~= '0' then
-      if byte(spec, 1) == 98 then
-        local d, v = x + cost
-        local q = d
-        if sub(spec, 2, 3) == '01' then
-          v = format('%016d00', now + q)
-        else
-          local res = tonumber(sub(spec, 2, 3))
+      if byte(spec, 1) < 58 then
+        local d = x + cost
+        local q, rest = d, 0
+        if byte(spec, 1) ~= 48 or byte(spec, 2) ~= 49 then
+          local res = sub(spec, 1, 2) + 0
           q = floor(d / res)
           if q * res > d then q = q - 1 end
-          v = format('%016d%02d', now + q, d - q * res)
+          rest = d - q * res
         end
         ms = floor(q / 1000) + 2
-        call('SET', KEYS[i], v .. sub(spec, 2), 'PX', format('%d', ms > lowest and ms or lowest))
+        if ms < lowest then ms = lowest end
+        call('SET', KEYS[i], format('%016d%02d%s', now + q, rest, spec), 'PX', format('%d', ms))
       else
         local v = starts[i] .. format('%016d%d', ends[i], x + cost)
         if ends[i] == 9007199254740991 then
@@ -103,8 +102,8 @@ for i = 1, n do
   local a = 1 + 3 * i
   local spec, cost, room, x = ARGV[a], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), state[i]
   local used, wait, reset = x, 0, 0
-  if byte(spec, 1) == 98 then
-    local res, int = tonumber(sub(spec, 2, 3)), tonumber(sub(spec, 4))
+  if byte(spec, 1) < 58 then
+    local res, int = tonumber(sub(spec, 1, 2)), tonumber(sub(spec, 3))
     used, reset = up(x, int), up(x, res)
     if cost > 0 and room < 0 then wait = -1
     elseif cost > 0 and x > room then wait = up(x - room, res) end
