@@ -58,7 +58,7 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('resume' as const), which: fc.nat(20) }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(2000) }) },
   ),
-  { maxLength: 60 },
+  { maxLength: 60, size: 'max' },
 );
 
 interface Life {
