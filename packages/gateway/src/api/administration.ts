@@ -24,6 +24,8 @@ export interface AdministrationPort {
   grants(): readonly Grant[];
   /** Forgets what was used of a limit; of one principal's counter, or of the one that everyone shares. */
   reset(limit: string, principal: string | undefined, by: string, reason: string): Promise<void>;
+  /** Spends again after the ledger was lost together with the counters: what nobody knows begins anew. */
+  acceptLoss(by: string, reason: string): Promise<void>;
   stops(): readonly Stop[];
   stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop>;
   resume(id: string, by: string): Promise<boolean>;
@@ -48,6 +50,7 @@ const grantBody = z.strictObject({
   reason: text,
 });
 const resetBody = z.strictObject({ limit: text, principal: text.optional(), reason: text });
+const lossBody = z.strictObject({ reason: text });
 const stopBody = z.strictObject({
   scope: z.string().regex(/^(everything|(server|tool|tenant):.{1,300})$/s, 'everything, server:X, tool:X or tenant:X'),
   until: until.optional(),
@@ -68,6 +71,12 @@ export function addAdministration(app: Hono, port: AdministrationPort, guard: Gu
     const { limit, principal, reason } = await read(c, resetBody);
     await port.reset(limit, principal, by, reason);
     return c.json({ limit, principal, reset: true });
+  });
+  app.post('/budgets/accept-loss', async (c) => {
+    const by = guard(c, 'admin').id;
+    const { reason } = await read(c, lossBody);
+    await port.acceptLoss(by, reason);
+    return c.json({ accepted: true });
   });
   app.get('/grants', (c) => {
     guard(c, 'operator', 'auditor', 'admin');

@@ -50,15 +50,24 @@ export async function grantBudget(
   else out(`Granted ${amount} under ${limit} to ${who} until ${new Date(grant.until).toISOString()} (${grant.id}).`);
 }
 
-/** `tollgate budget reset WHO --limit L --reason R`: forgets what was used. */
+/** `tollgate budget reset WHO --limit L --reason R`: forgets what was used. `--lost`: of what nobody knows any more. */
 export async function resetBudget(
   [who]: readonly (string | undefined)[],
-  options: Options & { readonly limit?: string; readonly reason?: string },
+  options: Options & { readonly limit?: string; readonly reason?: string; readonly lost?: boolean },
 ): Promise<void> {
   const { dataDir } = await loadForCommand(options.config, { unapproved: true });
   const { limit, reason } = options;
-  if (limit === undefined || reason === undefined) {
-    throw new TollgateError('usage', 'A reset needs --limit NAME and --reason "…".');
+  if (options.lost === true) {
+    if (who !== undefined || limit !== undefined || reason === undefined) {
+      throw new TollgateError('usage', 'A reset with --lost is for all budgets: give only --reason "…".');
+    }
+    await control(dataDir, '/budgets/accept-loss', { method: 'POST', body: JSON.stringify({ reason }) });
+    if (options.json === true) json({ accepted: true });
+    else out('The loss of the ledger is accepted. Budgets go on from what is known.');
+    return;
+  }
+  if (who === undefined || limit === undefined || reason === undefined) {
+    throw new TollgateError('usage', 'A reset needs WHO, --limit NAME and --reason "…".');
   }
   const principal = who === 'everyone' ? undefined : who;
   await control(dataDir, '/budgets/reset', { method: 'POST', body: JSON.stringify({ limit, principal, reason }) });

@@ -183,8 +183,9 @@ function build(): Command {
   budget
     .command('reset')
     .description('Forget what a caller has used of a limit.')
-    .argument('<who>', 'principal, or everyone for the counter that all share')
+    .argument('[who]', 'principal, or everyone for the counter that all share')
     .option('--limit <name>', 'the limit of the configuration')
+    .option('--lost', 'spend again after the ledger was lost together with the counters')
     .option('--reason <text>', 'kept with the reset')
     .option(...configOption)
     .option('--json', 'print data as JSON')

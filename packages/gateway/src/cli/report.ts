@@ -9,7 +9,7 @@ export function renderStatus(report: StatusReport): string {
   if (!report.ready) lines.push('Not ready yet: some servers have not been tried.');
   if (report.reloadProblem !== undefined) lines.push(`The last reload was refused: ${report.reloadProblem}`);
   lines.push('', ...renderServers(report.servers), '', ...renderEndpoints(report.endpoints), '');
-  lines.push(...renderLimits(report.limits));
+  lines.push(...renderLimits(report.limits), ...renderState(report.state));
   const { calls } = report;
   lines.push(
     `Calls: ${calls.total}, ${calls.successful} answered, ${calls.failed} failed, ${calls.refused} refused. Sessions: ${report.sessions}. Streams: ${report.streams}.`,
@@ -35,7 +35,14 @@ export function renderStart(report: StatusReport, mainPath: string, next: NextCo
   const lines = [`tollgate ${report.version}`, '', ...renderServers(report.servers), ''];
   for (const endpoint of report.endpoints)
     for (const conflict of endpoint.conflicts) lines.push(`  ${oneLine(conflict)}`);
-  lines.push(...renderEndpoints(report.endpoints), '', ...renderLimits(report.limits), '', 'Next:');
+  lines.push(
+    ...renderEndpoints(report.endpoints),
+    '',
+    ...renderLimits(report.limits),
+    ...renderState(report.state),
+    '',
+    'Next:',
+  );
   const commands = ['connect cursor', 'status', 'tail'].map((command) =>
     [next.program, command, ...(next.config === undefined ? [] : [next.config])].join(' '),
   );
@@ -87,6 +94,20 @@ export function renderLimits(limits: readonly string[]): string[] {
   return limits.length === 0
     ? ['Nothing is enforced: no limits are configured.']
     : ['Enforced:', ...limits.map((limit) => `  ${limit}`)];
+}
+
+/** What is wrong with counters, money and storage, and what the ledger and the counters differ by. */
+export function renderState(state: StatusReport['state']): string[] {
+  if (state === undefined || state.kind === 'transient') return [];
+  const lines = state.problems.map((problem) => `  ${oneLine(problem)}`);
+  if (state.ledgerWaiting > 0) lines.push(`  ${count(state.ledgerWaiting, 'write')} to the ledger wait.`);
+  const { drift } = state;
+  if (drift !== undefined && drift.amount !== 0) {
+    lines.push(
+      `  Counters and ledger differ by ${drift.amount / 1e6} units of money (${new Date(drift.at).toISOString()}).`,
+    );
+  }
+  return lines.length === 0 ? [] : ['State:', ...lines];
 }
 
 const STATES: Readonly<Record<ServerReport['state'], string>> = {

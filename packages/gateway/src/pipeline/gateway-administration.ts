@@ -21,6 +21,8 @@ interface AdministrationDeps {
   readonly books: Books;
   /** Undefined: no ledger is kept. */
   readonly ledger: LedgerWriter | undefined;
+  /** See `GatewayState.acceptLoss`. */
+  readonly acceptLoss: (by: string, reason: string) => Promise<boolean>;
   /** Canonical ids of the tools that there are, for limits that cover only some. */
   readonly tools: () => readonly string[];
   /** Tenant and credential tier of a principal that the configuration names. */
@@ -131,6 +133,11 @@ export class GatewayAdministration {
       this.#deps.ledger?.settled({ id, at, amounts: estimate, source: 'fixed' });
     }
     await books.record(by, 'reset', { limit: name, principal: who, reason });
+  }
+
+  /** Rejects with `invalid_params` when nothing was lost. */
+  async acceptLoss(by: string, reason: string): Promise<void> {
+    if (!(await this.#deps.acceptLoss(by, reason))) throw wrong('No ledger was lost: there is nothing to accept');
   }
 
   #limit(name: string): LimitOptions {

@@ -281,7 +281,7 @@ export class Gateway implements Face {
 
   /** Before the first call: what the state lost is rebuilt for the limits that are in force. */
   async #begin(): Promise<void> {
-    await this.#deps.state?.begin(this.#current.config, this.admission);
+    await this.#deps.state?.begin(this.#current.config, () => this.admission);
   }
 
   #makeGuard(options: SessionGuardOptions | undefined): SessionGuard | undefined {

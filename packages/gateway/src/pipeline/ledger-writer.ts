@@ -15,8 +15,11 @@ const MAX_WAITING = 100_000;
 const BATCH = 500;
 const FIRST_RETRY = 100;
 const LAST_RETRY = 5_000;
+/** Milliseconds that a call may wait for its hold to be written. */
+const PATIENCE = 2_000;
 
-interface Batch {
+/** Writes to the ledger, by kind. */
+export interface LedgerWrites {
   readonly opened: OpenedHold[];
   readonly renewed: RenewedHold[];
   readonly expired: EntryExpiry[];
@@ -24,29 +27,45 @@ interface Batch {
   readonly released: ReleasedHold[];
 }
 
+interface Batch extends LedgerWrites {
+  /** Made when somebody waits for it. */
+  done: PromiseWithResolvers<void> | undefined;
+}
+
 /** In the order of a hold's life. */
 const KINDS = ['opened', 'renewed', 'expired', 'settled', 'released'] as const;
-const NOTHING: Batch = { opened: [], renewed: [], expired: [], settled: [], released: [] };
 
 export class LedgerWriter implements AdmissionEvents {
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #log: Log;
+  /** The first is being written, while one is. */
   #batches: Batch[] = [];
+  #writing = false;
   #waiting = 0;
+  #told = 0;
   #running: Promise<void> | undefined;
   #closed = false;
   #failing = false;
+  /** Told since they were last taken for a journal; undefined: no journal is kept. */
+  #fresh: LedgerWrites | undefined;
 
-  constructor(ledger: Ledger, deps: { readonly clock: Clock; readonly log: Log }) {
+  /** `journaled`: a journal keeps what the database has not confirmed yet, and takes it with `takeFresh`. */
+  constructor(ledger: Ledger, deps: { readonly clock: Clock; readonly log: Log; readonly journaled?: boolean }) {
     this.#ledger = ledger;
     this.#clock = deps.clock;
     this.#log = deps.log;
+    if (deps.journaled === true) this.#fresh = nothing();
   }
 
   /** Writes that the database has not confirmed yet. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** Number of writes told so far: whoever compares sees by it whether something happened meanwhile. */
+  get told(): number {
+    return this.#told;
   }
 
   /** True: the database is so far behind that no more money may be held. */
@@ -56,34 +75,90 @@ export class LedgerWriter implements AdmissionEvents {
 
   opened(hold: OpenedHold): void {
     this.#last().opened.push(hold);
+    this.#fresh?.opened.push(hold);
     this.#added();
   }
 
   renewed(hold: RenewedHold): void {
     this.#last().renewed.push(hold);
+    this.#fresh?.renewed.push(hold);
     this.#added();
   }
 
   expired(id: string): void {
-    this.#last().expired.push({ id, at: Math.floor(this.#clock.wall()) });
+    const expiry = { id, at: Math.floor(this.#clock.wall()) };
+    this.#last().expired.push(expiry);
+    this.#fresh?.expired.push(expiry);
     this.#added();
   }
 
   settled(hold: SettledHold): void {
     this.#last().settled.push(hold);
+    this.#fresh?.settled.push(hold);
     this.#added();
   }
 
   released(hold: ReleasedHold): void {
+    this.#fresh?.released.push(hold);
+    if (this.#forgotten(hold.id)) return;
     this.#last().released.push(hold);
     this.#added();
   }
 
-  /** Resolves when everything told so far is written, or after so many milliseconds. True: it is. */
+  /** What was told since the last time, for a journal; undefined: nothing. */
+  takeFresh(): LedgerWrites | undefined {
+    const fresh = this.#fresh;
+    if (fresh === undefined || sizeOf(fresh) === 0) return undefined;
+    this.#fresh = nothing();
+    return fresh;
+  }
+
+  /** What the database has not confirmed, in the order it was told. */
+  pending(): readonly LedgerWrites[] {
+    return [...this.#batches];
+  }
+
+  /** Takes up what an earlier process had told; most of it may be in the database already. */
+  replay(writes: readonly LedgerWrites[]): void {
+    for (const write of writes) {
+      for (const kind of KINDS) {
+        for (const one of write[kind]) {
+          (this.#last()[kind] as (typeof one)[]).push(one);
+          this.#added();
+        }
+      }
+      // A batch is written kind by kind: what was told later must not come before what was told earlier.
+      if (sizeOf(write) > 0) this.#batches.push(emptyBatch());
+    }
+  }
+
+  /**
+   * Resolves when everything told so far is written; undefined: it is. Rejects with `storage_unavailable` at once
+   * while the database is away, and after two seconds.
+   */
+  whenWritten(): Promise<void> | undefined {
+    const last = this.#batches.at(-1);
+    if (last === undefined) return undefined;
+    if (this.#failing) return Promise.reject(away());
+    if (last.done === undefined) {
+      last.done = Promise.withResolvers();
+      const { promise, reject } = last.done;
+      promise.catch(() => {});
+      const timer = setTimeout(() => reject(away()), PATIENCE);
+      const end = (): void => clearTimeout(timer);
+      promise.then(end, end);
+    }
+    return last.done.promise;
+  }
+
+  /** Resolves when everything told so far is written, or after so many milliseconds. True: nothing waits. */
   async flush(ms: number): Promise<boolean> {
     const end = new AbortController();
+    const late = sleep(ms, true, { signal: end.signal, ref: false }).catch(() => true);
     try {
-      await Promise.race([this.#running, sleep(ms, undefined, { signal: end.signal })]);
+      while (this.#waiting > 0 && !this.#closed) {
+        if ((await Promise.race([this.#running, late])) === true) break;
+      }
     } finally {
       end.abort();
     }
@@ -99,27 +174,49 @@ export class LedgerWriter implements AdmissionEvents {
 
   #last(): Batch {
     const last = this.#batches.at(-1);
-    if (last !== undefined && sizeOf(last) < BATCH) return last;
-    const next: Batch = { opened: [], renewed: [], expired: [], settled: [], released: [] };
+    const open = last !== undefined && !(this.#writing && this.#batches.length === 1);
+    if (open && sizeOf(last) < BATCH) return last;
+    const next = emptyBatch();
     this.#batches.push(next);
     return next;
   }
 
   #added(): void {
     this.#waiting++;
+    this.#told++;
     // The rest of this turn still joins the batch.
     this.#running ??= new Promise<void>((resolve) => setImmediate(resolve)).then(() => this.#run());
   }
 
+  /**
+   * A call that was refused because its hold could not be written needs neither write: while the database is away
+   * such calls would fill the memory.
+   */
+  #forgotten(id: string): boolean {
+    if (!this.#failing || this.#batches.length < (this.#writing ? 2 : 1)) return false;
+    const { opened, renewed } = this.#batches.at(-1)!;
+    const at = opened.findLastIndex((hold) => hold.id === id);
+    if (at < 0 || renewed.some((hold) => hold.id === id)) return false;
+    opened.splice(at, 1);
+    this.#waiting--;
+    return true;
+  }
+
   async #run(): Promise<void> {
-    for (let batch = this.#batches.shift(); batch !== undefined && !this.#closed; batch = this.#batches.shift()) {
+    while (this.#batches.length > 0 && !this.#closed) {
+      const batch = this.#batches[0]!;
+      this.#writing = true;
       await this.#insist(batch);
+      this.#writing = false;
+      if (this.#closed && this.#failing) break;
+      this.#batches.shift();
       this.#waiting -= sizeOf(batch);
+      batch.done?.resolve();
     }
     this.#running = undefined;
   }
 
-  async #insist(batch: Batch): Promise<void> {
+  async #insist(batch: LedgerWrites): Promise<void> {
     let retry = FIRST_RETRY;
     while (!this.#closed) {
       try {
@@ -135,6 +232,10 @@ export class LedgerWriter implements AdmissionEvents {
         }
         if (!this.#failing) this.#log.error({ err: error }, 'the ledger cannot be written; trying on');
         this.#failing = true;
+        for (const waited of this.#batches) {
+          waited.done?.reject(error);
+          waited.done = undefined;
+        }
         await sleep(retry);
         retry = Math.min(retry * 2, LAST_RETRY);
       }
@@ -142,13 +243,13 @@ export class LedgerWriter implements AdmissionEvents {
   }
 
   /** One write that the ledger will never take must not hold up the others; the log keeps what it said. */
-  async #singly(batch: Batch, error: TollgateError): Promise<void> {
+  async #singly(batch: LedgerWrites, error: TollgateError): Promise<void> {
     if (sizeOf(batch) === 1) {
       this.#log.error({ err: error.cause ?? error, write: batch }, 'the ledger refused a write');
       return;
     }
     for (const kind of KINDS) {
-      for (const write of batch[kind]) await this.#insist({ ...NOTHING, [kind]: [write] });
+      for (const write of batch[kind]) await this.#insist({ ...nothing(), [kind]: [write] });
     }
   }
 
@@ -156,7 +257,7 @@ export class LedgerWriter implements AdmissionEvents {
    * One hold may be opened, renewed and settled in one batch: kinds are written in the order of a hold's life. Whether
    * a settlement comes before or after an expiry makes no difference to the ledger.
    */
-  async #write({ opened, renewed, expired, settled, released }: Batch): Promise<void> {
+  async #write({ opened, renewed, expired, settled, released }: LedgerWrites): Promise<void> {
     if (opened.length > 0) await this.#ledger.open(opened);
     if (renewed.length > 0) await this.#ledger.renew(renewed);
     if (expired.length > 0) await this.#ledger.expire(expired);
@@ -165,8 +266,21 @@ export class LedgerWriter implements AdmissionEvents {
   }
 }
 
-function sizeOf(batch: Batch): number {
+/** Number of writes. */
+export function sizeOf(batch: LedgerWrites): number {
   let size = 0;
   for (const kind of KINDS) size += batch[kind].length;
   return size;
+}
+
+function nothing(): LedgerWrites {
+  return { opened: [], renewed: [], expired: [], settled: [], released: [] };
+}
+
+function emptyBatch(): Batch {
+  return { ...nothing(), done: undefined };
+}
+
+function away(): TollgateError {
+  return new TollgateError('storage_unavailable', 'The ledger cannot be written', { retryAfterSeconds: 5 });
 }

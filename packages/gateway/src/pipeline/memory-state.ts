@@ -6,6 +6,8 @@ import { MemoryLimiter } from '@tollgate/limiter';
 import type { Clock } from '../core/clock.ts';
 import type { Log } from '../core/log.ts';
 import type { Journal, Recovery } from '../store/journal.ts';
+import { readRecord, withNotes } from './ledger-journal.ts';
+import type { LedgerWriter, LedgerWrites } from './ledger-writer.ts';
 
 /** Bytes of journal after which a snapshot replaces it, and how many times the snapshot's own size it may reach. */
 const MIN_JOURNAL = 8 * 1024 * 1024;
@@ -17,14 +19,14 @@ interface MemoryStateDeps {
   readonly journal: Journal;
   readonly clock: Clock;
   readonly log: Log;
-  /** Told of holds that nobody ended in time. */
-  readonly onExpire: (id: string, assumed: 'spent' | 'free') => void;
+  /** Its writes are kept with the changes of the limiter until the database has them. */
+  readonly ledger: LedgerWriter;
 }
 
 export class MemoryState {
   readonly limiter: MemoryLimiter;
-  /** What the start found; `corrupt` and `absent` mean that counters began empty. */
-  readonly recovered: 'clean' | 'torn' | 'corrupt' | 'absent';
+  /** Undefined: the start found what was left, if anything was. Else where the damaged state was moved, if it could be. */
+  readonly damaged: { readonly movedTo: string | undefined } | undefined;
   readonly #deps: MemoryStateDeps;
   readonly #timer: NodeJS.Timeout;
   #scheduled = false;
@@ -33,29 +35,50 @@ export class MemoryState {
   #snapshotting: Promise<void> | undefined;
   /** Records were refused by the disk: only a snapshot makes the journal whole again. */
   #holes = false;
+  /** Counters began empty and do not have what the ledger says. */
+  #lost: boolean;
 
   /** Reads the journal. Never rejects for damaged content: rates then start empty and `recovered` says so. */
   static async open(deps: MemoryStateDeps): Promise<MemoryState> {
     const recovery = await deps.journal.recover();
-    const restored = restore(recovery, deps);
-    const state = new MemoryState(
+    const { state, movedTo } = recovery.report;
+    const { limiter, writes, lost } = restore(recovery, deps);
+    const damaged = state === 'corrupt' || limiter === undefined ? { movedTo } : undefined;
+    deps.ledger.replay(writes);
+    const memory = new MemoryState(
       deps,
-      restored ?? newLimiter(deps),
-      restored === undefined ? 'corrupt' : recovery.report.state,
+      limiter ?? newLimiter(deps),
+      damaged,
+      lost || damaged !== undefined || state === 'absent',
     );
     // What was recovered begins a file of its own, so that an old record is never read twice.
-    await state.snapshot().catch((error: unknown) => {
+    await memory.snapshot().catch((error: unknown) => {
       deps.log.warn({ err: error }, 'no snapshot of the limits could be written');
     });
-    return state;
+    return memory;
   }
 
-  private constructor(deps: MemoryStateDeps, limiter: MemoryLimiter, recovered: MemoryState['recovered']) {
+  private constructor(deps: MemoryStateDeps, limiter: MemoryLimiter, damaged: MemoryState['damaged'], lost: boolean) {
     this.#deps = deps;
     this.limiter = limiter;
-    this.recovered = recovered;
+    this.damaged = damaged;
+    this.#lost = lost;
     this.#timer = setInterval(() => this.#tick(), TICK);
     this.#timer.unref();
+  }
+
+  /** True: money has to be read from the ledger before any is spent; also after a start that ended before it was. */
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /** Money was read from the ledger: a start from now on finds it in the journal. */
+  async rebuilt(): Promise<void> {
+    this.#lost = false;
+    await this.#snapshotting?.catch(() => undefined);
+    await this.snapshot().catch(() => {
+      // The next look at the journal takes it again.
+    });
   }
 
   /** Something was decided: its changes go into the journal at the end of this turn. */
@@ -92,9 +115,11 @@ export class MemoryState {
   };
 
   #flush(): void {
-    const bytes = this.limiter.changes();
-    if (bytes === undefined) return;
-    const written = this.#deps.journal.append(bytes, 'os');
+    const changes = this.limiter.changes();
+    const writes = this.#deps.ledger.takeFresh();
+    if (changes === undefined && writes === undefined) return;
+    const record = writes === undefined ? changes! : withNotes(changes, { writes });
+    const written = this.#deps.journal.append(record, 'os');
     this.#written = written;
     written.then(
       () => {
@@ -132,34 +157,60 @@ export class MemoryState {
         yield chunk;
       }
     };
+    const notes = this.#notes();
     try {
-      await this.#deps.journal.snapshot(counted(this.limiter.snapshot()));
+      await this.#deps.journal.snapshot(counted(chain(notes, this.limiter.snapshot())));
       this.#snapshotSize = size;
     } catch (error) {
       this.#holes = true;
       throw error;
     }
   }
-}
 
-function newLimiter({ clock, onExpire }: MemoryStateDeps): MemoryLimiter {
-  return new MemoryLimiter({ persist: true, originMs: clock.wall() - clock.monotonic(), onExpire });
-}
-
-/** Undefined: what was found cannot be read; a half-restored limiter is thrown away. */
-function restore(recovery: Recovery, deps: MemoryStateDeps): MemoryLimiter | undefined {
-  if (recovery.report.state === 'corrupt') return undefined;
-  const limiter = newLimiter(deps);
-  try {
-    limiter.restore(payloads(recovery));
-    return limiter;
-  } catch (error) {
-    deps.log.error({ err: error }, 'the state of the limits could not be read; rates start empty');
-    return undefined;
+  /** What a snapshot must keep beside the counters: it replaces the records that told it. */
+  #notes(): Uint8Array[] {
+    const notes = this.#deps.ledger.pending().map((writes) => withNotes(undefined, { writes }));
+    return this.#lost ? [withNotes(undefined, { lost: true }), ...notes] : notes;
   }
 }
 
-function* payloads({ snapshot, records }: Recovery): Generator<Uint8Array> {
-  yield* snapshot;
-  yield* records;
+function newLimiter({ clock, ledger }: MemoryStateDeps): MemoryLimiter {
+  return new MemoryLimiter({
+    persist: true,
+    originMs: clock.wall() - clock.monotonic(),
+    onExpire: (id) => ledger.expired(id),
+  });
+}
+
+interface Restored {
+  /** Undefined: what was found cannot be read; a half-restored limiter is thrown away. */
+  readonly limiter: MemoryLimiter | undefined;
+  readonly writes: readonly LedgerWrites[];
+  readonly lost: boolean;
+}
+
+function restore(recovery: Recovery, deps: MemoryStateDeps): Restored {
+  const writes: LedgerWrites[] = [];
+  let lost = false;
+  const pieces: Uint8Array[] = [];
+  try {
+    for (const record of chain(recovery.snapshot, recovery.records)) {
+      const { changes, notes } = readRecord(record);
+      if (changes !== undefined) pieces.push(changes);
+      if (notes?.writes !== undefined) writes.push(notes.writes);
+      if (notes?.lost === true) lost = true;
+    }
+    // Counters as of some moment before the damage would be less than was spent.
+    if (recovery.report.state === 'corrupt') return { limiter: undefined, writes, lost };
+    const limiter = newLimiter(deps);
+    limiter.restore(pieces);
+    return { limiter, writes, lost };
+  } catch (error) {
+    deps.log.error({ err: error }, 'the state of the limits could not be read; rates start empty');
+    return { limiter: undefined, writes, lost };
+  }
+}
+
+function* chain(...parts: readonly Iterable<Uint8Array>[]): Generator<Uint8Array> {
+  for (const part of parts) yield* part;
 }

@@ -21,6 +21,7 @@ export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAd
     clock,
     books,
     ledger,
+    acceptLoss: (by, reason) => state.acceptLoss(by, reason),
     admission: () => gateway().admission,
     tools: () => [
       ...new Set(

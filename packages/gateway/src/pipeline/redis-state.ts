@@ -1,4 +1,5 @@
 /** Counters and money that gateways share through Redis, with an answer for when it is away. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Ask,
   type HoldResult,
@@ -10,7 +11,7 @@ import {
   type Settlement,
   type Standing,
 } from '@tollgate/limiter';
-import { checkServer, RedisLimiter, ResilientLimiter, StoreError, seed } from '@tollgate/limiter/redis';
+import { checkServer, ledgerIn, RedisLimiter, ResilientLimiter, StoreError, seed } from '@tollgate/limiter/redis';
 import type { Admission } from '../admission/contract.ts';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
@@ -18,16 +19,26 @@ import type { Log } from '../core/log.ts';
 import { connectRedis, type RedisConnection } from '../store/redis.ts';
 import type { RedisOptions } from '../store/redis-options.ts';
 import type { Store } from '../store/store.ts';
+import type { LedgerWriter } from './ledger-writer.ts';
 import { readMoney } from './rebuild.ts';
 
 interface RedisStateDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly store: Store;
+  readonly ledger: LedgerWriter;
 }
 
 /** Milliseconds between two attempts to seed the same tenant's money. */
-const SEED_PAUSE = 1_000;
+const SEED_PAUSE = 500;
+/** How long a call waits for the seeding, and how often it asks whether another gateway has done it. */
+const SEED_PATIENCE = 1_500;
+const SEED_POLL = 50;
+/** Between looks at how the server is set up. */
+const CHECK_EVERY = 60_000;
+const CHECK_SOON = 2_000;
+/** Begins what stands for the id of a ledger that could not be asked for it yet. */
+const UNKNOWN = 'unknown';
 
 export class RedisState {
   readonly limiter: Limiter;
@@ -35,7 +46,8 @@ export class RedisState {
   readonly #redis: RedisLimiter;
   readonly #resilient: ResilientLimiter;
   readonly #deps: RedisStateDeps;
-  #admission: Admission | undefined;
+  #admission: (() => Admission) | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #warnings: readonly string[] = [];
   #foreign: string | undefined;
 
@@ -44,23 +56,29 @@ export class RedisState {
    * for a missing client library, and for a Redis that holds the money of another ledger.
    */
   static async open(options: RedisOptions, deps: RedisStateDeps): Promise<RedisState> {
-    const ledgerId = await deps.store.settings.ledgerId();
     const connection = await connectRedis(options, deps.log);
-    const state = new RedisState(options, connection, ledgerId, deps);
-    if (!(await connection.reached)) return state;
-    state.#warnings = await checkServer(state.#redis).catch(() => []);
-    for (const warning of state.#warnings) deps.log.warn({ address: connection.address }, warning);
-    await state.#resilient.start().catch(() => undefined);
+    const state = new RedisState(options, connection, deps);
+    try {
+      await state.#identify().catch(() => undefined);
+      if (await connection.reached) await state.#refuseForeign();
+    } catch (error) {
+      await state.close();
+      throw error;
+    }
+    await state.#resilient.start();
+    await state.#check();
     return state;
   }
 
-  private constructor(options: RedisOptions, connection: RedisConnection, ledgerId: string, deps: RedisStateDeps) {
+  private constructor(options: RedisOptions, connection: RedisConnection, deps: RedisStateDeps) {
     this.#connection = connection;
     this.#deps = deps;
     this.#redis = new RedisLimiter(connection.port, {
-      prefix: options.ledger,
+      prefix: options.keys.prefix,
+      tag: options.keys.tag,
       deadline: options.commandTimeoutMs,
-      ledgerId,
+      // No Redis holds the money of this one, so none is spent before the ledger has told its id.
+      ledgerId: UNKNOWN,
     });
     const { clock, log } = deps;
     const local = new MemoryLimiter({ originMs: clock.wall() - clock.monotonic() });
@@ -74,15 +92,17 @@ export class RedisState {
   }
 
   /** From now on money that Redis does not have is read from the ledger for these limits. */
-  begin(admission: Admission): void {
+  begin(admission: () => Admission): void {
     this.#admission = admission;
   }
 
   /** What an operator should know, in sentences; empty when all is well. */
   problems(): string[] {
     const { state, words, queued } = this.#resilient.status();
+    const unknown = this.#redis.ledgerId === UNKNOWN;
     return [
       ...(state === 'ok' ? [] : [words]),
+      ...(unknown ? ['The ledger has not answered yet, so nobody knows whether its money is in this Redis.'] : []),
       ...(queued === 0 ? [] : [`${queued} ends of holds wait for Redis.`]),
       ...(this.#foreign === undefined ? [] : [this.#foreign]),
       ...this.#warnings,
@@ -90,26 +110,79 @@ export class RedisState {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#timer);
     await this.#resilient.close();
     await this.#connection.close();
   }
 
-  async #seed(tenant: string): Promise<void> {
-    const { store, clock, log } = this.#deps;
-    if (this.#admission === undefined) throw new TollgateError('storage_unavailable', 'The limits are not ready yet');
-    const money = await readMoney(store.ledger, this.#admission, clock.wall());
+  async #identify(): Promise<void> {
+    if (this.#redis.ledgerId === UNKNOWN) this.#redis.ledgerId = await this.#deps.store.settings.ledgerId();
+  }
+
+  async #refuseForeign(): Promise<void> {
+    const mine = this.#redis.ledgerId;
+    if (mine === UNKNOWN) return;
+    const found = await ledgerIn(this.#redis).catch(() => 'none');
+    if (['ours', 'none', 'seeding'].includes(found)) return;
+    throw new TollgateError(
+      'config_invalid',
+      `Redis at ${this.#connection.address} holds the money of ledger ${found}; the storage of this gateway is ledger ${mine}. ` +
+        'Use the storage that belongs to it, another Redis, or another name in `state.ledger`.',
+    );
+  }
+
+  /** How the server is set up; asked again, since it may be another one after a failover. */
+  async #check(): Promise<void> {
+    let next = CHECK_EVERY;
     try {
-      const mine = await seed(this.#redis, {
-        tenant,
-        counters: [...money.windows, ...money.rates],
-        holds: money.holds,
-      });
-      if (mine)
-        log.warn({ holds: money.holds.length }, 'Redis had no money of this ledger; it was seeded from the ledger');
-    } catch (error) {
-      if (error instanceof StoreError && error.failure === 'foreign') this.#foreign = error.message;
-      throw error;
+      const found = await checkServer(this.#redis);
+      const { log } = this.#deps;
+      for (const warning of found) {
+        if (!this.#warnings.includes(warning)) log.warn({ address: this.#connection.address }, warning);
+      }
+      this.#warnings = found;
+      if (this.#foreign !== undefined) {
+        next = CHECK_SOON;
+        await this.#isOurs('').catch(() => undefined);
+      }
+    } catch {
+      next = CHECK_SOON;
     }
+    this.#timer = setTimeout(() => void this.#check(), next).unref();
+  }
+
+  async #seed(tenant: string): Promise<void> {
+    const { store, clock, log, ledger } = this.#deps;
+    await this.#identify();
+    if (await this.#isOurs(tenant)) return;
+    if (this.#admission === undefined) throw new TollgateError('storage_unavailable', 'The limits are not ready yet');
+    // What this gateway has not told the ledger yet would be missing in what is read from it.
+    if (!(await ledger.flush(SEED_PATIENCE))) {
+      throw new TollgateError('storage_unavailable', 'The ledger is behind: money cannot be read from it');
+    }
+    const money = await readMoney(store.ledger, this.#admission(), clock.wall());
+    const counters = [...money.windows, ...money.rates];
+    if (!(await seed(this.#redis, { tenant, counters, holds: money.holds }))) return this.#whenSeeded(tenant);
+    const seeded = { counters: counters.reduce((sum, ask) => sum + ask.size, 0), holds: money.holds.length };
+    log.warn(seeded, 'Redis had no money of this ledger; it was seeded from the ledger');
+  }
+
+  /** False: no money is there yet. Rejects with `foreign` where another ledger's is. */
+  async #isOurs(tenant: string): Promise<boolean> {
+    const found = await ledgerIn(this.#redis, tenant);
+    if (['ours', 'none', 'seeding'].includes(found)) {
+      this.#foreign = undefined;
+      return found === 'ours';
+    }
+    const words = `Redis holds the money of ledger ${found}, not of ${this.#redis.ledgerId}`;
+    this.#foreign = `${words}: calls that cost money are refused. Use the Redis of this ledger, or another name in \`state.ledger\`.`;
+    throw new StoreError('foreign', words, { tenant });
+  }
+
+  /** Another gateway is at it. */
+  async #whenSeeded(tenant: string): Promise<void> {
+    const end = performance.now() + SEED_PATIENCE;
+    while ((await ledgerIn(this.#redis, tenant)) === 'seeding' && performance.now() < end) await sleep(SEED_POLL);
   }
 }
 
@@ -128,13 +201,13 @@ class SeededLimiter implements Limiter {
     return this.#inner.rule(options, previous);
   }
   decide(ask: Ask, now: number): Promise<Outcome> {
-    return this.#seeded(ask, (same) => this.#inner.decide(same, now));
+    return this.#decided(ask, now, true);
   }
   async decideAll(asks: readonly Ask[], now: number): Promise<readonly Outcome[]> {
     return Promise.all(asks.map((ask) => this.decide(ask, now)));
   }
   check(ask: Ask, now: number): Promise<Outcome> {
-    return this.#seeded(ask, (same) => this.#inner.check(same, now));
+    return this.#decided(ask, now, false);
   }
   inspect(ask: Ask, now: number): Promise<readonly Standing[]> {
     return this.#seeded(ask, (same) => this.#inner.inspect(same, now));
@@ -151,22 +224,58 @@ class SeededLimiter implements Limiter {
   release(id: string, now: number): Promise<HoldResult> {
     return this.#inner.release(id, now);
   }
-  renew(id: string, ttl: number, now: number): Promise<HoldResult> {
-    return this.#inner.renew(id, ttl, now);
+  async renew(id: string, ttl: number, now: number): Promise<HoldResult> {
+    try {
+      return await this.#inner.renew(id, ttl, now);
+    } catch (error) {
+      if (!isMoneyless(error)) throw error;
+      if (await this.#arrived(error)) return this.#inner.renew(id, ttl, now);
+      throw error;
+    }
   }
   reset(ask: Ask, now: number): Promise<void> {
     return this.#seeded(ask, (same) => this.#inner.reset(same, now));
   }
 
-  async #seeded<T>(ask: Ask, run: (ask: Ask) => Promise<T>): Promise<T> {
-    // The ask serves the next call as soon as this returns, so a repeat needs a copy; made only where money may be asked for.
+  /** Where the money cannot be found, what costs money is refused, in the same words as when Redis is away. */
+  async #decided(ask: Ask, now: number, charging: boolean): Promise<Outcome> {
     const copy = hasMoney(ask) ? copyOf(ask) : ask;
+    try {
+      return await this.#asked(ask, copy, (same) =>
+        charging ? this.#inner.decide(same, now) : this.#inner.check(same, now),
+      );
+    } catch (error) {
+      if (!isMoneyless(error)) throw error;
+      return this.#inner.withoutStore(copyOf(copy), now, charging);
+    }
+  }
+
+  #seeded<T>(ask: Ask, run: (ask: Ask) => Promise<T>): Promise<T> {
+    return this.#asked(ask, hasMoney(ask) ? copyOf(ask) : ask, run);
+  }
+
+  /** The ask serves the next call as soon as this returns, so a repeat needs a copy; made only where money may be asked for. */
+  async #asked<T>(ask: Ask, copy: Ask, run: (ask: Ask) => Promise<T>): Promise<T> {
     try {
       return await run(ask);
     } catch (error) {
-      if (!(error instanceof StoreError) || error.failure !== 'unseeded' || copy === ask) throw error;
-      await this.#once(error.tenant ?? '');
-      return run(copy);
+      if (copy === ask || !isMoneyless(error) || !(await this.#arrived(error))) throw error;
+      return run(copyOf(copy));
+    }
+  }
+
+  /** True: this or another gateway has put the money there. False: not in the time that a call can wait. */
+  async #arrived({ tenant = '' }: StoreError): Promise<boolean> {
+    const end = new AbortController();
+    const late = sleep(SEED_PATIENCE, false, { signal: end.signal, ref: false }).catch(() => false);
+    const seeded = this.#once(tenant).then(
+      () => true,
+      () => false,
+    );
+    try {
+      return await Promise.race([seeded, late]);
+    } finally {
+      end.abort();
     }
   }
 
@@ -180,6 +289,11 @@ class SeededLimiter implements Limiter {
     }
     return running;
   }
+}
+
+/** `foreign` may only mean that the ledger has not told its id yet. */
+function isMoneyless(error: unknown): error is StoreError {
+  return error instanceof StoreError && (error.failure === 'unseeded' || error.failure === 'foreign');
 }
 
 function hasMoney(ask: Ask): boolean {

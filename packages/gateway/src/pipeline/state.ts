@@ -20,9 +20,10 @@ import { type DecisionStore, MemoryDecisions } from '../telemetry/decisions/stor
 import { Webhooks } from '../telemetry/webhooks.ts';
 import { Books } from './books.ts';
 import { decisionPolicy } from './decision-policy.ts';
+import { type Drift, LedgerWatch } from './ledger-watch.ts';
 import { LedgerWriter } from './ledger-writer.ts';
 import { MemoryState } from './memory-state.ts';
-import { readMoney } from './rebuild.ts';
+import { compareMoney, readMoney, restoreMoney } from './rebuild.ts';
 import { RedisState } from './redis-state.ts';
 
 interface StateDeps {
@@ -37,13 +38,20 @@ export interface StateView {
   readonly problems: readonly string[];
   /** Writes that the ledger still has to confirm. */
   readonly ledgerWaiting: number;
+  /** What counters and ledger differed by at the last quiet moment; 0 when nothing runs. Undefined: not compared yet. */
+  readonly drift: Drift | undefined;
   readonly alerts: number;
 }
 
 /** Setting under which gateways of one storage keep the key that seals the rounds of paid calls. */
 const ROUND_KEY = 'round_key';
+/** Setting that names a database which could not be read, until an admin has accepted the loss. */
+const LEDGER_LOST = 'ledger_lost';
 const CLOSE_MS = 5_000;
 const REBUILD_PAUSE = 1_000;
+/** Milliseconds that the start waits for writes of an earlier process before it compares. */
+const CATCH_UP = 2_000;
+const ROUND_KEY_PAUSE = 2_000;
 
 export class GatewayState {
   readonly books: Books;
@@ -61,6 +69,12 @@ export class GatewayState {
   #alerts = 0;
   /** Why nobody knows what is spent; undefined: it is known. */
   #unknownMoney: string | undefined;
+  /** A database that could not be read is named here; what it knew is missing in the ledger. */
+  #ledgerLost: string | undefined;
+  #watch: LedgerWatch | undefined;
+  #admission: (() => Admission) | undefined;
+  #catchingUp: Promise<void> | undefined;
+  #closed = false;
 
   /** State of a gateway that keeps nothing: the library without a data folder, tests. */
   static async transient(deps: StateDeps): Promise<GatewayState> {
@@ -86,8 +100,7 @@ export class GatewayState {
       store = await openStore(options, deps);
       const shared = config.state.kind === 'redis';
       const books = await Books.open({ ...deps, storage: store, shared });
-      const ledger = new LedgerWriter(store.ledger, deps);
-      const expired = (id: string): void => ledger.expired(id);
+      const ledger = new LedgerWriter(store.ledger, { ...deps, journaled: !shared });
       const parts = {
         books,
         decisions: store.decisions,
@@ -100,10 +113,10 @@ export class GatewayState {
       if (config.state.kind === 'redis') {
         return new GatewayState(deps, {
           ...parts,
-          redis: await RedisState.open(config.state, { ...deps, store }),
+          redis: await RedisState.open(config.state, { ...deps, store, ledger }),
         });
       }
-      const memory = await MemoryState.open({ ...deps, journal: store.journal, onExpire: expired });
+      const memory = await MemoryState.open({ ...deps, journal: store.journal, ledger });
       return new GatewayState(deps, { ...parts, memory });
     } catch (error) {
       await store?.close();
@@ -167,34 +180,92 @@ export class GatewayState {
     };
   }
 
-  /** A configuration is in force: records name it, and money that the counters lost is read from the ledger. */
-  async begin(config: CompiledConfig, admission: Admission): Promise<void> {
+  /**
+   * A configuration is in force: records name it, and money that the counters lost is read from the ledger.
+   * `admission`: that of the configuration in force, also after a reload.
+   */
+  async begin(config: CompiledConfig, admission: () => Admission): Promise<void> {
     this.adopt(config);
+    if (this.store === undefined || this.#ledger === undefined || this.limiter === undefined) return;
+    this.#admission = admission;
     this.#redis?.begin(admission);
-    await this.#rebuild(admission);
+    const { clock, log } = this.#deps;
+    const { ledger } = this.store;
+    this.#watch = new LedgerWatch({ ledger, writer: this.#ledger, limiter: this.limiter, admission, clock, log });
+    this.#watch.start();
+    await this.#catchUp();
   }
 
-  /** Money whose counters were lost is what the ledger says; where that cannot be read either, nothing is spent. */
-  async #rebuild(admission: Admission): Promise<void> {
+  /**
+   * Spends money again after the ledger and the counters were lost together, from what is known: the budgets of what
+   * nobody knows begin anew. Rejects with `storage_unavailable`. False: nothing was lost.
+   */
+  async acceptLoss(by: string, reason: string): Promise<boolean> {
+    const { store } = this;
+    const lost = await store?.settings.get(LEDGER_LOST);
+    if (store === undefined || lost === undefined) return false;
+    await this.books.record(by, 'accept_loss', { lost, reason });
+    await store.settings.remove(LEDGER_LOST);
+    this.#ledgerLost = undefined;
+    await this.#catchUp();
+    return true;
+  }
+
+  #catchUp(): Promise<void> {
+    this.#catchingUp ??= this.#compare().finally(() => {
+      this.#catchingUp = undefined;
+    });
+    return this.#catchingUp;
+  }
+
+  /**
+   * Money whose counters were lost is what the ledger says; where that cannot be read either, nothing is spent. Counters
+   * that were not lost must have at least what the ledger says: a file that somebody cut shows nothing missing.
+   */
+  async #compare(): Promise<void> {
     const memory = this.#memory;
-    if (memory === undefined || this.store === undefined || memory.recovered === 'clean' || memory.recovered === 'torn')
-      return;
+    const store = this.store!;
+    const admission = this.#admission!();
     const { clock, log } = this.#deps;
+    const wasLost = memory?.lost === true;
     try {
-      const { windows, rates, holds } = await readMoney(this.store.ledger, admission, clock.wall());
-      const now = Math.floor(clock.monotonic() * 1000);
-      for (const ask of windows) memory.limiter.assume(ask, now);
-      for (const ask of rates) memory.limiter.adjust(ask, now);
-      for (const ask of holds) {
-        // A hold for which there is no room any more was spent all the same.
-        if (!memory.limiter.decide(ask, now).allowed) memory.limiter.adjust(ask, now);
+      if (wasLost)
+        this.#unknownMoney ??= 'Budgets are being read back from the ledger: calls that cost money wait for it.';
+      this.#ledgerLost = await store.settings.get(LEDGER_LOST);
+      if (memory === undefined) return;
+      if (wasLost && this.#ledgerLost !== undefined) {
+        this.#unknownMoney =
+          'The counters and the ledger were lost together, so nobody knows what was spent: calls that cost money are ' +
+          'refused until an admin runs `tollgate budget reset --lost --reason "…"`.';
+        log.error({ movedTo: this.#ledgerLost }, this.#unknownMoney);
+        return;
       }
+      if (!(await this.#ledger!.flush(CATCH_UP))) throw away('The ledger is behind');
+      const { told } = this.#ledger!;
+      const wall = clock.wall();
+      const now = Math.floor(clock.monotonic() * 1000);
+      if (wasLost) {
+        const money = await readMoney(store.ledger, admission, wall);
+        restoreMoney(memory.limiter, money, now);
+        await memory.rebuilt();
+        if (money.windows.length + money.rates.length + money.holds.length > 0)
+          log.warn({}, 'budgets were read back from the ledger');
+      } else {
+        const { missing } = await compareMoney(store.ledger, admission, memory.limiter, { wall, now });
+        // What was given back between the two readings is missing nowhere.
+        if (missing.length > 0 && this.#ledger!.told !== told) throw away('Money was spent meanwhile');
+        for (const ask of missing) memory.limiter.adjust(ask, now);
+        if (missing.length > 0) log.warn({}, 'the ledger knew of more than the counters; they were raised to it');
+      }
+      this.touch();
       this.#unknownMoney = undefined;
-      if (windows.length + rates.length + holds.length > 0) log.warn({}, 'budgets were read back from the ledger');
     } catch (error) {
-      this.#unknownMoney = 'Budgets were lost and the ledger cannot be read: calls that cost money are refused.';
-      log.error({ err: error }, this.#unknownMoney);
-      setTimeout(() => void this.#rebuild(admission), REBUILD_PAUSE).unref();
+      if (wasLost) {
+        this.#unknownMoney =
+          'Budgets were lost and the ledger cannot be read: calls that cost money are refused until it can.';
+        log.error({ err: error }, this.#unknownMoney);
+      }
+      if (!this.#closed) setTimeout(() => void this.#catchUp(), REBUILD_PAUSE).unref();
     }
   }
 
@@ -225,18 +296,33 @@ export class GatewayState {
       problems.push('The connection that holds the lock of this storage broke and is being made anew.');
     if (this.books.stale) problems.push('Stops cannot be read from storage: calls that cost money are refused.');
     if (this.#unknownMoney !== undefined) problems.push(this.#unknownMoney);
+    const damaged = this.#memory?.damaged;
+    if (damaged !== undefined) {
+      const where = damaged.movedTo === undefined ? '' : ` and moved to ${damaged.movedTo}`;
+      problems.push(
+        `The state of the limits was damaged${where}: rates began empty at the start${this.#unknownMoney === undefined ? ', budgets were read back from the ledger' : ''}.`,
+      );
+    }
+    if (this.#ledgerLost !== undefined) {
+      problems.push(
+        `The ledger could not be read and was moved to ${this.#ledgerLost}: what was spent before is only in the counters. Put it back, or accept the loss with \`tollgate budget reset --lost --reason "…"\`.`,
+      );
+    }
     problems.push(...(this.#redis?.problems() ?? []));
     return {
       kind: this.#redis !== undefined ? 'redis' : this.#memory !== undefined ? 'memory' : 'transient',
       storage: health?.sql ?? 'none',
       problems,
       ledgerWaiting: this.#ledger?.waiting ?? 0,
+      drift: this.#watch?.drift,
       alerts: this.#alerts,
     };
   }
 
   /** Writes what is left, within a few seconds each, and lets go of everything. */
   async close(): Promise<void> {
+    this.#closed = true;
+    this.#watch?.close();
     await this.#memory?.close();
     await this.#ledger?.close(CLOSE_MS);
     await this.decisions.close();
@@ -286,7 +372,9 @@ export class GatewayState {
     if (this.#unknownMoney !== undefined) return Promise.reject(away(this.#unknownMoney));
     if (this.books.stale) return Promise.reject(away('Stops cannot be read'));
     if (this.#lock?.state() === 'lost') return Promise.reject(away('Another gateway has the lock of this storage'));
-    return this.#memory?.whenWritten();
+    // A journal keeps what the ledger is told. Without one the ledger itself must have the hold before a server may
+    // spend it: another Redis would be seeded from the ledger alone.
+    return this.#memory === undefined ? this.#ledger?.whenWritten() : this.#memory.whenWritten();
   }
 }
 
@@ -298,13 +386,17 @@ function instant(at: number): string {
   return new Date(at).toISOString();
 }
 
-/** With a storage that is away the key is this process's own: rounds then only continue here. */
+/** With a storage that is away the key is this process's own until it answers: rounds then only continue here. */
 async function roundKey(store: Store, shared: boolean): Promise<Buffer> {
-  const own = randomBytes(32);
-  if (!shared) return own;
-  try {
-    return Buffer.from(await store.settings.once(ROUND_KEY, own.toString('hex')), 'hex');
-  } catch {
-    return own;
-  }
+  const key = randomBytes(32);
+  const own = key.toString('hex');
+  const ask = async (): Promise<void> => {
+    Buffer.from(await store.settings.once(ROUND_KEY, own), 'hex').copy(key);
+  };
+  const later = (error: unknown): void => {
+    if (!TollgateError.is(error) || error.code !== 'storage_unavailable') return;
+    setTimeout(() => void ask().catch(later), ROUND_KEY_PAUSE).unref();
+  };
+  if (shared) await ask().catch(later);
+  return key;
 }

@@ -13,8 +13,10 @@ import { FAST } from './script-fast.ts';
 import { Spread } from './spread.ts';
 
 export interface RedisLimiterOptions {
-  /** First part of every key. Default `tg`. */
+  /** First part of every key, up to 320 characters of `A-Za-z0-9._:-`. Default `tg`. */
   readonly prefix?: string;
+  /** Hash tag of all keys that tenants share, up to 320 characters of `A-Za-z0-9._:-`. Default `all`. */
+  readonly tag?: string;
   /** Milliseconds that one decision may take. Default 50. */
   readonly deadline?: number;
   /** Failures in a row after which Redis is left alone. Default 3. */
@@ -83,8 +85,10 @@ export class RedisLimiter implements Limiter {
   #lookedAt = 0;
 
   constructor(port: RedisPort, options: RedisLimiterOptions = {}) {
-    const { prefix = 'tg', deadline = 50, clock = 'server', origin = 0, remember = 3_600_000 } = options;
-    if (!/^[A-Za-z0-9_-]{1,32}$/.test(prefix)) throw new RangeError('prefix must be 1 to 32 letters, digits, _ or -');
+    const { prefix = 'tg', tag = 'all', deadline = 50, clock = 'server', origin = 0, remember = 3_600_000 } = options;
+    // Two tags must not nest, or a cluster would read another one out of the key.
+    if (!/^[A-Za-z0-9_:.-]{1,320}$/.test(prefix)) throw new RangeError('prefix must be 1 to 320 of A-Za-z0-9_:.-');
+    if (!/^[A-Za-z0-9_:.-]{1,320}$/.test(tag)) throw new RangeError('tag must be 1 to 320 of A-Za-z0-9_:.-');
     this.#port = port;
     this.#deadline = deadline;
     this.link = new Link(port, {
@@ -94,7 +98,7 @@ export class RedisLimiter implements Limiter {
       longestPause: options.longestPause ?? 5_000,
       random: options.random ?? Math.random,
     });
-    this.places = new Places(prefix, port.cluster);
+    this.places = new Places(prefix, port.cluster, tag);
     this.ledgerId = options.ledgerId;
     this.#spread = port.cluster ? new Spread(this) : undefined;
     this.#denials = new Denials(clock === 'server' ? (options.denials ?? 250) : 0);

@@ -115,8 +115,8 @@ export class ResilientLimiter implements Limiter {
   }
 
   /** What is decided of an ask while nobody can ask Redis: money is refused. For when it answers, but has no money. */
-  async withoutStore(ask: Ask, now: number): Promise<Outcome> {
-    return (await this.#fallback.decide(new Snapshot(ask), now, false)).outcome;
+  async withoutStore(ask: Ask, now: number, charging: boolean): Promise<Outcome> {
+    return (await this.#fallback.decide(new Snapshot(ask), now, charging)).outcome;
   }
 
   async inspect(ask: Ask, now: number): Promise<readonly Standing[]> {
