@@ -1,10 +1,21 @@
 /** The programs of examples/, as their READMEs say to run them. Each exits with 1 when it sees something wrong. */
+import { cp, symlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { expectNoSurvivors, startChild } from '@tollgate/testkit/child';
+import { TOLLGATE_BIN } from '@tollgate/testkit/gateway';
+import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
 import { expect, it } from 'vitest';
 
 const EXAMPLES = resolve(import.meta.dirname, '../examples');
+/** As npm scripts have it: the workspace's own Node first. */
+const PATH = `${resolve(EXAMPLES, '../node_modules/.bin')}:${process.env['PATH']}`;
+
+async function run(program: string, args: readonly string[] = [], cwd: string = EXAMPLES) {
+  await using child = await startChild(process.execPath, [program, ...args], { cwd, env: { PATH }, input: '' });
+  const { code } = await child.exited;
+  return { code, stdout: child.stdout(), transcript: child.transcript() };
+}
 
 it('the full proxy serves its client, refuses what it should, and counts it', async () => {
   verifies('R1-49', 'R1-46', 'R1-19', 'R1-20');
@@ -18,7 +29,7 @@ it('the full proxy serves its client, refuses what it should, and counts it', as
   const children = proxy.descendants();
   expect(await proxy.stop()).toEqual({ code: 0, signal: null });
   expect(proxy.stdout()).toMatch(/Statistics: \d+ calls, \d+ successful, 1 failed, 3 refused/);
-  expect(proxy.stdout()).toMatch(/math: 11 calls/);
+  expect(proxy.stdout()).toMatch(/math: 12 calls/);
   expect(children.length).toBeGreaterThan(0);
   await expectNoSurvivors(children);
 });
@@ -42,4 +53,63 @@ it('the embedded gateway answers and ends by itself', async () => {
   expect(program.transcript()).toContain('tools/call math/math_add answered');
   expect(program.stdout()).toContain('math_add ran 1 times, 0 calls were refused');
   expect(code).toBe(0);
+});
+
+it('budgets: an agent spends what its tier has, is told so in words, and is granted more', async () => {
+  // A copy, so that what is spent does not stay in the repository.
+  await using folder = await temporaryDirectory('budgets');
+  await cp(join(EXAMPLES, 'budgets'), folder.path, { recursive: true });
+  await symlink(resolve(EXAMPLES, '../node_modules'), join(folder.path, 'node_modules'));
+  const tollgate = (...args: string[]) => run(TOLLGATE_BIN, args, folder.path);
+  await using gateway = await startChild(
+    process.execPath,
+    [TOLLGATE_BIN, 'serve', 'tollgate.yaml', '--listen', '127.0.0.1:0'],
+    { cwd: folder.path, env: { PATH } },
+  );
+  const url = (await gateway.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/))[0];
+  await gateway.waitFor(/search +ready/);
+
+  const agent = await run(join(EXAMPLES, 'budgets/agent.ts'), [url]);
+  expect(agent.code, agent.transcript).toBe(0);
+  expect(agent.stdout).toMatch(
+    /^4 searches ran\. Then: Not run\. Today's budget \(spend\) is used up: 1\.00 of 1\.00 USD; .*Ask in #ai-platform for more\. \[tg-/,
+  );
+  expect(agent.stdout).toMatch(
+    /^- spend: 1\.00 USD a day\. 0\.00 of 1\.00 USD left\. Next in .* (h|min|s)\. Full again/m,
+  );
+  expect(agent.stdout).toContain('- search/web_search costs 0.25 USD.');
+  expect(agent.stdout).toContain('- all: shared with others.');
+  const plus = await run(join(EXAMPLES, 'budgets/agent.ts'), [url, 'token-of-the-team-example']);
+  expect(plus.stdout).toMatch(/^8 searches ran\. Then: Not run\..*2\.00 of 2\.00 USD/);
+
+  expect((await tollgate('budget', 'show', 'anonymous')).stdout).toContain('spend: 1.00 of 1.00 USD used, 0.00 left');
+  const more = ['--limit', 'spend', '--until', '2h', '--reason', 'demo'];
+  expect((await tollgate('budget', 'grant', 'anonymous', '0.5 USD', ...more)).code).toBe(0);
+  expect((await run(join(EXAMPLES, 'budgets/agent.ts'), [url])).stdout).toMatch(/^2 searches ran\./);
+  const cases = await tollgate('test', 'cases.yaml', '--config', 'tollgate.yaml');
+  expect(cases, cases.transcript).toMatchObject({ code: 0 });
+  expect(cases.stdout).toContain('3 of 3 cases passed.');
+});
+
+it('middleware: an API and an MCP endpoint spend one budget', async () => {
+  await using program = await startChild(process.execPath, [join(EXAMPLES, 'middleware/server.ts'), '0'], {
+    env: { PATH },
+  });
+  const [, api, mcp] = await program.waitFor(/Serving (http:\S+) and (http:\S+)/);
+  const report = (token: string) => fetch(`${api}/report`, { headers: { authorization: `Bearer ${token}` } });
+  const ada = 'token-of-ada-example';
+  expect(await Promise.all([(await report(ada)).text(), (await report(ada)).text()])).toEqual([
+    'A report.\n',
+    'A report.\n',
+  ]);
+  const third = await report(ada);
+  expect(third.status).toBe(429);
+  expect(third.headers.get('retry-after')).toMatch(/^\d+$/);
+  expect(await third.json()).toEqual({ error: 'Rate limit exceeded', reason: 'daily_cost_exceeded' });
+  expect((await report('somebody')).status).toBe(403);
+  expect((await fetch(`${api}/health`)).status).toBe(200);
+  // One dollar of five is left for searches.
+  const agent = await run(join(EXAMPLES, 'budgets/agent.ts'), [mcp!, ada]);
+  expect(agent.stdout, agent.transcript).toMatch(/^4 searches ran\..*5\.00 of 5\.00 USD/);
+  expect(await program.stop()).toEqual({ code: 0, signal: null });
 });

@@ -4,6 +4,7 @@
  */
 import type { Admission } from '../admission/contract.ts';
 import type { QuotaLimit, QuotaReport } from '../admission/quota.ts';
+import { durationWords } from '../admission/words.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Call } from '../protocol/call.ts';
@@ -74,7 +75,8 @@ function textOf({ limits, prices }: QuotaReport): string {
 
 function limitLine({ limit, rule, remaining, of, unit, retryAfterSeconds, resetAt }: QuotaLimit): string {
   const left = remaining === undefined ? '' : ` ${remaining} of ${of} ${unit} left.`;
-  const when = retryAfterSeconds === undefined || retryAfterSeconds === 0 ? '' : ` Next in ${retryAfterSeconds} s.`;
+  const when =
+    retryAfterSeconds === undefined || retryAfterSeconds === 0 ? '' : ` Next in ${durationWords(retryAfterSeconds)}.`;
   const reset = resetAt === undefined ? '' : ` Full again at ${resetAt}.`;
-  return `- ${limit}: ${rule}.${left}${when}${reset}`;
+  return `- ${limit}: ${rule ?? 'shared with others'}.${left}${when}${reset}`;
 }
