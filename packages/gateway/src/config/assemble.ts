@@ -9,12 +9,13 @@ import { explainIssues } from './issues.ts';
 import { type Preset, presetOf, withPreset } from './preset.ts';
 import { type Finding, invalidConfig, isWithin, type KeyPath, type Problem } from './problems.ts';
 import { type Config, configSchema } from './schema.ts';
+import type { ToolhiveView } from './toolhive/view.ts';
 import { placeKey, type SourceTree } from './tree.ts';
 import { deepFreeze, isRecord, valueAt } from './values.ts';
 
 /** Where a configuration came from, and where each of its values did. */
 export interface ConfigSource {
-  readonly kind: ConfigKind | 'object';
+  readonly kind: ConfigKind | 'toolhive' | 'object';
   /** Absolute; undefined for an object. */
   readonly file: string | undefined;
   /** Folder at which relative paths start. */
@@ -38,7 +39,7 @@ export interface LoadedConfig {
 }
 
 export interface TreeContext {
-  readonly kind: ConfigKind | 'object';
+  readonly kind: ConfigKind | 'toolhive' | 'object';
   readonly file: string | undefined;
   readonly baseDir: string;
   readonly sha256: string | undefined;
@@ -50,6 +51,8 @@ export interface TreeContext {
   readonly problems: readonly Finding[];
   /** Where limits of the tree come from, when that is not a file of our own format. */
   readonly origin?: LimitOptions['origin'] | undefined;
+  /** What a file of ToolHive says beyond its translation. */
+  readonly toolhive?: ToolhiveView | undefined;
   /** Set when the importer has expanded already, by the rules of its own format. */
   readonly expanded?: Omit<Expanded, 'value'>;
 }
@@ -209,7 +212,8 @@ function complete(parsed: ParsedConfig, context: TreeContext, origins: Config['o
   }
   const dataDir =
     parsed.dataDir === undefined ? defaultDataDir(context) : path.resolve(baseDir, expandHome(parsed.dataDir, env));
-  return deepFreeze({ ...parsed, state: completeState(parsed.state, baseDir), servers, dataDir, origins });
+  const { toolhive } = context;
+  return deepFreeze({ ...parsed, state: completeState(parsed.state, baseDir), servers, dataDir, origins, toolhive });
 }
 
 /** Files of certificates start at the folder of the configuration. */

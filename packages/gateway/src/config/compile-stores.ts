@@ -40,7 +40,9 @@ function postgres(url: string, options: Partial<StorageMap> = {}): StorageOption
   };
 }
 
-const PLAIN: StateMap = { commandTimeout: 50, connectTimeout: 2000, ledger: 'tollgate' };
+const PLAIN: StateMap = { commandTimeout: 50, connectTimeout: 2000, ledger: 'tollgate', keyLayout: 'tollgate' };
+/** First part of the keys of ToolHive's limits. */
+const TOOLHIVE_PREFIX = 'thv:rl';
 
 export function compileState(state: Config['state']): StateOptions {
   if (state === 'memory') return { kind: 'memory' };
@@ -60,6 +62,10 @@ function compileRedis(state: StateMap): RedisOptions {
     commandTimeoutMs: state.commandTimeout,
     connectTimeoutMs: state.connectTimeout,
     ledger: state.ledger,
+    keys:
+      state.keyLayout === 'toolhive'
+        ? { prefix: TOOLHIVE_PREFIX, tag: state.ledger }
+        : { prefix: state.ledger, tag: 'all' },
   };
 }
 

@@ -16,6 +16,7 @@ import { canonicalPattern } from './globs.ts';
 import type { AuthConfig, Config, RouteConfig, ServerConfig } from './schema.ts';
 import type { StateOptions, StorageOptions, WebhookOptions } from './state-options.ts';
 import { compileToolRules, type ToolRules } from './tool-rules.ts';
+import type { ToolhiveView } from './toolhive/view.ts';
 import { isLoopback, isWildcard, type ListenAddress } from './units.ts';
 import { asList, deepFreeze } from './values.ts';
 
@@ -57,6 +58,8 @@ export interface CompiledConfig {
   readonly publicUrl: string | undefined;
   /** Absolute. */
   readonly dataDir: string;
+  /** The file of ToolHive that it was made from, for start-up and metrics; undefined: it was another. */
+  readonly toolhive: ToolhiveView | undefined;
 }
 
 const DEFAULT_ENDPOINT = '/mcp';
@@ -94,6 +97,7 @@ export function compile(config: Config, env: Environment = process.env): Compile
     refusals: config.refusals,
     publicUrl: config.publicUrl,
     dataDir: config.dataDir,
+    toolhive: config.toolhive,
   });
 }
 
@@ -161,9 +165,11 @@ function compileEndpoints(config: Config, names: ReadonlyMap<string, string>): E
         }));
   const alone = all.map((name): EndpointOptions => {
     const path = `/s/${name}`;
+    // What a file of ToolHive hides must not be reachable beside it.
+    const filter = config.toolhive && own.find(({ catalog }) => catalog.servers.includes(name));
     return {
       path,
-      catalog: { ...base, endpoint: path, servers: [name] },
+      catalog: { ...base, endpoint: path, servers: [name], allow: filter?.catalog.allow },
       scope: undefined,
       refusals: config.refusals,
       implicit: true,

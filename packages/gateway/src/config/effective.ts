@@ -4,7 +4,7 @@ import type { Config } from './schema.ts';
 /** The configuration with the defaults that depend on other values filled in, in the form of the schema. */
 export function effectiveConfig(config: Config, compiled: CompiledConfig): unknown {
   const { string, streamsPerPrincipal } = compiled.inbound.caps;
-  const { origins: _origins, ...keys } = config;
+  const { origins: _origins, toolhive: _toolhive, ...keys } = config;
   return {
     ...keys,
     admin: compiled.admin,

@@ -21,11 +21,32 @@ export function explainConfig(
   compiled: CompiledConfig = compile(loaded.config),
 ): ExplainedValue[] {
   const { source } = loaded;
-  return leavesOf(effectiveConfig(loaded.config, compiled)).map((leaf) => ({
+  const own = leavesOf(effectiveConfig(loaded.config, compiled)).map((leaf) => ({
     key: formatPath(leaf.path),
     value: formatLeaf({ value: showLeaf(leaf, source), unit: undefined }),
     from: originOf(leaf.path, source),
   }));
+  return [...own, ...toolhiveValues(loaded)];
+}
+
+/** What a file of ToolHive means in the words of ToolHive: the form in which its operator generates it. */
+function toolhiveValues({ config, source }: LoadedConfig): ExplainedValue[] {
+  return (config.toolhive?.effective ?? []).flatMap(({ key, value, from }) => {
+    const position = source.tree.at(from);
+    const place = position === undefined ? 'given' : formatPosition(position, source.baseDir);
+    return plainLeaves(value, `toolhive.${key}`).map(([name, leaf]) => ({
+      key: name,
+      value: formatLeaf({ value: leaf, unit: undefined }),
+      from: place,
+    }));
+  });
+}
+
+function plainLeaves(value: unknown, key: string): [string, unknown][] {
+  if (value === undefined) return [];
+  if (typeof value !== 'object' || value === null) return [[key, value]];
+  const named = (inner: string) => (Array.isArray(value) ? `${key}[${inner}]` : `${key}.${inner}`);
+  return Object.entries(value).flatMap(([inner, item]) => plainLeaves(item, named(inner)));
 }
 
 /** Where the value of a key came from, in words. */

@@ -51,6 +51,7 @@ function answerOf(input: string, kind: 'yaml' | 'mcp-json'): string {
 for (const [file, kind] of [
   ['bad.txt', 'yaml'],
   ['mcp-json.txt', 'mcp-json'],
+  ['toolhive.txt', 'yaml'],
 ] as const) {
   const url = new URL(`./golden/${file}`, import.meta.url);
   const blocks = readBlocks(url).map((block) => ({ ...block, now: `${answerOf(block.input, kind)}\n` }));

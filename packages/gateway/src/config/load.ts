@@ -9,6 +9,9 @@ import { type ConfigKind, findConfig, kindOfFile } from './find.ts';
 import { blankComments, importMcpJson, isOwnFormat } from './mcp-json.ts';
 import { invalidConfig, shortPath } from './problems.ts';
 import type { Config } from './schema.ts';
+import { isGeneratedFile } from './toolhive/generated.ts';
+import { hasManifests } from './toolhive/manifests.ts';
+import { importToolhive } from './toolhive/translate.ts';
 import { MAX_CONFIG_BYTES, parseText, SourceTree } from './tree.ts';
 
 export type { LoadedConfig } from './assemble.ts';
@@ -128,11 +131,12 @@ export function processText(bytes: Buffer, context: TextContext): LoadedConfig {
   }
   const baseDir = projectFolder(context.file);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  const parsed = parseText(context.kind === 'mcp-json' ? blankComments(text) : text, context.file);
+  const manifests = hasManifests(text);
+  const parsed = parseText(context.kind === 'mcp-json' ? blankComments(text) : text, context.file, manifests);
   // After a slip of syntax the tree is guesswork: more sentences about it would mislead.
   if (parsed.problems.length > 0) throw invalidConfig(context.name, parsed.problems, context.cwd);
   const base = { ...context, baseDir, sha256 };
-  const importer = importerOf(context.kind, parsed.tree.value);
+  const importer = manifests ? fromManifests : importerOf(context.kind, parsed.tree.value);
   if (importer === undefined) return processTree(parsed.tree, { ...base, kind: 'yaml', problems: [] });
   const imported = importer(parsed.tree, { env: context.env, baseDir });
   return processTree(imported.tree, { ...base, ...imported.context });
@@ -144,11 +148,13 @@ type Importer = (
   options: { readonly env: Environment; readonly baseDir: string },
 ) => {
   readonly tree: SourceTree;
-  readonly context: Pick<TreeContext, 'problems' | 'expanded' | 'origin'>;
+  readonly context: Pick<TreeContext, 'problems' | 'expanded' | 'origin' | 'toolhive'> &
+    Partial<Pick<TreeContext, 'kind'>>;
 };
 
 /** Who reads this file; undefined: it is in our own format, whatever its name. */
 function importerOf(kind: ConfigKind, value: unknown): Importer | undefined {
+  if (isGeneratedFile(value)) return fromGenerated;
   if (kind === 'mcp-json' && !isOwnFormat(value)) return fromMcpJson;
   return undefined;
 }
@@ -157,6 +163,15 @@ const fromMcpJson: Importer = (tree, options) => {
   const { tree: own, ...context } = importMcpJson(tree, options);
   return { tree: own, context };
 };
+
+const toolhiveImporter =
+  (manifests: boolean): Importer =>
+  (tree, { env }) => {
+    const { tree: own, ...context } = importToolhive(tree, { env, manifests });
+    return { tree: own, context: { ...context, kind: 'toolhive', origin: 'toolhive' } };
+  };
+const fromManifests = toolhiveImporter(true);
+const fromGenerated = toolhiveImporter(false);
 
 /** Files in `.vscode` and the like speak about the folder above. */
 function projectFolder(file: string): string {

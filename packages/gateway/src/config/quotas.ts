@@ -25,9 +25,9 @@ export type WrittenQuota =
 
 export type NumberedQuota = Exclude<WrittenQuota, { readonly kind: 'tier' }>;
 
-export const RATE_PATTERN = '^[0-9]+/(s|min|h|day|week|month|[0-9]+(s|m|h|d))$';
+export const RATE_PATTERN = '^[0-9]+/(s|min|h|day|week|month|[0-9]+(us|ms|s|m|h|d))$';
 export const QUOTA_PATTERN =
-  '^(tier|[0-9]+ at once|[0-9]+/(s|min|h|day|week|month|[0-9]+(s|m|h|d))|[0-9]+(\\.[0-9]+)? +[A-Za-z][A-Za-z0-9_-]*(/(call|s|min|h|day|week|month|[0-9]+(s|m|h|d))| total))$';
+  '^(tier|[0-9]+ at once|[0-9]+/(s|min|h|day|week|month|[0-9]+(us|ms|s|m|h|d))|[0-9]+(\\.[0-9]+)? +[A-Za-z][A-Za-z0-9_-]*(/(call|s|min|h|day|week|month|[0-9]+(us|ms|s|m|h|d))| total))$';
 
 const NAMED: Readonly<Record<string, WrittenPeriod>> = {
   s: { text: 's', ms: 1000, page: undefined },
@@ -37,8 +37,16 @@ const NAMED: Readonly<Record<string, WrittenPeriod>> = {
   week: { text: 'week', ms: 7 * 86_400_000, page: 'week' },
   month: { text: 'month', ms: undefined, page: 'month' },
 };
-const LENGTH_UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const MAX_PERIOD = 366 * 86_400_000;
+/** In microseconds. */
+const LENGTH_UNITS: Readonly<Record<string, number>> = {
+  us: 1,
+  ms: 1000,
+  s: 1_000_000,
+  m: 60_000_000,
+  h: 3_600_000_000,
+  d: 86_400_000_000,
+};
+const MAX_PERIOD = 366 * 86_400_000_000;
 const PERIOD_FIX = 'A period is s, min, h, day, week, month, or a length such as 60s, 5m, 2h, 7d.';
 const EXAMPLES = 'For example 30/min, 20 at once, 500 USD/day, 1 USD/call, 1000 USD total or tier.';
 
@@ -48,10 +56,11 @@ function parsePeriod(text: string): WrittenPeriod {
   const match = /^(\d+)([a-z]+)$/.exec(text);
   const unit = match === null ? undefined : LENGTH_UNITS[match[2]!];
   if (match === null || unit === undefined) throw new UnitError(`${quote(text)} is not a period.`, PERIOD_FIX);
-  const ms = Number(match[1]) * unit;
-  if (ms < 1000) throw new UnitError('The shortest period is 1s.', PERIOD_FIX);
-  if (ms > MAX_PERIOD) throw new UnitError('The longest period is 366d.', PERIOD_FIX);
-  return { text: formatDuration(ms), ms, page: undefined };
+  const micros = Number(match[1]) * unit;
+  if (micros < 1) throw new UnitError('A period is more than nothing.', PERIOD_FIX);
+  if (micros > MAX_PERIOD) throw new UnitError('The longest period is 366d.', PERIOD_FIX);
+  const ms = micros / 1000;
+  return { text: Number.isInteger(ms) ? formatDuration(ms) : `${micros}us`, ms, page: undefined };
 }
 
 /** Reads what a limit allows. Throws a UnitError that says what to write instead. */
@@ -89,6 +98,7 @@ export function parseRate(text: string): { readonly count: number; readonly peri
   const quota = parseQuota(text);
   if (quota.kind !== 'rate') throw new UnitError(`${quote(text)} is not a rate.`, 'For example 120/60s.');
   if (quota.period.ms === undefined) throw new UnitError('A month has no one length.', 'Write 30d.');
+  if (quota.period.ms < 1000) throw new UnitError('The shortest period here is 1s.', 'For example 120/60s.');
   return { count: quota.count, periodMs: quota.period.ms };
 }
 

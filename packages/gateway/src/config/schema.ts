@@ -13,6 +13,7 @@ import { hostName, origin, publicUrl } from './schema/names.ts';
 import { currency, unpriced } from './schema/prices.ts';
 import { servers } from './schema/servers.ts';
 import { state, storage, webhooks } from './schema/stores.ts';
+import type { ToolhiveView } from './toolhive/view.ts';
 import { parseListen } from './units.ts';
 
 const LATER = [
@@ -130,8 +131,8 @@ export const configSchema = section(
       redis: 'Write state: redis://….',
       database: 'Write storage: postgres://….',
       rateLimits: 'Write `limits`.',
-      apiVersion: 'ToolHive manifests are not in this version.',
-      kind: 'ToolHive manifests are not in this version.',
+      apiVersion: 'Of manifests, only those of toolhive.stacklok.dev are read.',
+      kind: 'Of manifests, only those of toolhive.stacklok.dev are read.',
     },
   },
 ).describe('Configuration of Tollgate.');
@@ -143,6 +144,8 @@ export type Config = Readonly<Parsed> & {
   readonly dataDir: string;
   /** Where each of `limits` was written: in the file, or only in the preset. */
   readonly origins: Readonly<Record<string, LimitOptions['origin']>>;
+  /** The file of ToolHive that it was made from; undefined: it was another. */
+  readonly toolhive: ToolhiveView | undefined;
 };
 type Written = z.input<typeof configSchema>;
 /**

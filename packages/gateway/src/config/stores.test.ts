@@ -51,6 +51,7 @@ describe('state', () => {
     commandTimeoutMs: 50,
     connectTimeoutMs: 2000,
     ledger: 'tollgate',
+    keys: { prefix: 'tollgate', tag: 'all' },
   };
   const plainTls = { ca: undefined, cert: undefined, key: undefined, serverName: undefined };
 
@@ -91,6 +92,7 @@ describe('state', () => {
       commandTimeoutMs: 20,
       connectTimeoutMs: 1000,
       ledger: 'team',
+      keys: { prefix: 'team', tag: 'all' },
     });
     expect(
       of(`state: { sentinel: { master: m, nodes: [s1], password: "\${env:PW}" }, tls: true, database: 2 }`).state,

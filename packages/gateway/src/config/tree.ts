@@ -1,4 +1,15 @@
-import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseAllDocuments,
+  parseDocument,
+} from 'yaml';
 import { type Finding, type KeyPath, mistake, type Position } from './problems.ts';
 import { describeYamlError } from './yaml-errors.ts';
 
@@ -77,17 +88,19 @@ export interface ParsedText {
 /**
  * Reads YAML or JSON (comments and tabs of JSONC already blanked) into plain values with positions. Every
  * mistake of the text is reported at once; YAML's traps (alias, tag, merge, odd keys) are refused with a sentence.
+ * `several`: the text may have several documents, and the tree is the list of them.
  */
-export function parseText(text: string, file: string | undefined): ParsedText {
+export function parseText(text: string, file: string | undefined, several = false): ParsedText {
   const lines = new LineCounter();
-  const document = parseDocument(text, {
+  const options = {
     lineCounter: lines,
     prettyErrors: false,
     uniqueKeys: true,
     merge: false,
     version: '1.2',
     logLevel: 'error',
-  });
+  } as const;
+  const documents: readonly Document[] = several ? parseAllDocuments(text, options) : [parseDocument(text, options)];
   const problems: (Finding & { position: Position })[] = [];
   const places = new Map<string, Offsets>();
   const at = (offset: number): Position => {
@@ -98,7 +111,7 @@ export function parseText(text: string, file: string | undefined): ParsedText {
     problems.push({ ...mistake(path, what, fix), position: at(offset) });
   };
   const badLines = new Set<number>();
-  for (const error of [...document.errors, ...document.warnings]) {
+  for (const error of documents.flatMap(({ errors, warnings }) => [...errors, ...warnings])) {
     const said = describeYamlError(error, text);
     const line = lines.linePos(said.offset).line;
     // One slip makes the parser stumble several times; the first sentence of a line is the one that helps.
@@ -178,7 +191,9 @@ export function parseText(text: string, file: string | undefined): ParsedText {
     return node.value;
   }
 
-  const value = read(document.contents as Node | null, [], 0);
+  const content = ({ contents }: Document, path: KeyPath) =>
+    read(contents as Node | null, path, (contents as Node | null)?.range?.[0] ?? 0);
+  const value = several ? documents.map((document, i) => content(document, [i])) : content(documents[0]!, []);
   return { tree: new SourceTree(file, value, places, lines), problems };
 }
 

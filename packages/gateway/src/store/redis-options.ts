@@ -39,4 +39,6 @@ export interface RedisOptions {
   readonly connectTimeoutMs: number;
   /** Name under which counters and money are kept. */
   readonly ledger: string;
+  /** Keys begin with `prefix:{tag}:`. */
+  readonly keys: { readonly prefix: string; readonly tag: string };
 }

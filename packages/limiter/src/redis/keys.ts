@@ -16,7 +16,7 @@ export function hex(lane: number): string {
   return (lane >>> 0).toString(16).padStart(8, '0');
 }
 
-/** Where keys live: `prefix:{tag}:`. One tag keeps everything in one slot; on a cluster each tenant has its own. */
+/** Where keys live: `prefix:{tag}:`. One tag keeps everything in one slot; on a cluster each tenant has its own as well. */
 export class Places {
   /** Keys of rules that tenants share, and of the limiter itself. */
   readonly common: string;
@@ -24,10 +24,10 @@ export class Places {
   readonly #cluster: boolean;
   readonly #tags = new Map<string, string>();
 
-  constructor(prefix: string, cluster: boolean) {
+  constructor(prefix: string, cluster: boolean, tag = 'all') {
     this.prefix = prefix;
     this.#cluster = cluster;
-    this.common = `${prefix}:{all}:`;
+    this.common = `${prefix}:{${tag}}:`;
   }
 
   of(tenant: string): string {

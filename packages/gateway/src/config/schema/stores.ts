@@ -1,7 +1,7 @@
 /** Where state is kept: what must last (`storage`), and what is shared and fast (`state`). */
 import * as z from 'zod';
 import { quote, UnitError } from '../units.ts';
-import { duration, either, flag, list, message, parsed, secret, section, text, whole } from './kit.ts';
+import { choice, duration, either, flag, list, message, parsed, secret, section, text, whole } from './kit.ts';
 import { ruleName } from './names.ts';
 
 /** URLs here may hold a password, so that no message quotes them. */
@@ -106,6 +106,13 @@ export function parseNode(value: string, defaultPort: number): HostAndPort {
   return { host: (match[1] ?? match[2]!).toLowerCase(), port };
 }
 
+/** A rule's name, or the namespace and name of a resource of Kubernetes. */
+function ledgerName(value: string): string {
+  if (/^[A-Za-z0-9_-]{1,64}$/.test(value)) return value;
+  if (/^[a-z0-9-]{1,63}:[A-Za-z0-9._-]{1,253}$/.test(value)) return value;
+  throw new UnitError(`${quote(value)} is not a name.`, 'Use 1 to 64 letters, digits, "_" and "-", or namespace:name.');
+}
+
 const nodes = (example: string) =>
   list(
     parsed('a host and port', example, (value) => {
@@ -150,10 +157,15 @@ const stateMap = section(
       .prefault('50ms')
       .describe('How long a decision waits for Redis before `onError` decides.'),
     connectTimeout: duration().prefault('2s').describe('To connect.'),
-    ledger: ruleName('the name of a ledger', 'tollgate')
+    ledger: parsed('the name of a ledger', 'tollgate', ledgerName)
       .prefault('tollgate')
       .describe(
-        'Name under which counters and money are kept. Gateways of one name share limits and need one storage; two products on one Redis need two names.',
+        'Name under which counters and money are kept, or `namespace:name`. Gateways of one name share limits and need one storage; two products on one Redis need two names.',
+      ),
+    keyLayout: choice(['tollgate', 'toolhive'])
+      .prefault('tollgate')
+      .describe(
+        'How keys begin. `tollgate`: `<ledger>:{all}:`; `toolhive`: `thv:rl:{<ledger>}:`, as the keys of ToolHive do, for access rules and dashboards of Redis that know those. What follows are digests in both: nothing that a caller sent stands in a key.',
       ),
   },
   {
