@@ -106,7 +106,8 @@ export class ExternalDesk implements External {
       chosen.rule(step.rule, 0);
       chosen.high[chosen.size - 1] = asking.ask.high[i]!;
       chosen.low[chosen.size - 1] = asking.ask.low[i]!;
-      const amount = step.amount && step.priced;
+      // Whatever the question costs: prices are charged here, so the ledger has what was used.
+      const amount = step.amount && step.rule.options.settles === true;
       found.push({ amount, ...postingOf(asking, i, clock.wall()) });
     }
     if (chosen.size === 0) return [];

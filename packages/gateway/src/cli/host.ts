@@ -67,19 +67,25 @@ export class Host {
   static async start(command: CommandConfig, options: HostOptions): Promise<Host> {
     const { dataDir } = command;
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    const other = await findHolder(dataDir);
-    if (other !== undefined && other.pid !== process.pid) {
+    const holder = await findHolder(dataDir);
+    const other = holder !== undefined && holder.pid !== process.pid ? holder : undefined;
+    const shares = command.compiled.state.kind === 'redis';
+    if (other !== undefined && !shares) {
       throw new TollgateError(
         'listen_failed',
         `A gateway of this configuration runs already (process ${other.pid}, ${other.url}). Use it, or stop it first.`,
       );
     }
     const token = await adminToken(dataDir);
-    const state = await GatewayState.open(command.compiled, { clock: systemClock, log: options.log });
+    // The attach socket of a folder belongs to the gateway that was first.
+    const { compiled } = command;
+    const own =
+      other === undefined ? compiled : { ...compiled, inbound: { ...compiled.inbound, attachSocket: undefined } };
+    const state = await GatewayState.open(compiled, { clock: systemClock, log: options.log });
     try {
-      const host = new Host(command, options, token, state);
+      const host = new Host({ ...command, compiled: own }, options, token, state);
       const listening = await host.gateway.listen();
-      await host.#record(listening);
+      await host.#record(listening, other !== undefined);
       return host;
     } catch (error) {
       await state.close();
@@ -152,13 +158,17 @@ export class Host {
     });
   }
 
-  async #record({ url, control }: Listening): Promise<void> {
-    await writeRecord(this.#command.dataDir, {
-      pid: process.pid,
-      url,
-      control,
-      configuration: this.#command.file,
-      startedAt: this.gateway.startedAt.toISOString(),
-    });
+  async #record({ url, control }: Listening, further: boolean): Promise<void> {
+    await writeRecord(
+      this.#command.dataDir,
+      {
+        pid: process.pid,
+        url,
+        control,
+        configuration: this.#command.file,
+        startedAt: this.gateway.startedAt.toISOString(),
+      },
+      further,
+    );
   }
 }

@@ -1,6 +1,6 @@
 /** The running gateway of a data folder, as other commands find and talk to it. */
 import { randomBytes } from 'node:crypto';
-import { link, lstat, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
 
@@ -16,25 +16,42 @@ export interface RunningGateway {
 }
 
 const RECORD = 'gateway.json';
+/** Of further gateways that share a data folder, which those with `state: redis` may. */
+const FURTHER = /^gateway-\d{1,10}\.json$/;
 const TOKEN = 'admin.token';
 const ANSWER_MS = 10_000;
 const PROBE_MS = 2_000;
 
-/** Leaves the record of a gateway that now serves. */
-export async function writeRecord(dataDir: string, gateway: RunningGateway): Promise<void> {
-  await writeAtomically(join(dataDir, RECORD), JSON.stringify(gateway));
+/** Leaves the record of a gateway that now serves; `further`: beside one that serves from the same folder. */
+export async function writeRecord(dataDir: string, gateway: RunningGateway, further = false): Promise<void> {
+  await writeAtomically(join(dataDir, further ? furtherName(gateway.pid) : RECORD), JSON.stringify(gateway));
 }
 
 /** Removes the record, unless another gateway has taken its place. */
 export async function removeRecord(dataDir: string, pid: number): Promise<void> {
-  const record = await readRecord(dataDir);
+  const record = await readRecord(join(dataDir, RECORD));
   if (record?.pid === pid) await rm(join(dataDir, RECORD), { force: true });
+  await rm(join(dataDir, furtherName(pid)), { force: true });
 }
 
-/** The gateway that serves from this data folder; undefined when none does. */
+/** The gateway that serves from this data folder; of several, one; undefined when none does. */
 export async function findRunning(dataDir: string): Promise<RunningGateway | undefined> {
-  const record = await readRecord(dataDir);
-  return record !== undefined && isAlive(record.pid) ? record : undefined;
+  const further = await readdir(dataDir).then(
+    (names) => names.filter((name) => FURTHER.test(name)).toSorted(),
+    () => [],
+  );
+  for (const name of [RECORD, ...further]) {
+    const record = await readRecord(join(dataDir, name));
+    if (record === undefined) continue;
+    if (isAlive(record.pid)) return record;
+    // Killed: nobody else will remove it.
+    if (name !== RECORD) await rm(join(dataDir, name), { force: true });
+  }
+  return undefined;
+}
+
+function furtherName(pid: number): string {
+  return `gateway-${pid}.json`;
 }
 
 /**
@@ -143,8 +160,7 @@ export async function control(dataDir: string, path: string, init: RequestInit =
 }
 
 /** Who believed a record of somebody else would show its address the admin token. */
-async function readRecord(dataDir: string): Promise<RunningGateway | undefined> {
-  const file = join(dataDir, RECORD);
+async function readRecord(file: string): Promise<RunningGateway | undefined> {
   try {
     if ((await notOurs(file)) !== undefined) return undefined;
     const record = JSON.parse(await readFile(file, 'utf8')) as Partial<Record<keyof RunningGateway, unknown>> | null;

@@ -13,8 +13,10 @@ import type { LedgerWriter } from './ledger-writer.ts';
 import { compareMoney, everything } from './rebuild.ts';
 
 const TICK = 1_000;
-/** Milliseconds between comparisons where other gateways spend too, and between looks for holds that are overdue. */
-const SLOWLY = 15_000;
+/** Milliseconds between comparisons where nothing is told: other gateways spend too. */
+const SLOWLY = 5_000;
+/** Milliseconds between looks for holds that are overdue. */
+const SWEEP = 30_000;
 /** Milliseconds after its end for which a hold may still be ended by whoever opened it. */
 const OVERDUE = 60_000;
 /** A comparison reads every counter in force: it may take one part in so many of the time. */
@@ -71,7 +73,7 @@ export class LedgerWatch {
       try {
         const now = clock.monotonic();
         if (now >= this.#nextSweep) {
-          this.#nextSweep = now + SLOWLY;
+          this.#nextSweep = now + SWEEP;
           await this.#sweep();
         }
         await this.#compare(now);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { verifies } from '@tollgate/testkit';
 import { createFakeClock } from '@tollgate/testkit/fake-clock';
+import { startTcpProxy } from '@tollgate/testkit/tcp-proxy';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { waitUntil } from '@tollgate/testkit/wait';
 import { Client } from 'pg';
@@ -9,7 +10,6 @@ import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
 import { storageContract } from './fixtures/contract.ts';
 import { migrationContract } from './fixtures/migration-contract.ts';
-import { startTcpProxy } from './fixtures/tcp-proxy.ts';
 import { lockState } from './lock.ts';
 import type { PostgresOptions, Retention, StoreOptions } from './options.ts';
 import { openPostgres } from './postgres.ts';

@@ -1,0 +1,155 @@
+/** Several gateways on one Redis: every limit is one limit, whoever is asked. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
+import { type RunningGateway, startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
+import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
+import { callTool } from '@tollgate/testkit/tool-call';
+import { verifies } from '@tollgate/testkit/verifies';
+import { waitUntil } from '@tollgate/testkit/wait';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { ask, budget, drift, emptyDatabase, storm } from './state.ts';
+
+const FULL = process.env['TOLLGATE_PROOF'] === 'full';
+const CAPABILITIES = { roots: {} };
+
+const stack = new AsyncDisposableStack();
+let server: FakeHttpServer;
+let gateways: readonly RunningGateway[];
+let config: object;
+beforeAll(async () => {
+  server = stack.use(await startFakeHttp('modern', { keep: 100 }));
+  const database = stack.use(await emptyDatabase());
+  const other = stack.use(await startFakeHttp('modern', { keep: 100, name: 'other' }));
+  config = {
+    version: 1,
+    storage: database.url.href,
+    state: { url: inject('redisUrl'), ledger: 'shared', commandTimeout: '5s' },
+    servers: { fake: { url: server.url }, other: { url: other.url } },
+    endpoints: { '/mcp': { servers: ['fake'] }, '/other': { servers: ['other'] } },
+    unpriced: 'free',
+    tools: { 'fake/ask': { price: { each: '0.4 USD' } }, 'other/echo': { price: { each: '0.1 USD' } } },
+    limits: {
+      ten: { tool: 'fake/echo', by: 'everyone', limit: '10/day', algorithm: 'sliding-window' },
+      busy: { tool: 'fake/bytes', by: 'server', limit: '3 at once' },
+      tiered: { tool: 'fake/fail', by: 'principal', limit: '1/day', algorithm: 'fixed-window' },
+      spend: { by: 'principal', limit: '1 USD/day' },
+    },
+    tiers: { gold: { tiered: { limit: '1000/day' } } },
+  };
+  const started = Array.from({ length: FULL ? 3 : 2 }, () => startGateway(config));
+  gateways = await Promise.all(started);
+  for (const gateway of gateways) stack.use(gateway);
+});
+afterAll(() => stack.disposeAsync());
+
+describe('gateways on one Redis', () => {
+  it('admit together exactly what a rate has room for', async () => {
+    verifies('R3-05', 'C-20');
+    const { admitted, refused } = await storm(gateways, 1000);
+    expect(admitted).toBe(10);
+    expect(refused).toHaveLength(990);
+    expect(server.seen('tools/call').filter(({ body }) => body.includes('"echo"'))).toHaveLength(10);
+    expect(refused.every(({ error }) => error?.code === 429)).toBe(true);
+  });
+
+  it('spend together exactly what a budget has, and the ledger agrees', async () => {
+    const other = gateways.map((gateway) => ({ ...gateway, url: () => gateway.url('/other') }));
+    const { admitted, refused } = await storm(other, 1000);
+    expect(admitted).toBe(10);
+    expect(refused.every(({ error }) => error?.code === 402)).toBe(true);
+    for (const gateway of gateways) expect(await budget(gateway)).toMatchObject({ used: 1_000_000, held: 0 });
+    for (const gateway of gateways) expect(await drift(gateway)).toBe(0);
+    await ask(gateways[0]!, '/api/v1/budgets/reset', { limit: 'spend', principal: 'anonymous', reason: 'next test' });
+    expect(await budget(gateways[1]!)).toMatchObject({ used: 0, held: 0 });
+  });
+
+  it('run at once no more calls than a server may have', async () => {
+    const calls = Array.from({ length: 30 }, (_, i) =>
+      callTool(gateways[i % gateways.length]!.url(), 'bytes', { size: 1, delay: 1_500 }),
+    );
+    const answers = await Promise.all(calls);
+    expect(answers.filter(({ result }) => result !== undefined)).toHaveLength(3);
+    // The slots are free again for whoever asks.
+    expect((await callTool(gateways[1]!.url(), 'bytes', { size: 1 })).result).toBeDefined();
+  });
+
+  it('follow a tier, a stop and a grant of one another', async () => {
+    const [first, second] = gateways as [RunningGateway, RunningGateway];
+    const allowed = async (name: string) => (await callTool(second.url(), name)).error === undefined;
+    expect(await allowed('fail')).toBe(true);
+    expect(await allowed('fail')).toBe(false);
+    await ask(first, '/v1/ops', { operation: 'set_client_tier', client_id: 'anonymous', tier: 'gold' });
+    await waitUntil('the tier', () => allowed('fail'));
+    await ask(first, '/api/v1/stops', { scope: 'tool:fake/big_number', reason: 'incident' });
+    await waitUntil('the stop', async () => !(await allowed('big_number')));
+    const before = (await budget(second)).capacity;
+    await ask(first, '/api/v1/grants', {
+      limit: 'spend',
+      principal: 'anonymous',
+      amount: '0.5 USD',
+      until: '1h',
+      reason: 'demo',
+    });
+    await waitUntil('the grant', async () => (await budget(second)).capacity === before + 500_000);
+  });
+
+  it('continue the round of a paid call that another began', async () => {
+    const [first, second] = gateways as [RunningGateway, RunningGateway];
+    const asked = await callTool(first.url(), 'ask', {}, { capabilities: CAPABILITIES });
+    const state = asked.result?.['requestState'];
+    expect(await budget(second)).toMatchObject({ used: 400_000, held: 400_000 });
+    const params = { requestState: state, inputResponses: { roots: { roots: [] } } };
+    const answered = await callTool(second.url(), 'ask', {}, { capabilities: CAPABILITIES, params });
+    expect(answered.result?.content?.[0]?.text).toContain('"roots":[]');
+    await waitUntil('the settlement', async () => (await budget(first)).held === 0);
+    expect(await budget(first)).toMatchObject({ used: 400_000 });
+    for (const gateway of gateways) expect(await drift(gateway)).toBe(0);
+  });
+
+  it('are refused where the money of another ledger is', async () => {
+    await using folder = await temporaryDirectory('foreign');
+    const { writeFile } = await import('node:fs/promises');
+    const foreign = JSON.stringify({ ...config, storage: 'sqlite' });
+    await writeFile(`${folder.path}/tollgate.yaml`, foreign);
+    const refused = await tollgate(['serve', 'tollgate.yaml', '--listen', '127.0.0.1:0'], folder.path);
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toMatch(/holds the money of ledger \w+; the storage of this gateway is ledger \w+/);
+  });
+});
+
+describe('gateways of one machine', () => {
+  it('may share a data folder and its database when their state is in Redis', async () => {
+    await using folder = await temporaryDirectory('one-machine');
+    await using elsewhere = await temporaryDirectory('one-machine');
+    const one = {
+      version: 1,
+      dataDir: `${folder.path}/data`,
+      state: { url: inject('redisUrl'), ledger: 'machine', commandTimeout: '5s' },
+      servers: { fake: { url: server.url } },
+      unpriced: 'free',
+      tools: { 'fake/bytes': { price: { each: '0.1 USD' } } },
+      limits: { spend: { by: 'principal', limit: '1 USD/day' } },
+    };
+    await using first = await startGateway(one, { folder: folder.path });
+    await using second = await startGateway(one, { folder: elsewhere.path });
+    const both = [first, second];
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, i) => callTool(both[i % 2]!.url(), 'bytes', { size: 1 })),
+    );
+    expect(answers.filter(({ error }) => error === undefined)).toHaveLength(10);
+    await waitUntil('the settlements', async () => {
+      const response = await ask<{ limits: { used: number; held: number }[] }>(
+        second,
+        '/api/v1/budgets?principal=anonymous',
+        undefined,
+        one.dataDir,
+      );
+      return response.limits[0]?.used === 1_000_000 && response.limits[0].held === 0;
+    });
+    // Commands find whoever is left.
+    await first.child.stop();
+    await sleep(50);
+    const status = await tollgate(['status', first.configFile, '--json'], folder.path);
+    expect(JSON.parse(status.stdout)).toMatchObject({ pid: second.child.pid });
+  });
+});
