@@ -1,9 +1,11 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { startChild } from '@tollgate/testkit/child';
-import { TOLLGATE_BIN } from '@tollgate/testkit/gateway';
+import { startFakeHttp } from '@tollgate/testkit/fake-http';
+import { startGateway, TOLLGATE_BIN } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
+import { callTool } from '@tollgate/testkit/tool-call';
 import { describe, expect, it } from 'vitest';
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -12,7 +14,7 @@ const PAGES = [
   ...readdirSync(join(ROOT, 'docs'))
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
-  ...readdirSync(join(ROOT, 'examples')).map((name) => `examples/${name}/README.md`),
+  ...globSync('examples/*/README.md', { cwd: ROOT }),
 ];
 
 /** The code blocks of one language, with the page they stand on. */
@@ -88,6 +90,57 @@ describe('the commands of the pages', () => {
     const disconnected = await tollgate(['disconnect', 'cursor'], env, home.path);
     expect(disconnected.code, disconnected.transcript).toBe(0);
     expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(JSON.parse(before));
+  });
+});
+
+describe('limits and budgets of README.md', () => {
+  const page = readFileSync(join(ROOT, 'README.md'), 'utf8');
+  const section = page.slice(page.indexOf('## Limits and budgets'), page.indexOf('## As a library'));
+  const config = /```yaml\n(.*?)```/s.exec(section)?.[1] ?? '';
+
+  it('what an agent reads is what stands there, and every command does what it says', async () => {
+    await using server = await startFakeHttp('modern');
+    await using gateway = await startGateway(
+      config.replace('https://mcp.example/mcp', server.url).replace(/^version: 1$/m, '$&\nlisten: 127.0.0.1:0'),
+    );
+    const answers = [];
+    for (let i = 0; i < 5; i++) answers.push(await callTool(gateway.url(), 'echo', { text: 'x' }));
+    expect(answers.map(({ error }) => error?.code)).toEqual([undefined, undefined, undefined, undefined, 402]);
+    const shown = /```text\n(.*?)\n```/s.exec(section)?.[1] ?? '';
+    const timeless = (text: string) => text.replace(/in [^.]+\. Do/, 'in …. Do').replace(/\[tg-\w+\]/, '[tg-…]');
+    expect(timeless(answers[4]!.error!.message)).toBe(timeless(shown));
+
+    await writeFile(
+      join(gateway.folder, 'cases.yaml'),
+      'cases:\n  - { name: four, when: [{ tool: search/echo, times: 5 }], then: [{ allowed: 4 }] }\n',
+    );
+    const outputs = new Map<string, string>();
+    for (const line of [...section.matchAll(/^npx tollgate (.+?)(?:\s+#.*)?$/gm)].map((match) => match[1]!)) {
+      const args = [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map((word) => word[1] ?? word[2] ?? word[3] ?? '');
+      const { code, stdout, transcript } = await tollgate(args, {}, gateway.folder);
+      expect(code, `${line}\n${transcript}`).toBe(0);
+      outputs.set(args.slice(0, args[0] === 'budget' ? 2 : 1).join(' '), stdout);
+    }
+    expect([...outputs.keys()]).toEqual([
+      'budget show',
+      'budget grant',
+      'budget reset',
+      'stop',
+      'resume',
+      'why',
+      'simulate',
+      'test',
+      'op',
+    ]);
+    expect(outputs.get('budget show')).toContain('spend: 1.00 of 1.00 USD used');
+    expect(outputs.get('budget grant')).toContain('Granted 5 USD under spend to anonymous');
+    expect(outputs.get('resume')).toContain('Resumed tool search/* (incident 7)');
+    expect(outputs.get('why')).toContain('daily_cost_exceeded');
+    expect(outputs.get('simulate')).toContain('No verdict changes.');
+    expect(outputs.get('test')).toContain('1 of 1 cases passed.');
+    expect(outputs.get('op')).toContain('"rate_limiter_status":"operational"');
+    // Granted and reset: there is room again.
+    expect((await callTool(gateway.url(), 'echo', { text: 'x' })).result).toBeDefined();
   });
 });
 
