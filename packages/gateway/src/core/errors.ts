@@ -206,3 +206,16 @@ export class TollgateError extends Error {
     return TollgateError.is(value) ? value : new TollgateError('internal', 'Internal error', { cause: value });
   }
 }
+
+/** The same error for a call that had left the gateway: whoever ended it could not know that it was sent. */
+export function afterSending(reason: TollgateError): TollgateError {
+  if (reason.executed !== 'no') return reason;
+  return new TollgateError(reason.code, reason.message, {
+    cause: reason.cause,
+    data: reason.data,
+    executed: 'unknown',
+    http: reason.http,
+    rpc: reason.rpc,
+    ...(reason.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: reason.retryAfterSeconds }),
+  });
+}

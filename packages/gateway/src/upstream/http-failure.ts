@@ -7,19 +7,6 @@ export function duration(ms: number): string {
   return ms < 1000 || ms % 1000 !== 0 ? `${ms} ms` : `${ms / 1000} s`;
 }
 
-/** The same error for a call that had left the gateway: whoever ended it could not know that it was sent. */
-export function afterSending(reason: TollgateError): TollgateError {
-  if (reason.executed !== 'no') return reason;
-  return new TollgateError(reason.code, reason.message, {
-    cause: reason.cause,
-    data: reason.data,
-    executed: 'unknown',
-    http: reason.http,
-    rpc: reason.rpc,
-    ...(reason.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: reason.retryAfterSeconds }),
-  });
-}
-
 /** The server answered, but not with what the protocol allows. The call may have run. */
 export function protocolFailure(server: string, what: string, cause?: unknown): TollgateError {
   return new TollgateError('server_protocol_error', `${server}: ${what}`, { cause, executed: 'unknown' });

@@ -3,7 +3,7 @@
  * tokens are the connection's own, and every header is written from the body that is sent, so nothing of one
  * caller can reach another and nothing of a caller's headers reaches the server.
  */
-import { TollgateError } from '../core/errors.ts';
+import { afterSending, TollgateError } from '../core/errors.ts';
 import { encodeHeaderValue } from '../protocol/headers.ts';
 import { scan } from '../protocol/json/scan.ts';
 import { notificationBytes, replaceFields } from '../protocol/json/splice.ts';
@@ -15,7 +15,7 @@ import { LATEST_MODERN } from '../protocol/versions.ts';
 import type { ModernServerInfo } from './discover.ts';
 import type { HttpClient } from './http-client.ts';
 import { HttpExchange, isJson, isMessageEvent, mediaType } from './http-exchange.ts';
-import { afterSending, disconnected, needsSignIn, protocolFailure, statusFailure, statusOf } from './http-failure.ts';
+import { disconnected, needsSignIn, protocolFailure, statusFailure, statusOf } from './http-failure.ts';
 import { type HttpAnswer, postOnce } from './http-probe.ts';
 import { notAMessage, relayedError } from './http-relay.ts';
 

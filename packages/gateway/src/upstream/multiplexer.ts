@@ -3,7 +3,7 @@
  * cancellation, and the server's misbehaviour (wrong ids, duplicates, garbage) counted and kept from everybody else.
  * Both eras use it; what a message means beyond that is the business of the connection above.
  */
-import { TollgateError } from '../core/errors.ts';
+import { afterSending, TollgateError } from '../core/errors.ts';
 import { Lifetime } from '../core/lifetime.ts';
 import type { Log } from '../core/log.ts';
 import type { AnswerListener } from '../protocol/call.ts';
@@ -13,7 +13,6 @@ import { scan } from '../protocol/json/scan.ts';
 import { encode, replaceFields } from '../protocol/json/splice.ts';
 import { Field, type FieldId, type Message } from '../protocol/message.ts';
 import type { OutboundRequest, ReplyHandler } from '../protocol/peer.ts';
-import { afterSending } from './http-failure.ts';
 import type { Link, LinkListener, OpenLink } from './link.ts';
 
 export interface MultiplexerOptions {

@@ -87,7 +87,26 @@ describe('a legacy client on a modern server', () => {
       connection.answer({ resultType: 'input_required', requestState: `s${round}` });
     expect(connection.sent).toHaveLength(11);
     connection.answer({ resultType: 'input_required', requestState: 's' });
-    expect(outcome.error.code).toBe('server_protocol_error');
+    expect(outcome.error).toMatchObject({ code: 'server_protocol_error', executed: 'unknown' });
+  });
+
+  it('never says that nothing ran once the server has answered, whoever ends the call', () => {
+    const ask = { resultType: 'input_required', requestState: 's', inputRequests: { a: form } };
+    const silent = start({ elicitation: {} });
+    silent.connection.answer(ask);
+    silent.reply.questions[0]?.listener(new TollgateError('not_bridgeable', 'no stream'));
+    expect(silent.outcome.error).toMatchObject({ code: 'not_bridgeable', executed: 'unknown' });
+    const nameless = start({ elicitation: {} });
+    nameless.connection.answer({ ...ask, inputRequests: { a: { method: 5 } } });
+    expect(nameless.outcome.error.executed).toBe('unknown');
+    const second = start({ elicitation: {} });
+    second.connection.answer(ask);
+    second.reply.questions[0]?.listener(answer({ action: 'decline' }));
+    second.connection.last().handler.onFailure(new TollgateError('server_unavailable', 'gone'));
+    expect(second.outcome.error).toMatchObject({ code: 'server_unavailable', executed: 'unknown' });
+    const first = start({ elicitation: {} });
+    first.connection.last().handler.onFailure(new TollgateError('server_unavailable', 'gone'));
+    expect(first.outcome.error.executed).toBe('no');
   });
 
   it('fails clearly when the client cannot be asked, and withdraws what was asked already', () => {

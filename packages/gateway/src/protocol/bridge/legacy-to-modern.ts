@@ -2,7 +2,7 @@
  * A legacy client's call on a modern server: the session's state becomes request metadata, and a server that needs
  * input is served by real server-to-client requests on the caller's stream, round by round.
  */
-import { TollgateError } from '../../core/errors.ts';
+import { afterSending, TollgateError } from '../../core/errors.ts';
 import type { Call } from '../call.ts';
 import { encode } from '../json/splice.ts';
 import { legacyResult } from '../legacy/result.ts';
@@ -64,7 +64,7 @@ class LegacyCaller {
         onServerRequest: (_request, answer) =>
           answer(new TollgateError('server_protocol_error', 'A 2026-07-28 server must not send requests')),
         onResponse: (response) => this.#received(response),
-        onFailure: (error) => this.#outcome.failed(error),
+        onFailure: (error) => this.#outcome.failed(this.#rounds === 0 ? error : afterSending(error)),
       },
     );
   }
@@ -76,7 +76,7 @@ class LegacyCaller {
     }
     const result = response.json(Field.result);
     if (!isObject(result)) {
-      this.#outcome.failed(new TollgateError('server_protocol_error', 'The result of the server is not an object'));
+      this.#gaveUp(new TollgateError('server_protocol_error', 'The result of the server is not an object'));
       return;
     }
     const type = result['resultType'] ?? 'complete';
@@ -97,7 +97,7 @@ class LegacyCaller {
 
   #ask(result: Json): void {
     if (++this.#rounds > MAX_ROUNDS) {
-      this.#outcome.failed(
+      this.#gaveUp(
         new TollgateError('server_protocol_error', `The server asked for input more than ${MAX_ROUNDS} times`),
       );
       return;
@@ -117,7 +117,7 @@ class LegacyCaller {
       if (over) return;
       over = true;
       for (const stop of withdraw) stop(error.message);
-      this.#outcome.failed(error);
+      this.#gaveUp(error);
     };
     for (const [key, request] of requests) {
       const question = this.#question(request);
@@ -140,6 +140,11 @@ class LegacyCaller {
         }),
       );
     }
+  }
+
+  /** The server has worked on the call already; who would not be asked, or not answer, must not have it for nothing. */
+  #gaveUp(error: TollgateError): void {
+    this.#outcome.failed(afterSending(error));
   }
 
   #question(request: unknown): { method: string; params: string | undefined } | TollgateError {

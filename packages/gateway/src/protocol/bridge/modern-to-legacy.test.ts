@@ -289,6 +289,23 @@ describe('a modern client on a legacy server', () => {
     expect(reply.notes).toMatchObject([{ params: { data: 'error' } }]);
   });
 
+  it('never says that nothing ran once the server was asked', async () => {
+    const visit = begin(round({}, {}));
+    visit.connection.answerError({
+      code: -32042,
+      message: 'go',
+      data: { elicitations: [{ url: 'https://x.example' }] },
+    });
+    expect(visit.outcome.error).toMatchObject({ code: 'missing_client_capability', executed: 'yes' });
+    const drained = begin();
+    drained.call.lifetime.end(new TollgateError('shutting_down', 'The gateway is shutting down'));
+    expect(drained.outcome.error).toMatchObject({ code: 'shutting_down', executed: 'unknown' });
+    const { parked, connection, state } = await parkedOnce();
+    const later = resume(parked, round({ requestState: state, inputResponses: {} }, {}));
+    connection.last().handler.onFailure(new TollgateError('server_unavailable', 'gone'));
+    expect(later.error).toMatchObject({ code: 'server_unavailable', executed: 'unknown' });
+  });
+
   it('turns the legacy codes into their modern forms', () => {
     const missing = begin();
     missing.connection.answerError({ code: -32002, message: 'Resource not found' });

@@ -4,7 +4,7 @@
  * upstream. This is stateful by nature, so it is bounded in count, per caller and in time.
  */
 import type { Clock } from '../../core/clock.ts';
-import { TollgateError } from '../../core/errors.ts';
+import { afterSending, TollgateError } from '../../core/errors.ts';
 import { randomId } from '../../core/ids.ts';
 import { Lifetime } from '../../core/lifetime.ts';
 import type { AnswerListener, Call } from '../call.ts';
@@ -214,7 +214,7 @@ class Conversation {
     const unlink = call.lifetime.onEnd((reason) => {
       this.#attached = undefined;
       this.abandon(reason);
-      outcome.failed(reason);
+      outcome.failed(afterSending(reason));
     });
     this.#attached = { call, outcome, unlink };
   }
@@ -331,7 +331,7 @@ class Conversation {
     this.#owner.drop(this);
     this.#lifetime.release();
     if (TollgateError.is(end)) {
-      attached.outcome.failed(end);
+      attached.outcome.failed(this.round === 0 ? end : afterSending(end));
       return;
     }
     if (end.kind === 'error') {
@@ -340,7 +340,9 @@ class Conversation {
     }
     const result = end.json(Field.result);
     if (!isObject(result)) {
-      attached.outcome.failed(new TollgateError('server_protocol_error', 'The result of the server is not an object'));
+      attached.outcome.failed(
+        new TollgateError('server_protocol_error', 'The result of the server is not an object', { executed: 'yes' }),
+      );
       return;
     }
     attached.outcome.responded(encode({ jsonrpc: '2.0', id: 0, result: modernResult(attached.call.method, result) }));
@@ -361,6 +363,8 @@ class Conversation {
         outcome.failed(
           new TollgateError('missing_client_capability', 'This call needs URL elicitation', {
             data: { requiredCapabilities: missing },
+            // The server was asked: a client that leaves the capability out could ask it again and again for nothing.
+            executed: 'yes',
           }),
         );
         return;
