@@ -25,6 +25,7 @@ import { LedgerWriter } from './ledger-writer.ts';
 import { MemoryState } from './memory-state.ts';
 import { compareMoney, readMoney, restoreMoney } from './rebuild.ts';
 import { RedisState } from './redis-state.ts';
+import { requireToolhiveRedis } from './toolhive-start.ts';
 
 interface StateDeps {
   readonly clock: Clock;
@@ -90,9 +91,11 @@ export class GatewayState {
   /**
    * Opens storage and counters. Rejects with `storage_locked` when another gateway keeps its state in memory on this
    * storage, with `storage_incompatible` for one of a newer version, with `config_invalid` for a missing driver.
-   * Storage or Redis that is away is no failure: what needs it is refused, and it recovers by itself.
+   * Storage or Redis that is away is no failure: what needs it is refused, and it recovers by itself. Only limits of a
+   * ToolHive file need their Redis at the start (`storage_unavailable`).
    */
   static async open(config: CompiledConfig, deps: StateDeps): Promise<GatewayState> {
+    await requireToolhiveRedis(config);
     const options: StoreOptions = { dataDir: config.dataDir, ...config.storage };
     const lock = config.state.kind === 'memory' ? await lockState(options, deps) : undefined;
     let store: Store | undefined;

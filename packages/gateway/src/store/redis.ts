@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { cluster, type RedisPort, sentinel, standalone } from '@tollgate/limiter/redis';
 import { TollgateError } from '../core/errors.ts';
-import type { Log } from '../core/log.ts';
+import { type Log, silentLog } from '../core/log.ts';
 import type { Node, RedisOptions, TlsOptions } from './redis-options.ts';
 
 export interface RedisConnection {
@@ -27,9 +27,14 @@ interface AnyClient {
 
 /**
  * Begins to connect and returns at once; commands reject while there is no connection. Rejects with `config_invalid`
- * when the client library is not installed or a certificate cannot be read.
+ * when the client library is not installed or a certificate cannot be read. `onProblem` gets each new reason why it
+ * cannot be reached.
  */
-export async function connectRedis(options: RedisOptions, log: Log): Promise<RedisConnection> {
+export async function connectRedis(
+  options: RedisOptions,
+  log: Log,
+  onProblem?: (words: string) => void,
+): Promise<RedisConnection> {
   const library = await load();
   const { target, username, password, database, connectTimeoutMs } = options;
   const address = addressOf(options);
@@ -79,7 +84,7 @@ export async function connectRedis(options: RedisOptions, log: Log): Promise<Red
       port = sentinel(group as never);
     }
   }
-  const reached = follow(client, address, connectTimeoutMs, log);
+  const reached = follow(client, { address, timeout: connectTimeoutMs, log, onProblem });
   return {
     port,
     address,
@@ -90,13 +95,52 @@ export async function connectRedis(options: RedisOptions, log: Log): Promise<Red
   };
 }
 
+/** Connects, sends PING and closes, in `timeoutMs` in all. Rejects with the first reason why that cannot be done. */
+export async function pingRedis(options: RedisOptions, timeoutMs: number): Promise<void> {
+  const failed = Promise.withResolvers<never>();
+  // Waiting on is for Redis that goes away; at the start the first refusal is an answer.
+  const problem = (words: string) => failed.reject(new Error(words));
+  const timer = setTimeout(() => problem(`no answer within ${timeoutMs / 1000} s`), timeoutMs);
+  failed.promise.catch(() => undefined);
+  const connection = await connectRedis({ ...options, connectTimeoutMs: timeoutMs }, silentLog, problem);
+  try {
+    const answered = async () => {
+      if (await connection.reached) await connection.port.send('', ['PING']);
+      else await failed.promise;
+    };
+    await Promise.race([failed.promise, answered()]);
+  } finally {
+    clearTimeout(timer);
+    await connection.close();
+  }
+}
+
+/** `host:port` of what is configured, for messages; never credentials. */
+export function redisAddress(options: RedisOptions): string {
+  return addressOf(options);
+}
+
 /** One line when it goes and one when it is asked for again, whatever the client says in between. */
-function follow(client: AnyClient, address: string, timeout: number, log: Log): Promise<boolean> {
+function follow(
+  client: AnyClient,
+  {
+    address,
+    timeout,
+    log,
+    onProblem,
+  }: {
+    readonly address: string;
+    readonly timeout: number;
+    readonly log: Log;
+    readonly onProblem: ((words: string) => void) | undefined;
+  },
+): Promise<boolean> {
   let last = '';
   client.on('error', (error) => {
     const words = error instanceof Error ? error.message || error.name : String(error);
     if (words === last) return;
     last = words;
+    onProblem?.(words);
     log.warn({ address, problem: words }, 'Redis cannot be reached; trying on');
   });
   const connected = client.connect().then(

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Ask } from '../ask.ts';
 import type { HoldResult, Limiter, Outcome, Rule, RuleOptions, Settlement, Standing } from '../types.ts';
-import { StoreError } from './errors.ts';
+import { StoreError, type StoreFailure } from './errors.ts';
 import { Fallback, Snapshot } from './fallback.ts';
 import type { RedisLimiter } from './limiter.ts';
 import type { BreakerState } from './link.ts';
@@ -12,6 +12,8 @@ export interface ResilientOptions {
   readonly maxQueued?: number;
   /** Told of each change between `ok` and `degraded`, with the words of `status`. */
   readonly onChange?: (status: LimiterStatus) => void;
+  /** Told of every question that the store did not answer, also of those that it was not asked (`breaker`). */
+  readonly onFailure?: (failure: StoreFailure) => void;
 }
 
 export interface LimiterStatus {
@@ -51,6 +53,7 @@ export class ResilientLimiter implements Limiter {
   readonly #nodes: Nodes;
   readonly #maxQueued: number;
   readonly #onChange: (status: LimiterStatus) => void;
+  readonly #onFailure: ((failure: StoreFailure) => void) | undefined;
   readonly #queue = new Map<string, End>();
   #draining = false;
   #failure: StoreError | undefined;
@@ -66,6 +69,7 @@ export class ResilientLimiter implements Limiter {
     this.#local = local;
     this.#maxQueued = options.maxQueued ?? 10_000;
     this.#onChange = options.onChange ?? (() => {});
+    this.#onFailure = options.onFailure;
     this.#nodes = new Nodes(remote, randomUUID(), () => this.#answered());
     this.#fallback = new Fallback(local, () => this.#nodes.count);
   }
@@ -240,6 +244,7 @@ export class ResilientLimiter implements Limiter {
   #failed(error: unknown, ending = false): StoreError {
     if (!(error instanceof StoreError)) throw error;
     if (!ending && (error.failure === 'unseeded' || error.failure === 'foreign')) throw error;
+    this.#onFailure?.(error.failure);
     const before = this.#failure;
     // The breaker only says that something failed before.
     if (before === undefined || error.failure !== 'breaker') this.#failure = error;

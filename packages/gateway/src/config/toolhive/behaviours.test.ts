@@ -1,0 +1,4 @@
+import { toolhiveBehaviours } from './behaviours.ts';
+import { inMemory } from './testing.ts';
+
+toolhiveBehaviours('in memory', inMemory);
