@@ -9,6 +9,9 @@ if (major < 24) {
   );
   process.exit(2);
 }
+// Compiled code is kept between starts, in a folder that only this user can write: what lies there is run.
+const { enableCodeCache } = await import('./code-cache.js');
+enableCodeCache();
 // A checkout runs from source, the published package from its build.
 const source = new URL('../src/cli/main.ts', import.meta.url);
 const { main } = await import(existsSync(source) ? source.href : new URL('../dist/cli/main.js', import.meta.url).href);

@@ -7,6 +7,8 @@ export type ThreadRole = 'sql' | 'journal';
 export interface ThreadData {
   readonly role: ThreadRole;
   readonly options: StoreOptions;
+  /** Where the process keeps compiled code, as Node names it; undefined: nowhere. */
+  readonly codeCache?: string | undefined;
 }
 
 export interface ThreadRequest {

@@ -85,6 +85,8 @@ class ThreadStore {
   }
 
   async open(): Promise<void> {
+    this.#sql.start();
+    this.#journalThread.start();
     try {
       this.#heed((await this.#sql.request('open', [], this.#timeout)) as SqlReport);
     } catch (error) {

@@ -1,3 +1,4 @@
+import { getCompileCacheDir } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
@@ -36,6 +37,11 @@ export class StoreThread {
     this.#entry = entry;
     this.#data = { role, options };
     this.#log = log;
+  }
+
+  /** Starts the thread, so that it is there when it is first asked. */
+  start(): void {
+    this.#running();
   }
 
   /** Rejects with the thread's own error, or with `storage_unavailable` when it does not answer within `timeout` ms. */
@@ -80,7 +86,7 @@ export class StoreThread {
   #running(): Worker | undefined {
     if (this.#worker !== undefined || this.#closed || performance.now() < this.#notBefore) return this.#worker;
     const worker = new Worker(this.#entry, {
-      workerData: this.#data,
+      workerData: { ...this.#data, codeCache: getCompileCacheDir() },
       name: `tollgate-${this.#data.role}`,
       execArgv: [],
     });

@@ -1,9 +1,13 @@
 /** Entry of the store's threads: answers the requests of the main thread, one service for each role. */
+import { enableCompileCache } from 'node:module';
+import { dirname } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { redactor, sentError } from './failure.ts';
 import type { ThreadData, ThreadReply, ThreadRequest, ThreadService } from './messages.ts';
 
-const { role, options: sent } = workerData as ThreadData;
+const { role, options: sent, codeCache } = workerData as ThreadData;
+// A thread does not inherit the cache of its process.
+if (codeCache !== undefined) enableCompileCache(dirname(codeCache));
 // A Buffer arrives as a plain Uint8Array.
 const options = sent.encryptionKey === undefined ? sent : { ...sent, encryptionKey: Buffer.from(sent.encryptionKey) };
 const redact = redactor(options.sql);
