@@ -209,13 +209,15 @@ export class TollgateError extends Error {
 
 /** The same error for a call that had left the gateway: whoever ended it could not know that it was sent. */
 export function afterSending(reason: TollgateError): TollgateError {
-  if (reason.executed !== 'no') return reason;
-  return new TollgateError(reason.code, reason.message, {
-    cause: reason.cause,
-    data: reason.data,
-    executed: 'unknown',
-    http: reason.http,
-    rpc: reason.rpc,
-    ...(reason.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: reason.retryAfterSeconds }),
-  });
+  return reason.executed === 'no' ? told(reason, 'unknown') : reason;
+}
+
+/** The same error for a call that never left the gateway: nothing ran, so that nothing may be charged. */
+export function beforeSending(reason: TollgateError): TollgateError {
+  return reason.executed === 'no' ? reason : told(reason, 'no');
+}
+
+function told({ code, message, cause, data, http, rpc, retryAfterSeconds }: TollgateError, executed: 'no' | 'unknown') {
+  const retry = retryAfterSeconds === undefined ? {} : { retryAfterSeconds };
+  return new TollgateError(code, message, { cause, data, executed, http, rpc, ...retry });
 }

@@ -14,7 +14,7 @@ import type { RefusalStyle } from '../admission/options.ts';
 import { refuseCall } from '../admission/refusal.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Clock } from '../core/clock.ts';
-import { TollgateError } from '../core/errors.ts';
+import { beforeSending, TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
@@ -179,7 +179,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   /** A call that comes before every server was tried once waits for that, bounded by the list timeout. */
   #afterStart(call: Call): void {
     this.#parts.catalog.settled().then(() => {
-      if (call.lifetime.over) this.fail(call, call.lifetime.reason ?? new TollgateError('cancelled', 'Cancelled'));
+      if (call.lifetime.over) this.#left(call);
       else this.handle(call);
     }, noop);
   }
@@ -302,8 +302,15 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     }
     if (verdict instanceof Promise) {
       verdict.then(
-        (decided) => this.#decided(call, decided, proceed),
-        (error: unknown) => this.fail(call, TollgateError.from(error)),
+        (decided) => {
+          try {
+            this.#decided(call, decided, proceed);
+          } catch (error) {
+            // `handle` has returned long ago: nobody else would answer, or give back what was taken.
+            this.fail(call, TollgateError.from(error));
+          }
+        },
+        (error: unknown) => this.fail(call, beforeSending(TollgateError.from(error))),
       );
     } else {
       this.#decided(call, verdict, proceed);
@@ -316,14 +323,18 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     this.#parts.decisions?.attach(call);
     if (verdict?.allowed === true) {
       call.charge = verdict.charge;
-      // A caller that left while its turn or the journal was awaited has run nothing.
-      if (call.lifetime.over) this.fail(call, call.lifetime.reason ?? new TollgateError('cancelled', 'Cancelled'));
+      if (call.lifetime.over) this.#left(call);
       else proceed();
     } else if (verdict === undefined) {
       this.fail(call, new TollgateError('internal', 'Internal error', { cause: new Error('no verdict') }));
     } else {
       this.#refuse(call, verdict.decision);
     }
+  }
+
+  /** A caller that left while its turn or the journal was awaited has run nothing. */
+  #left(call: Call): void {
+    this.fail(call, beforeSending(call.lifetime.reason ?? new TollgateError('cancelled', 'Cancelled')));
   }
 
   #refuse(call: Call, decision: Decision): void {

@@ -3,7 +3,7 @@
  * ends the call exactly once.
  */
 import type { TollgateError } from '../core/errors.ts';
-import { TollgateError as Failure } from '../core/errors.ts';
+import { beforeSending, TollgateError as Failure } from '../core/errors.ts';
 import { callModernForLegacy } from '../protocol/bridge/legacy-to-modern.ts';
 import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Destination, Outcome } from '../protocol/bridge/outcome.ts';
@@ -67,7 +67,7 @@ export class Flight implements ReplyHandler, Outcome, OutboundRequest {
       this.#dispatch(connection);
       return;
     }
-    const stop = this.#call.lifetime.onEnd((reason) => this.failed(reason));
+    const stop = this.#call.lifetime.onEnd((reason) => this.failed(beforeSending(reason)));
     server.connect(this.#call).then(
       (opened) => {
         stop();

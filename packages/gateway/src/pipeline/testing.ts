@@ -6,7 +6,7 @@ import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-
 import { compile } from '../config/compile.ts';
 import { loadConfigObject } from '../config/load.ts';
 import { silentLog } from '../core/log.ts';
-import { Gateway } from './gateway.ts';
+import { Gateway, type GatewayDeps } from './gateway.ts';
 
 export type Json = Record<string, unknown>;
 /** Gives the result, or undefined when it answers by itself. A thrown `{code, message}` is a JSON-RPC error. */
@@ -107,14 +107,14 @@ export interface CallOptions {
 }
 
 /** A gateway of this configuration in this process, on a free port, with every server tried. */
-export async function startGateway(config: Json): Promise<TestGateway> {
+export async function startGateway(config: Json, deps: Partial<GatewayDeps> = {}): Promise<TestGateway> {
   const complete = (value: Json) =>
     compile(loadConfigObject({ listen: '127.0.0.1:0', dataDir: '/nonexistent', ...value }).config);
   const withoutSocket = (value: Json) => {
     const compiled = complete(value);
     return { ...compiled, inbound: { ...compiled.inbound, attachSocket: undefined } };
   };
-  const gateway = new Gateway(withoutSocket(config), { log: silentLog });
+  const gateway = new Gateway(withoutSocket(config), { log: silentLog, ...deps });
   const { url } = await gateway.listen();
   await gateway.settled();
   const call = async (method: string, params: Json = {}, options: CallOptions = {}): Promise<Answer> => {

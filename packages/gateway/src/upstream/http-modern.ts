@@ -3,7 +3,7 @@
  * tokens are the connection's own, and every header is written from the body that is sent, so nothing of one
  * caller can reach another and nothing of a caller's headers reaches the server.
  */
-import { afterSending, TollgateError } from '../core/errors.ts';
+import { afterSending, beforeSending, TollgateError } from '../core/errors.ts';
 import { encodeHeaderValue } from '../protocol/headers.ts';
 import { scan } from '../protocol/json/scan.ts';
 import { notificationBytes, replaceFields } from '../protocol/json/splice.ts';
@@ -186,7 +186,9 @@ class ModernExchange extends HttpExchange {
     this.#id = id;
     this.#token = token;
     // Closing the stream is how a modern request is cancelled (MCP 2026-07-28, cancellation).
-    this.#stopListening = request.lifetime.onEnd((reason) => this.fail(this.sent ? afterSending(reason) : reason));
+    this.#stopListening = request.lifetime.onEnd((reason) =>
+      this.fail(this.sent ? afterSending(reason) : beforeSending(reason)),
+    );
   }
 
   start(body: Buffer): void {
