@@ -44,7 +44,7 @@ afterAll(() => stack.disposeAsync());
 
 describe('gateways on one Redis', () => {
   it('admit together exactly what a rate has room for', async () => {
-    verifies('R3-05', 'C-20');
+    verifies('R0-71', 'R0-72');
     const { admitted, refused } = await storm(gateways, 1000);
     expect(admitted).toBe(10);
     expect(refused).toHaveLength(990);

@@ -92,8 +92,8 @@ export class LedgerWatch {
     const due = told !== this.#compared ? now >= this.#nextComparison : now >= this.#nextComparison + SLOWLY;
     if (!due || writer.waiting > 0) return;
     let amount = await this.#measure();
-    if (amount !== 0 && (await this.#pause(AGAIN))) amount = Math.min(amount, await this.#measure());
     this.#nextComparison = now + SHARE * (clock.monotonic() - now);
+    if (amount !== 0 && (await this.#pause(AGAIN))) amount = Math.min(amount, await this.#measure());
     // Something was spent meanwhile: the two were not read at one moment.
     if (writer.told !== told) return;
     this.#compared = told;

@@ -48,6 +48,7 @@ export class RedisState {
   readonly #deps: RedisStateDeps;
   #admission: (() => Admission) | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #closed = false;
   #warnings: readonly string[] = [];
   #foreign: string | undefined;
 
@@ -110,6 +111,7 @@ export class RedisState {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearTimeout(this.#timer);
     await this.#resilient.close();
     await this.#connection.close();
@@ -148,7 +150,12 @@ export class RedisState {
     } catch {
       next = CHECK_SOON;
     }
-    this.#timer = setTimeout(() => void this.#check(), next).unref();
+    this.#checkIn(next);
+  }
+
+  #checkIn(ms: number): void {
+    clearTimeout(this.#timer);
+    if (!this.#closed) this.#timer = setTimeout(() => void this.#check(), ms).unref();
   }
 
   async #seed(tenant: string): Promise<void> {
@@ -176,6 +183,8 @@ export class RedisState {
     }
     const words = `Redis holds the money of ledger ${found}, not of ${this.#redis.ledgerId}`;
     this.#foreign = `${words}: calls that cost money are refused. Use the Redis of this ledger, or another name in \`state.ledger\`.`;
+    // Not before it is looked at again does anybody notice that it is another one.
+    this.#checkIn(CHECK_SOON);
     throw new StoreError('foreign', words, { tenant });
   }
 
