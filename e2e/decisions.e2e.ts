@@ -5,6 +5,7 @@ import { startFakeHttp } from '@tollgate/testkit/fake-http';
 import { startGateway, TOLLGATE_BIN } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
+import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
 
 const SECRET = 'hunter2-in-the-arguments';
@@ -41,6 +42,8 @@ async function callEcho(url: string): Promise<string | undefined> {
 
 describe('decisions on the command line', () => {
   it('explains a refusal by its id, replays records against a changed limit, and tests cases', async () => {
+    // The denial itself is recorded: nobody has to see the request to know of it.
+    verifies('R3-28');
     await using server = await startFakeHttp('modern');
     await using folder = await temporaryDirectory('decisions');
     const run = (...args: string[]) => tollgate(folder.path, ...args);

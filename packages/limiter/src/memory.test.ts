@@ -1,3 +1,4 @@
+import { verifies } from '@tollgate/testkit/verifies';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Ask } from './ask.ts';
@@ -287,6 +288,7 @@ describe('state', () => {
   });
 
   it('wins back the room of keys that are full again', () => {
+    verifies('R0-26');
     const limiter = new MemoryLimiter({ maxKeys: 10_000 });
     const rule = bucket(limiter, 1, 1);
     const ask = new Ask();

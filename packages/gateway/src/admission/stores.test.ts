@@ -1,5 +1,6 @@
 /** What the options of a limit mean, seen from outside, whatever store decides. */
 import { type Limiter, MemoryLimiter, type Outcome, type Rule, type Standing } from '@tollgate/limiter';
+import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
 import type { AdmissionRecord } from './events.ts';
 import type { LimitOptions } from './options.ts';
@@ -112,6 +113,7 @@ describe('algorithm', () => {
     // The window begins with the first call.
     ['fixed-window', [60_000, 60_000, 60_000, 60_000, 120_000]],
   ] as const)('%s', (algorithm, expected) => {
+    verifies('R1-18');
     const rig = new Rig({ limits: [options(algorithm)] });
     const admittedAt: number[] = [];
     for (const at of [0, 0, 30_000, 30_000]) {
