@@ -32,7 +32,7 @@ export interface Manifest {
 
 /** True for a text with a manifest of ToolHive in it; it may have several documents. */
 export function hasManifests(text: string): boolean {
-  return /^[ \t-]*["']?apiVersion["']?[ \t]*:[ \t]*["']?toolhive\.stacklok\.dev\//m.test(text);
+  return /(?:^|[{,])[ \t-]*["']?apiVersion["']?[ \t]*:[ \t]*["']?toolhive\.stacklok\.dev\//m.test(text);
 }
 
 /** `documents`: the list of all documents of the file. Undefined: there is nothing to serve, which was said. */

@@ -42,7 +42,7 @@ interface Bucket {
   readonly micros: number;
 }
 
-const MAX_TOKENS = 2 ** 31 - 1;
+const MAX_TOKENS = 1_000_000_000;
 const MAX_PERIOD = 366 * 86_400_000_000;
 
 /** A caller without identity has no bucket of its own. */
