@@ -116,7 +116,7 @@ R1-18 covered Three algorithms: token bucket, sliding window, fixed window
 R1-19 covered Scope-based authorization with per-route 'required_scope'
 R1-20 covered Wildcard scope matching
 R1-21 covered Auth, rate limit and authorization all run before anything reaches an upstream
-R1-22 covered Auth, rate limiting and circuit breaker can each be switched on or off at construction
+R1-22 planned Auth, rate limiting and circuit breaker can each be switched on or off at construction
 R1-23 covered One connection pool per upstream, safe under concurrency
 R1-24 covered Idle connections are reused; active ones are tracked; unhealthy ones are dropped
 R1-25 covered Pool size limit and connect timeout are enforced
@@ -140,12 +140,12 @@ R1-42 planned Request count per upstream
 R1-43 planned Request count per tool
 R1-44 planned Success rate
 R1-45 planned Circuit-breaker state per upstream
-R1-46 covered Proxy object: construct with name and flags, 'add_upstream', 'add_route', 'set_jwt_auth', 'set_rate_limit', 'add_request_transformer', 'add_response_transformer', 'run(transport)'
+R1-46 planned Proxy object: construct with name and flags, 'add_upstream', 'add_route', 'set_jwt_auth', 'set_rate_limit', 'add_request_transformer', 'add_response_transformer', 'run(transport)'
 R1-47 covered Typed configuration for upstreams (name, transport type, command, args), routes and statistics; helper factories for transformers
 R1-48 covered The proxy itself serves over STDIO
 R1-49 covered Runnable examples: full proxy, math, data and admin upstreams, and a client
 R1-50 planned Guide covering usage, configuration, security, transformation, troubleshooting, API, performance tuning
-R1-51 covered Integration tests for routing, security, pooling, circuit breaker, transformations, statistics
+R1-51 planned Integration tests for routing, security, pooling, circuit breaker, transformations, statistics
 R1-52 covered Modular separation of routing, security, pooling and transformation
 R1-53 planned Route matching under 0.1 µs
 R1-54 planned Auth check (JWT) under 1 µs
@@ -245,39 +245,39 @@ R2-74 planned Load test, deployment configurations and monitoring dashboards bef
 R2-75 planned Docs, guided setup flows, help
 R2-76 planned Phase order of the plan: security foundation, tools/providers, cache, fallback, audit, validation
 # S3: virtual-server rate limits
-R3-01 covered Virtual server config carries 'rateLimiting.shared{maxTokens, refillPeriod}'
-R3-02 covered Config carries 'rateLimiting.perUser{maxTokens, refillPeriod}'
-R3-03 covered Per-tool limits key on the post-aggregation tool name
+R3-01 planned Virtual server config carries 'rateLimiting.shared{maxTokens, refillPeriod}'
+R3-02 planned Config carries 'rateLimiting.perUser{maxTokens, refillPeriod}'
+R3-03 planned Per-tool limits key on the post-aggregation tool name
 R3-04 planned 'rateLimiting' without Redis session storage is rejected with 'config.rateLimiting requires sessionStorage with provider 'redis''
 R3-05 planned 'perUser' with anonymous incoming auth is rejected with 'config.rateLimiting.perUser requires incomingAuth.type oidc'
-R3-06 covered Redis session storage without an address is rejected ('rate limiting requires Redis session storage address'); the Redis database index is configurable
-R3-07 covered 'refillPeriod' accepts durations such as '1m'; the generated config shows 'duration: 1m0s'
-R3-08 covered The effective generated config shows both 'sessionStorage' and 'rateLimiting'
-R3-09 covered No 'rateLimiting' block means no middleware and no Redis connection
+R3-06 planned Redis session storage without an address is rejected ('rate limiting requires Redis session storage address'); the Redis database index is configurable
+R3-07 planned 'refillPeriod' accepts durations such as '1m'; the generated config shows 'duration: 1m0s'
+R3-08 planned The effective generated config shows both 'sessionStorage' and 'rateLimiting'
+R3-09 planned No 'rateLimiting' block means no middleware and no Redis connection
 R3-10 covered Virtual server groups several backends by a group reference and aggregates their tools
 R3-11 covered Token buckets in Redis: shared limit counts all users together
-R3-12 covered Per-user bucket is keyed by the authenticated subject; users do not affect each other
-R3-13 covered One user has one bucket across all aggregated backends of the virtual server
-R3-14 covered Only parsed 'tools/call' requests consume tokens; other methods pass
-R3-15 covered The limit key is the parsed resource id (tool name)
+R3-12 planned Per-user bucket is keyed by the authenticated subject; users do not affect each other
+R3-13 planned One user has one bucket across all aggregated backends of the virtual server
+R3-14 planned Only parsed 'tools/call' requests consume tokens; other methods pass
+R3-15 planned The limit key is the parsed resource id (tool name)
 R3-16 covered Order: incoming auth, MCP parsing, rate limit, then audit and discovery
 R3-17 covered Rejected call returns HTTP 429 with a JSON-RPC error body (one wire contract, one owner module)
-R3-18 covered With 'maxTokens: 1' and one user, the second authenticated 'tools/call' within the period is rejected
+R3-18 planned With 'maxTokens: 1' and one user, the second authenticated 'tools/call' within the period is rejected
 R3-19 covered Redis error at request time: fail open (allow)
-R3-20 covered Redis is pinged at startup with a 5 s timeout; failure is a startup error naming the address
-R3-21 covered Redis connection is closed by a cleanup function at shutdown, and on any constructor failure
-R3-22 covered Redis password comes from an environment variable, never from the config file
+R3-20 planned Redis is pinged at startup with a 5 s timeout; failure is a startup error naming the address
+R3-21 planned Redis connection is closed by a cleanup function at shutdown, and on any constructor failure
+R3-22 planned Redis password comes from an environment variable, never from the config file
 R3-23 planned A typed, value-returning middleware builder exists; the older runner-style entry point only wraps it
-R3-24 covered A virtual-server factory returns (middleware, cleanup, error) and is the only place that validates storage
+R3-24 planned A virtual-server factory returns (middleware, cleanup, error) and is the only place that validates storage
 R3-25 planned Server config takes the built middleware as one field
 R3-26 covered Namespace comes from an environment variable ('VMCP_NAMESPACE') and defaults to 'local' (stated only in the review of an earlier revision)
 R3-27 planned Optimizer mode: for the 'call_tool' meta-tool the limit applies to the inner tool name
 R3-28 covered Audit sees only requests that passed the limiter, or records the denial itself
 R3-29 planned Kubernetes resources: virtual server, MCP server, group; Redis deployment; readiness observable through status phase
 R3-30 planned Service exposure configurable (NodePort in the manual test)
-R3-31 covered Admission-time validation gives the same errors as runtime validation
+R3-31 planned Admission-time validation gives the same errors as runtime validation
 R3-32 planned Unit tests: typed builder, runner wrapper, storage validation, per-user shared bucket, post-aggregation names
-R3-33 covered End-to-end test: Redis, parameterised OIDC server, one backend, 'perUser.maxTokens=1', two calls, second rejected
+R3-33 planned End-to-end test: Redis, parameterised OIDC server, one backend, 'perUser.maxTokens=1', two calls, second rejected
 R3-34 planned Test resources are uniquely named and cleaned up automatically
 R3-35 planned Manual test script: six steps from admission checks to cleanup, reproducible locally
 # S4: remote session limiter and audit export
@@ -291,7 +291,7 @@ R4-07 planned Audit exporter appends compact JSONL, one record per line, append-
 R4-08 planned Audit records never contain secrets (tokens, JWTs, payloads)
 R4-09 planned Disabled exporter does nothing and creates no file
 R4-10 covered Default settings: rate limiting enabled, with default request count and window; audit disabled, with a default path
-R4-11 covered Metrics collector has 'record_rate_limit_denial(session_id)', safe when metrics are off
+R4-11 planned Metrics collector has 'record_rate_limit_denial(session_id)', safe when metrics are off
 R4-12 planned Existing production auth validation is unchanged by the new settings
 R4-13 covered A request guard returns the session id when allowed
 R4-14 covered The guard raises a rate-limit error for excess session requests
