@@ -126,6 +126,10 @@ describe('state that is damaged between two starts', () => {
     await using folder = await temporaryDirectory('damage');
     const first = await startGateway(config(), { folder: folder.path });
     for (let i = 0; i < 3; i++) await callTool(first.url(), 'bytes', { size: 1 });
+    await callTool(first.url(), 'metered', { usd: 0.25 });
+    await waitUntil('the settlement', async () => (await budget(first)).held === 0);
+    // What was given back is not charged again because it stands in the ledger.
+    await ask(first, '/api/v1/budgets/reset', { limit: 'spend', principal: 'anonymous', reason: 'new month' });
     await Promise.all(Array.from({ length: 20 }, () => callTool(first.url(), 'echo', { text: 'x' })));
     await callTool(first.url(), 'metered', { usd: 0.125 });
     await waitUntil('the settlements', async () => (await budget(first)).held === 0);

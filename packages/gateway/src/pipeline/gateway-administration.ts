@@ -115,7 +115,6 @@ export class GatewayAdministration {
     for (const { rule, key, windowStart, unit, used, amount } of counters) {
       if (!amount || used === 0) continue;
       const id = `reset-${randomId(16)}`;
-      const estimate = { [unit]: -used };
       this.#deps.ledger?.opened({
         id,
         at,
@@ -127,10 +126,10 @@ export class GatewayAdministration {
         session: undefined,
         decisionId: id,
         expiresAt: at + 60_000,
-        estimate,
+        estimate: { [unit]: 0 },
         postings: [{ rule, key, windowStart, unit }],
       });
-      this.#deps.ledger?.settled({ id, at, amounts: estimate, source: 'fixed' });
+      this.#deps.ledger?.settled({ id, at, amounts: { [unit]: -used }, source: 'fixed' });
     }
     await books.record(by, 'reset', { limit: name, principal: who, reason });
   }

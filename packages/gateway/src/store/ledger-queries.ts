@@ -170,7 +170,12 @@ export async function usage({ kind, db }: Session, query: UsageQuery): Promise<U
   const columns = groups.map((group) =>
     group === 'day' ? sql`(e.at - e.at % ${sql.lit(DAY)})` : sql.ref(`e.${group}`),
   );
-  const conditions = [sql`e.at >= ${natural(query.from, 'from')}`, sql`e.at < ${natural(query.to, 'to')}`];
+  const conditions = [
+    sql`e.at >= ${natural(query.from, 'from')}`,
+    sql`e.at < ${natural(query.to, 'to')}`,
+    // What an operator gave back was spent all the same.
+    sql`a.amount >= 0`,
+  ];
   for (const name of ['principal', 'tenant', 'server', 'tool'] as const) {
     const wanted = query[name];
     if (wanted !== undefined) conditions.push(sql`${sql.ref(`e.${name}`)} = ${storedText(wanted)}`);

@@ -108,8 +108,9 @@ function firstById<T extends { readonly id: string }>(list: readonly T[]): Map<s
   return first;
 }
 
-function amountsOf(amounts: Readonly<Record<string, number>>): [string, number][] {
-  return Object.entries(amounts).map(([unit, amount]) => [storedText(unit), natural(amount, `The amount in ${unit}`)]);
+function amountsOf(amounts: Readonly<Record<string, number>>, negative = false): [string, number][] {
+  const checked = negative ? integer : natural;
+  return Object.entries(amounts).map(([unit, amount]) => [storedText(unit), checked(amount, `The amount in ${unit}`)]);
 }
 
 function postingsOf(id: string, entry: NewEntry): (string | number)[][] {
@@ -130,7 +131,7 @@ async function settle(session: Session, settlements: readonly EntrySettlement[])
     if (!SOURCES.includes(source))
       throw new TollgateError('invalid_params', `source must be one of ${SOURCES.join(', ')}`);
   }
-  const amounts = new Map([...batch].map(([id, s]) => [id, amountsOf(s.amounts ?? {})]));
+  const amounts = new Map([...batch].map(([id, s]) => [id, amountsOf(s.amounts ?? {}, s.source === 'fixed')]));
   const changed = await close(session, batch, 'settled', sql`('open', 'expired')`);
   if (changed.size > 0) {
     const closed = [...changed].map((id) => [id, batch.get(id)!.source]);

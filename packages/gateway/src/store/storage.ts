@@ -89,6 +89,7 @@ export interface LedgerEntry {
 export interface EntrySettlement {
   readonly id: string;
   readonly at: number;
+  /** Negative only from source `fixed`: what an operator gave back. */
   readonly amounts?: Amounts;
   readonly source: AmountSource;
 }
