@@ -13,6 +13,12 @@ export function tellsNumbers({ limit }: Pick<ViolatedLimit, 'limit'>): boolean {
   return limit.disclose === 'full' || (limit.disclose === 'mine' && isOwn(limit));
 }
 
+/** The same for the record of a decision. */
+export function hiddenOf(limit: LimitOptions): 'numbers' | 'limit' | undefined {
+  if (limit.disclose === 'none') return 'limit';
+  return limit.disclose === 'full' || isOwn(limit) ? undefined : 'numbers';
+}
+
 export function tellsName({ limit }: Pick<ViolatedLimit, 'limit'>): boolean {
   return limit.disclose !== 'none';
 }

@@ -97,6 +97,8 @@ export interface RuleRecord {
   readonly cost: number;
   readonly unit: string;
   readonly shadow: boolean;
+  /** What its `disclose` keeps from the caller: its numbers, or that there is such a limit; undefined: neither. */
+  readonly hidden?: 'numbers' | 'limit' | undefined;
   /** Where it stood before the decision; only of a refusal by the limiter, and not of shadow limits. */
   readonly capacity?: number | undefined;
   readonly used?: number | undefined;

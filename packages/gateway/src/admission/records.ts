@@ -3,6 +3,7 @@ import { calendarWindow, type Standing } from '@tollgate/limiter';
 import type { Asking } from './asking.ts';
 import type { LimitCharge } from './charge.ts';
 import type { Decision } from './decision.ts';
+import { hiddenOf } from './disclosure.ts';
 import type { AdmissionRecord, Amounts, OpenedHold, Posting, RuleRecord } from './events.ts';
 import type { Step } from './plan.ts';
 import { lengthOf } from './rules.ts';
@@ -110,6 +111,7 @@ export function rulesAsked(asking: Asking, standings: readonly Standing[] = []):
       cost: asking.ask.costs[i]!,
       unit,
       shadow: limit.shadow,
+      hidden: hiddenOf(limit.options),
       capacity: standing?.limit,
       used: standing?.used,
       held: standing?.held,

@@ -129,4 +129,45 @@ describe('decisions over the control API', () => {
     expect(status).toBe(400);
     expect(body).toMatchObject({ error: { code: 'invalid_params', message: expect.stringMatching(/ is a? ?/) } });
   });
+
+  it('a user sees of its own what its limits disclose, an auditor all of it', async () => {
+    const counters = {
+      unit: 'USD',
+      cost: 7,
+      capacity: 90_001,
+      usedBefore: 80_002,
+      usedAfter: 80_002,
+      held: 3,
+      remaining: 4,
+    };
+    const full = {
+      v: 1,
+      id: 'tg-4',
+      at: '2026-01-01T00:00:00.000Z',
+      verdict: 'refused',
+      reason: 'daily_cost_exceeded',
+      method: 'tools/call',
+      endpoint: '/mcp',
+      caller: { id: 'keys/eve', tier: 'default' },
+      rules: [
+        { name: 'mine', key: 'k1', ...counters },
+        { name: 'all', key: 'k2', ...counters, hidden: 'numbers', violated: true, reason: 'r', retryAfterSeconds: 9 },
+        { name: 'covert', key: 'k3', ...counters, hidden: 'limit' },
+        { name: 'trial', key: 'k4', unit: 'USD', cost: 7, shadow: true },
+      ],
+      shadowed: ['trial'],
+      configuration: 'digest',
+      expressions: { 'args.secret > 5': true },
+    };
+    await store.put([{ ...decision('tg-4', 500, 'keys/eve', 'refused'), json: JSON.stringify(full) }]);
+    expect((await get('/decisions/tg-4', 'x:auditor')).body).toEqual(full);
+    const { shadowed: _, configuration: __, expressions: ___, ...told } = full;
+    const rules = [
+      full.rules[0],
+      { name: 'all', unit: 'USD', cost: 7, hidden: 'numbers', violated: true, reason: 'r', retryAfterSeconds: 9 },
+    ];
+    expect((await get('/decisions/tg-4', 'keys/eve:user')).body).toEqual({ ...told, rules });
+    expect((await get('/decisions', 'keys/eve:user')).body).toMatchObject({ decisions: [{ ...told, rules }] });
+    expect((await get('/decisions?format=jsonl', 'keys/eve:user')).text).not.toMatch(/covert|trial|k2|secret/);
+  });
 });

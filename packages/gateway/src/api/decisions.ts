@@ -1,10 +1,12 @@
 /**
  * Records of decisions over the control API: `GET /decisions/{id}` and `GET /decisions`. Operators, auditors and
  * admins see all of them; who has only the role `user` sees its own, and of others nothing, not even that they exist.
+ * Of its own it sees what the limits disclose to it: a record must not tell what the refusal kept back.
  */
 import type { Context, Hono } from 'hono';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
+import { type DecisionDocument, type RuleEntry, readRecord } from '../telemetry/decisions/record.ts';
 import type { DecisionPage, DecisionQuery, StoredDecision } from '../telemetry/decisions/store.ts';
 
 export interface DecisionPort {
@@ -30,20 +32,21 @@ export function addDecisions(app: Hono, port: DecisionPort, guard: Guard): void 
         'There is no record of this decision. Refusals are kept longer than admissions.',
       );
     }
-    return json(c, found.json);
+    return json(c, only === undefined ? found.json : toldOf(found));
   });
 
   app.get('/decisions', async (c) => {
     const only = ownOf(guard(c));
     const query = readQuery(c, only);
     const page = await port.list(query);
+    const texts = page.items.map((item) => (only === undefined ? item.json : toldOf(item)));
     if (c.req.query('format') === 'jsonl') {
       if (page.next !== undefined) c.header('X-Next', page.next);
-      return c.body(page.items.map((item) => `${item.json}\n`).join(''), 200, {
+      return c.body(texts.map((text) => `${text}\n`).join(''), 200, {
         'content-type': 'application/x-ndjson',
       });
     }
-    const records = page.items.map((item) => item.json).join(',');
+    const records = texts.join(',');
     return json(
       c,
       `{"decisions":[${records}]${page.next === undefined ? '' : `,"next":${JSON.stringify(page.next)}`}}`,
@@ -54,6 +57,23 @@ export function addDecisions(app: Hono, port: DecisionPort, guard: Guard): void 
 /** The one principal whose records the caller may see; undefined: everybody's. */
 function ownOf(principal: Principal): string | undefined {
   return principal.roles.some((role) => SEES_ALL.has(role)) ? undefined : principal.id;
+}
+
+/** A record as its caller may see it: the policy of the operator and the counters of others are left out. */
+function toldOf({ id, json: text }: StoredDecision): string {
+  const record = readRecord(text);
+  if (typeof record === 'string') return JSON.stringify({ id });
+  const { expressions: _, shadowed: __, configuration: ___, rules, ...told } = record;
+  return JSON.stringify({
+    ...told,
+    rules: rules.filter(({ hidden, shadow }) => hidden !== 'limit' && shadow !== true).map(toldOfRule),
+  } satisfies DecisionDocument);
+}
+
+function toldOfRule(rule: RuleEntry): RuleEntry {
+  if (rule.hidden === undefined) return rule;
+  const { name, unit, cost, hidden, violated, reason, retryAfterSeconds } = rule;
+  return { name, unit, cost, hidden, violated, reason, retryAfterSeconds };
 }
 
 function readQuery(c: Context, only: string | undefined): DecisionQuery {

@@ -26,6 +26,7 @@ const CONFIG = compile(
       calls: { by: 'principal', limit: '2/min' },
       spend: { by: 'principal', limit: '1 USD/day' },
       bulk: { by: 'everyone', limit: '100/h', cost: 'size(args.pages)', when: 'size(args.pages) > 1' },
+      quiet: { by: 'principal', limit: '1000/h', disclose: 'none' },
     },
   }).config,
 );
@@ -94,7 +95,8 @@ describe('the records that admission leaves', () => {
       rules: [
         { name: 'calls', unit: 'requests', cost: 1 },
         { name: 'spend', unit: 'USD', cost: 30_000 },
-        { name: 'bulk', unit: 'requests', cost: 3 },
+        { name: 'bulk', unit: 'requests', cost: 3, hidden: 'numbers' },
+        { name: 'quiet', hidden: 'limit' },
       ],
       cost: { USD: 30_000 },
       hold: { amounts: { USD: 30_000 } },
@@ -113,7 +115,9 @@ describe('the records that admission leaves', () => {
       { name: 'calls', capacity: 2, usedBefore: 2, usedAfter: 2, remaining: 0, violated: true, reason: 'rate_limited' },
       { name: 'spend', cost: 20_000, capacity: 1_000_000, usedBefore: 20_000, remaining: 980_000 },
       { name: 'bulk', cost: 2, capacity: 100, usedBefore: 0 },
+      { name: 'quiet', cost: 1, capacity: 1000, usedBefore: 2 },
     ]);
+    expect(record.rules.slice(0, 2)).not.toContainEqual(expect.objectContaining({ hidden: expect.anything() }));
     expect(record).not.toHaveProperty('hold');
   });
 

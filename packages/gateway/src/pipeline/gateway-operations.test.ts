@@ -282,4 +282,25 @@ describe('Without a preset', () => {
     expect(await r.ask(client, { cost: 2e6 + 1 })).toMatchObject({ allowed: false });
     expect(await allowedOf(r, client, 9, { cost: 1e5 })).toBe(5);
   });
+
+  it('tells no more of a limit than it discloses', async () => {
+    r = await rig({
+      limits: {
+        covert: { by: 'principal', limit: '1/min', disclose: 'none' },
+        shared: { by: 'everyone', limit: '2/min' },
+        open: { by: 'everyone', limit: '700/min', disclose: 'full' },
+      },
+    });
+    const client = await r.client('client_1');
+    expect(r.port.endpointLimits('tools/call', 'default')).toEqual({ base: 700, effective: 700, burst: 0 });
+    expect(await r.ask(client)).toMatchObject({ allowed: true });
+    const first = await r.ask(client);
+    expect(first).toMatchObject({
+      allowed: false,
+      violated: [{ kind: 'rate', limit: undefined, remaining: undefined }],
+    });
+    expect(JSON.stringify(first)).not.toContain('covert');
+    await r.ask(await r.client('client_2'));
+    expect((await r.ask(await r.client('client_3'))).violated).toMatchObject([{ rule: 'shared', limit: undefined }]);
+  });
 });

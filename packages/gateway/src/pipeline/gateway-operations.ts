@@ -1,5 +1,6 @@
 /** The operations' port over a running gateway: admission for counters and money, the books for tiers and stops. */
 import type { Admission } from '../admission/contract.ts';
+import { tellsNumbers } from '../admission/disclosure.ts';
 import type { Answer, LimitView, Question } from '../admission/external.ts';
 import type { Target } from '../admission/limits.ts';
 import type { LimitOptions, Quota } from '../admission/options.ts';
@@ -106,6 +107,7 @@ export class GatewayOperations implements OperationsPort {
   endpointLimits(endpoint: string, tier: string): EndpointLimits {
     const stored = this.#stored(tier);
     const rates = this.#rates(this.#methodOf(endpoint)).flatMap((limit) => {
+      if (!tellsNumbers({ limit })) return [];
       const effective = limit.rows.get(stored) ?? limit.quota;
       return effective?.kind === 'rate' ? [{ base: limit.quota, effective }] : [];
     });

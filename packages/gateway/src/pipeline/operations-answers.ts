@@ -1,5 +1,6 @@
 /** From decisions and counters of admission to what the operations' port answers. */
 import type { Decision, LimitReason, ViolatedLimit } from '../admission/decision.ts';
+import { tellsName, tellsNumbers } from '../admission/disclosure.ts';
 import type { LimitView } from '../admission/external.ts';
 import type { LimitOptions, Quota } from '../admission/options.ts';
 import type { LimitViolation } from './operations-port.ts';
@@ -20,20 +21,18 @@ export function violations({ violated, reason, retryAfterSeconds }: Decision): r
   return [{ rule: reason, kind, retryAfterSeconds, limit: undefined, remaining: undefined }];
 }
 
-function violationOf({ limit, quota, reason, capacity, remaining, retryAfterSeconds }: ViolatedLimit): LimitViolation {
+function violationOf(violated: ViolatedLimit): LimitViolation {
+  const { limit, quota, reason, capacity, remaining, retryAfterSeconds } = violated;
   const kind = KINDS[reason] ?? kindOf(quota);
-  const told = limit.disclose === 'full' || (limit.disclose === 'mine' && limit.by.some((key) => MINE.has(key)));
+  const told = tellsNumbers(violated);
   return {
-    rule: limit.name,
+    rule: tellsName(violated) ? limit.name : reason,
     kind,
     retryAfterSeconds,
     limit: told ? (quota.kind === 'rate' || quota.kind === 'concurrency' ? quota.count : capacity) : undefined,
     remaining: told ? remaining : undefined,
   };
 }
-
-/** Counters of the caller itself: their numbers are its own. */
-const MINE: ReadonlySet<string> = new Set(['principal', 'tenant', 'session', 'client']);
 
 function kindOf(quota: Quota): LimitViolation['kind'] {
   switch (quota.kind) {

@@ -12,6 +12,7 @@ interface AskedRule {
   readonly cost: number;
   readonly unit: string;
   readonly shadow: boolean;
+  readonly hidden?: 'numbers' | 'limit' | undefined;
   /** Where the rule stood before the decision, where the limiter told it: of every rule of a refusal. */
   readonly capacity?: number | undefined;
   readonly used?: number | undefined;
@@ -183,6 +184,7 @@ function rulesOf({ rules, refusal }: DecisionFacts): RuleEntry[] {
       unit: rule.unit,
       cost: rule.cost,
       ...given('shadow', rule.shadow ? true : undefined),
+      ...given('hidden', rule.hidden),
       ...(standing === undefined ? countersOf(rule) : standingOf(standing)),
     };
   });

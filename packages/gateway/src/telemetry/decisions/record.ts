@@ -22,6 +22,8 @@ const rule = z.object({
   /** In micro-units where `unit` is not `requests`. */
   cost: z.number(),
   shadow: z.boolean().optional(),
+  /** What the caller itself is not told of it: where it stands, or that it exists. */
+  hidden: z.enum(['numbers', 'limit']).optional(),
   /** Only of rules in the way, and of all rules where they were asked: before and after the decision. */
   capacity: z.number().optional(),
   usedBefore: z.number().optional(),
