@@ -75,7 +75,7 @@ const calls = () => server.seen.filter(({ method }) => method === 'tools/call');
 
 describe('refusals of a ToolHive file, as it is', () => {
   it('ToolHive 26, 27, 40, 41 and 64: three calls reach the server as they are, the fourth is HTTP 429', async () => {
-    verifies('R3-17', 'X3-04', 'X3-05', 'R3-18', 'R3-16', 'C-11');
+    verifies('R3-17', 'X3-04', 'X3-05', 'R3-18', 'C-11');
     await serve({ shared: bucket(3, '1m') });
     for (let i = 0; i < 3; i++) expect((await modern()).status).toBe(200);
     const refused = await modern('be_echo', { id: 'req-1' });
@@ -135,6 +135,18 @@ describe('refusals of a ToolHive file, as it is', () => {
     expect(third.body.error).toMatchObject({ code: 429, data: { retryAfterSeconds: 30 } });
     expect((await modern('be_echo', { who: 'BOB' })).status).toBe(200);
     expect((await modern('be_echo')).status).toBe(401);
+  });
+
+  it('who is not let in, and what cannot be read, takes nothing; a refusal is seen by who watches calls', async () => {
+    verifies('R3-16', 'R3-28', 'C-10');
+    await serve({ shared: bucket(1, '1h') }, { auth: 'oidc' });
+    expect((await modern('be_echo')).status).toBe(401);
+    expect((await post('{', [...LEGACY, bearer('ALICE')])).status).toBe(400);
+    const outcomes: string[] = [];
+    gateway!.calls.watch(({ outcome, reason }) => outcomes.push(`${outcome} ${reason ?? ''}`.trim()));
+    expect((await modern('be_echo', { who: 'ALICE' })).status).toBe(200);
+    expect((await modern('be_echo', { who: 'BOB' })).status).toBe(429);
+    expect(outcomes).toEqual(['answered', 'refused shared']);
   });
 
   it('a name that does not exist, and one that is hidden, costs nothing', async () => {

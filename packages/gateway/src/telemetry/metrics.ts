@@ -3,7 +3,7 @@
  * ToolHive its four metrics are kept as well, under their own names.
  */
 import type { Ask, HoldResult, Limiter, Outcome, Rule, RuleOptions, Settlement, Standing } from '@tollgate/limiter';
-import { type Counter, type Histogram, Registry } from './registry.ts';
+import { CONTENT_TYPE, type Counter, type Histogram, Registry } from './registry.ts';
 
 /** The part of an admission that is counted; records of admission events fit. */
 export interface SeenAdmission {
@@ -43,6 +43,8 @@ export interface MetricSources {
 const LATENCIES = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5];
 
 export class LimitMetrics {
+  /** Of `text()`. */
+  readonly contentType: string = CONTENT_TYPE;
   readonly #registry = new Registry();
   readonly #decisions: Counter;
   readonly #degraded: Counter;
