@@ -48,16 +48,17 @@ it('the example is served as its README says', async () => {
   expect((await callTool(gateway.url(), 'notes_write', { text: 'eggs' })).error?.data?.['rule']).toBe('shared');
 });
 
-it('the generated file limits all callers together and each tool, in Redis, and lets go of it at the end', async () => {
+it('the generated file limits all callers of all replicas together, in Redis, and lets go of it at the end', async () => {
   verifies('R3-01', 'R3-11', 'R3-15', 'R3-17', 'R3-21', 'R3-10');
   await using math = await startFakeHttp('modern');
   await using notes = await startFakeHttp('modern');
   await using redis = await startRedisServer();
   const text = (await example('config.yaml', redis.port, math.url, notes.url)).replace('math_add', 'math_echo');
   await using gateway = await startGateway(text, { env: { VMCP_NAMESPACE: 'default' } });
+  await using replica = await startGateway(text, { env: { VMCP_NAMESPACE: 'default' } });
   const statuses: number[] = [];
-  for (const name of ['math_echo', 'math_echo', 'math_echo', 'notes_echo', 'notes_echo']) {
-    statuses.push((await callTool(gateway.url(), name, { text: 'hi' })).status);
+  for (const [i, name] of ['math_echo', 'math_echo', 'math_echo', 'notes_echo', 'notes_echo'].entries()) {
+    statuses.push((await callTool((i % 2 === 0 ? gateway : replica).url(), name, { text: 'hi' })).status);
   }
   expect(statuses).toEqual([200, 200, 429, 200, 429]);
   const refused = await callTool(gateway.url(), 'notes_echo', { text: 'hi' });
@@ -68,7 +69,7 @@ it('the generated file limits all callers together and each tool, in Redis, and 
   expect(keys.length).toBeGreaterThanOrEqual(2);
   for (const key of keys) expect(key.startsWith('thv:rl:{default:team-vmcp}:')).toBe(true);
   expect(await connections(redis)).toBeGreaterThan(0);
-  expect((await gateway.child.stop()).code).toBe(0);
+  for (const { child } of [gateway, replica]) expect((await child.stop()).code).toBe(0);
   await expect.poll(() => connections(redis), { timeout: 5_000, interval: 50 }).toBe(0);
 });
 

@@ -30,7 +30,8 @@ export class Cursor {
   }
 
   at(key: string | number): Cursor {
-    const value = typeof this.value === 'object' && this.value !== null ? (this.value as never)[key] : undefined;
+    const { value: all } = this;
+    const value = typeof all === 'object' && all !== null && Object.hasOwn(all, key) ? (all as never)[key] : undefined;
     return new Cursor(value, [...this.path, key], this.findings);
   }
 

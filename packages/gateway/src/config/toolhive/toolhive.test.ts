@@ -281,6 +281,13 @@ describe('aggregation', () => {
 });
 
 describe('servers', () => {
+  it.each(['__proto__', 'constructor'])('cannot be called %s', (name) => {
+    expect(() => generatedFile(undefined, { servers: Object.fromEntries([[name, 'http://127.0.0.1:1/mcp']]) })).toThrow(
+      `"${name}" cannot be used as a name.`,
+    );
+    expect(Object.hasOwn(Object.prototype, 'url')).toBe(false);
+  });
+
   it('get the headers that ToolHive would send, from the variables of its operator', () => {
     const document = (kind: string, name: string, spec: object) =>
       JSON.stringify({ apiVersion: 'toolhive.stacklok.dev/v1beta1', kind, metadata: { name }, spec });

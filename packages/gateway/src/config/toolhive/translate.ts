@@ -1,6 +1,6 @@
 /** A file of ToolHive as the tree of a `tollgate.yaml`, with positions in its own file. */
 import type { Environment, Expanded, Expansion } from '../expand.ts';
-import type { Finding, KeyPath } from '../problems.ts';
+import { type Finding, type KeyPath, mistake } from '../problems.ts';
 import { placeKey, type SourceTree } from '../tree.ts';
 import { formatDuration } from '../units.ts';
 import { PASSWORD_VARIABLE } from './admission-rules.ts';
@@ -30,7 +30,7 @@ export function importToolhive(
   const findings: Finding[] = [];
   const root = new Cursor(tree.value, [], findings);
   const model = options.manifests ? readManifests(root, options) : readGenerated(root, options);
-  const translation = new Translation(options);
+  const translation = new Translation(options, findings);
   // A broken file has no server; what is wrong was said, and an empty gateway must not come of it.
   if (model !== undefined) translation.add(model);
   return {
@@ -41,6 +41,8 @@ export function importToolhive(
   };
 }
 
+const FORBIDDEN: ReadonlySet<string | number> = new Set(['__proto__', 'constructor', 'prototype']);
+
 class Translation {
   readonly value: Record<string, unknown> = {};
   /** Every place of the file stays known by its own path, for the findings that were made there. */
@@ -49,9 +51,11 @@ class Translation {
   readonly originals = new Map<string, string>();
   readonly limits: TranslatedLimit[] = [];
   readonly #options: ReadOptions;
+  readonly #findings: Finding[];
 
-  constructor(options: ReadOptions) {
+  constructor(options: ReadOptions, findings: Finding[]) {
     this.#options = options;
+    this.#findings = findings;
   }
 
   add(model: Model): void {
@@ -66,6 +70,12 @@ class Translation {
 
   /** A value and the place that it came from. */
   #put(path: KeyPath, value: unknown, from: KeyPath): void {
+    // Names are values in these files, where the parser refuses them only as keys.
+    const bad = path.find((key) => FORBIDDEN.has(key));
+    if (bad !== undefined) {
+      this.#findings.push(mistake(from, `"${bad}" cannot be used as a name.`, 'Choose another.'));
+      return;
+    }
     let at: Record<string | number, unknown> = this.value;
     for (const key of path.slice(0, -1)) {
       at[key] ??= {};
