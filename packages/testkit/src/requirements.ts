@@ -245,28 +245,28 @@ R2-74 planned Load test, deployment configurations and monitoring dashboards bef
 R2-75 planned Docs, guided setup flows, help
 R2-76 planned Phase order of the plan: security foundation, tools/providers, cache, fallback, audit, validation
 # S3: virtual-server rate limits
-R3-01 planned Virtual server config carries 'rateLimiting.shared{maxTokens, refillPeriod}'
-R3-02 planned Config carries 'rateLimiting.perUser{maxTokens, refillPeriod}'
-R3-03 planned Per-tool limits key on the post-aggregation tool name
-R3-04 planned 'rateLimiting' without Redis session storage is rejected with 'config.rateLimiting requires sessionStorage with provider 'redis''
-R3-05 planned 'perUser' with anonymous incoming auth is rejected with 'config.rateLimiting.perUser requires incomingAuth.type oidc'
-R3-06 planned Redis session storage without an address is rejected ('rate limiting requires Redis session storage address'); the Redis database index is configurable
-R3-07 planned 'refillPeriod' accepts durations such as '1m'; the generated config shows 'duration: 1m0s'
-R3-08 planned The effective generated config shows both 'sessionStorage' and 'rateLimiting'
-R3-09 planned No 'rateLimiting' block means no middleware and no Redis connection
+R3-01 covered Virtual server config carries 'rateLimiting.shared{maxTokens, refillPeriod}'
+R3-02 covered Config carries 'rateLimiting.perUser{maxTokens, refillPeriod}'
+R3-03 covered Per-tool limits key on the post-aggregation tool name
+R3-04 covered 'rateLimiting' without Redis session storage is rejected with 'config.rateLimiting requires sessionStorage with provider 'redis''
+R3-05 covered 'perUser' with anonymous incoming auth is rejected with 'config.rateLimiting.perUser requires incomingAuth.type oidc'
+R3-06 covered Redis session storage without an address is rejected ('rate limiting requires Redis session storage address'); the Redis database index is configurable
+R3-07 covered 'refillPeriod' accepts durations such as '1m'; the generated config shows 'duration: 1m0s'
+R3-08 covered The effective generated config shows both 'sessionStorage' and 'rateLimiting'
+R3-09 covered No 'rateLimiting' block means no middleware and no Redis connection
 R3-10 covered Virtual server groups several backends by a group reference and aggregates their tools
 R3-11 covered Token buckets in Redis: shared limit counts all users together
-R3-12 planned Per-user bucket is keyed by the authenticated subject; users do not affect each other
-R3-13 planned One user has one bucket across all aggregated backends of the virtual server
-R3-14 planned Only parsed 'tools/call' requests consume tokens; other methods pass
-R3-15 planned The limit key is the parsed resource id (tool name)
+R3-12 covered Per-user bucket is keyed by the authenticated subject; users do not affect each other
+R3-13 covered One user has one bucket across all aggregated backends of the virtual server
+R3-14 covered Only parsed 'tools/call' requests consume tokens; other methods pass
+R3-15 covered The limit key is the parsed resource id (tool name)
 R3-16 covered Order: incoming auth, MCP parsing, rate limit, then audit and discovery
 R3-17 covered Rejected call returns HTTP 429 with a JSON-RPC error body (one wire contract, one owner module)
-R3-18 planned With 'maxTokens: 1' and one user, the second authenticated 'tools/call' within the period is rejected
+R3-18 covered With 'maxTokens: 1' and one user, the second authenticated 'tools/call' within the period is rejected
 R3-19 covered Redis error at request time: fail open (allow)
-R3-20 planned Redis is pinged at startup with a 5 s timeout; failure is a startup error naming the address
-R3-21 planned Redis connection is closed by a cleanup function at shutdown, and on any constructor failure
-R3-22 planned Redis password comes from an environment variable, never from the config file
+R3-20 covered Redis is pinged at startup with a 5 s timeout; failure is a startup error naming the address
+R3-21 covered Redis connection is closed by a cleanup function at shutdown, and on any constructor failure
+R3-22 covered Redis password comes from an environment variable, never from the config file
 R3-23 planned A typed, value-returning middleware builder exists; the older runner-style entry point only wraps it
 R3-24 planned A virtual-server factory returns (middleware, cleanup, error) and is the only place that validates storage
 R3-25 planned Server config takes the built middleware as one field

@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
 import { processText } from './load.ts';
@@ -60,6 +61,8 @@ for (const [file, kind] of [
   }
   describe(`golden/${file}`, () => {
     it.each(blocks)('$title', ({ answer, now }) => {
+      // The words of the admission messages of ToolHive stand in golden/toolhive.txt.
+      verifies('R3-04', 'R3-05');
       if (!update) expect(now).toBe(answer);
     });
 
