@@ -14,12 +14,13 @@ const CAPABILITIES = { roots: {} };
 
 const stack = new AsyncDisposableStack();
 let server: FakeHttpServer;
+let other: FakeHttpServer;
 let gateways: readonly RunningGateway[];
 let config: object;
 beforeAll(async () => {
   server = stack.use(await startFakeHttp('modern', { keep: 100 }));
   const database = stack.use(await emptyDatabase());
-  const other = stack.use(await startFakeHttp('modern', { keep: 100, name: 'other' }));
+  other = stack.use(await startFakeHttp('modern', { keep: 100, name: 'other' }));
   config = {
     version: 1,
     storage: database.url.href,
@@ -53,8 +54,8 @@ describe('gateways on one Redis', () => {
   });
 
   it('spend together exactly what a budget has, and the ledger agrees', async () => {
-    const other = gateways.map((gateway) => ({ ...gateway, url: () => gateway.url('/other') }));
-    const { admitted, refused } = await storm(other, 1000);
+    const paid = gateways.map((gateway) => ({ ...gateway, url: () => gateway.url('/other') }));
+    const { admitted, refused } = await storm(paid, 1000);
     expect(admitted).toBe(10);
     expect(refused.every(({ error }) => error?.code === 402)).toBe(true);
     for (const gateway of gateways) expect(await budget(gateway)).toMatchObject({ used: 1_000_000, held: 0 });
@@ -104,6 +105,28 @@ describe('gateways on one Redis', () => {
     await waitUntil('the settlement', async () => (await budget(first)).held === 0);
     expect(await budget(first)).toMatchObject({ used: 400_000 });
     for (const gateway of gateways) expect(await drift(gateway)).toBe(0);
+  });
+
+  it('count what one of them was at when it was killed', async () => {
+    const [, second] = gateways as [RunningGateway, RunningGateway];
+    const dying = await startGateway(config);
+    stack.use(dying);
+    const limit = 'spend';
+    await ask(second, '/api/v1/budgets/reset', { limit, principal: 'anonymous', reason: 'next test' });
+    const before = other.count('tools/call');
+    const lost = Array.from({ length: 60 }, (_, i) =>
+      callTool(dying.url('/other'), 'echo', { text: 'x', delay: i % 2 === 0 ? 10_000 : 0 }).catch(() => undefined),
+    );
+    await waitUntil('calls at the server', () => other.count('tools/call') > before + 3);
+    dying.child.signal('SIGKILL');
+    await dying.child.exited;
+    await Promise.all(lost);
+    const executed = other.count('tools/call') - before;
+    const { used, held } = await budget(second);
+    expect(used).toBeGreaterThanOrEqual(executed * 100_000);
+    expect(held).toBeGreaterThan(0);
+    expect(used).toBeLessThanOrEqual(1_500_000);
+    expect(await drift(second)).toBe(0);
   });
 
   it('are refused where the money of another ledger is', async () => {

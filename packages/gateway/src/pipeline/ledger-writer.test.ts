@@ -63,4 +63,51 @@ describe('the ledger writer', () => {
     expect(writes).toEqual(['open a', 'open b']);
     expect(log.error).toHaveBeenCalledWith(expect.objectContaining({ write: expect.anything() }), expect.any(String));
   });
+
+  it('lets a call wait until its hold is written, and refuses at once while the database is away', async () => {
+    const { ledger, writes, state } = fakeLedger();
+    const writer = new LedgerWriter(ledger, { clock: systemClock, log });
+    expect(writer.whenWritten()).toBeUndefined();
+    writer.opened(hold('a'));
+    await writer.whenWritten();
+    expect(writes).toEqual(['open a']);
+    state.away = true;
+    writer.opened(hold('b'));
+    await expect(writer.whenWritten()).rejects.toMatchObject({ code: 'storage_unavailable' });
+    // Such calls are refused and given back: neither write is needed, and a long outage fills no memory.
+    for (let i = 0; i < 1000; i++) {
+      writer.opened(hold(`c${i}`));
+      await expect(writer.whenWritten()).rejects.toMatchObject({ code: 'storage_unavailable' });
+      writer.released({ id: `c${i}`, at: 1 });
+    }
+    expect(writer.waiting).toBe(1);
+    state.away = false;
+    expect(await writer.flush(5000)).toBe(true);
+    expect(writes).toEqual(['open a', 'open b']);
+    writer.opened(hold('d'));
+    await writer.whenWritten();
+    expect(writes).toContain('open d');
+  });
+
+  it('hands a journal what it is told once, and what is not confirmed as often as asked', async () => {
+    const { ledger, writes, state } = fakeLedger();
+    state.away = true;
+    const writer = new LedgerWriter(ledger, { clock: systemClock, log, journaled: true });
+    writer.opened(hold('a'));
+    writer.settled(settled('a'));
+    expect(writer.takeFresh()).toMatchObject({ opened: [{ id: 'a' }], settled: [{ id: 'a' }] });
+    expect(writer.takeFresh()).toBeUndefined();
+    const left = writer.pending();
+    expect(left).toMatchObject([{ opened: [{ id: 'a' }] }]);
+    // The process ends here; the next one has it from the journal.
+    await writer.close(0);
+    state.away = false;
+    const next = new LedgerWriter(ledger, { clock: systemClock, log, journaled: true });
+    next.replay(left);
+    next.opened(hold('b'));
+    expect(next.pending().flatMap(({ opened }) => opened.map(({ id }) => id))).toEqual(['a', 'b']);
+    expect(await next.flush(1000)).toBe(true);
+    expect(writes).toEqual(['open a', 'settle a', 'open b']);
+    expect(next.pending()).toEqual([]);
+  });
 });

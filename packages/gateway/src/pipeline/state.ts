@@ -23,7 +23,7 @@ import { decisionPolicy } from './decision-policy.ts';
 import { type Drift, LedgerWatch } from './ledger-watch.ts';
 import { LedgerWriter } from './ledger-writer.ts';
 import { MemoryState } from './memory-state.ts';
-import { compareMoney, readMoney, restoreMoney } from './rebuild.ts';
+import { MoneyRecovery } from './money-recovery.ts';
 import { RedisState } from './redis-state.ts';
 import { requireToolhiveRedis } from './toolhive-start.ts';
 
@@ -46,12 +46,7 @@ export interface StateView {
 
 /** Setting under which gateways of one storage keep the key that seals the rounds of paid calls. */
 const ROUND_KEY = 'round_key';
-/** Setting that names a database which could not be read, until an admin has accepted the loss. */
-const LEDGER_LOST = 'ledger_lost';
 const CLOSE_MS = 5_000;
-const REBUILD_PAUSE = 1_000;
-/** Milliseconds that the start waits for writes of an earlier process before it compares. */
-const CATCH_UP = 2_000;
 const ROUND_KEY_PAUSE = 2_000;
 
 export class GatewayState {
@@ -68,14 +63,8 @@ export class GatewayState {
   readonly #ledger: LedgerWriter | undefined;
   readonly #lock: StateLock | undefined;
   #alerts = 0;
-  /** Why nobody knows what is spent; undefined: it is known. */
-  #unknownMoney: string | undefined;
-  /** A database that could not be read is named here; what it knew is missing in the ledger. */
-  #ledgerLost: string | undefined;
   #watch: LedgerWatch | undefined;
-  #admission: (() => Admission) | undefined;
-  #catchingUp: Promise<void> | undefined;
-  #closed = false;
+  #recovery: MoneyRecovery | undefined;
 
   /** State of a gateway that keeps nothing: the library without a data folder, tests. */
   static async transient(deps: StateDeps): Promise<GatewayState> {
@@ -190,86 +179,19 @@ export class GatewayState {
   async begin(config: CompiledConfig, admission: () => Admission): Promise<void> {
     this.adopt(config);
     if (this.store === undefined || this.#ledger === undefined || this.limiter === undefined) return;
-    this.#admission = admission;
     this.#redis?.begin(admission);
-    const { clock, log } = this.#deps;
-    const { ledger } = this.store;
-    this.#watch = new LedgerWatch({ ledger, writer: this.#ledger, limiter: this.limiter, admission, clock, log });
+    const common = { ...this.#deps, writer: this.#ledger, admission };
+    this.#watch = new LedgerWatch({ ...common, ledger: this.store.ledger, limiter: this.limiter });
     this.#watch.start();
-    await this.#catchUp();
+    this.#recovery = new MoneyRecovery({ ...common, store: this.store, memory: this.#memory });
+    await this.#recovery.start();
   }
 
-  /**
-   * Spends money again after the ledger and the counters were lost together, from what is known: the budgets of what
-   * nobody knows begin anew. Rejects with `storage_unavailable`. False: nothing was lost.
-   */
+  /** See `MoneyRecovery.acceptLoss`. Rejects with `storage_unavailable`. False: nothing was lost. */
   async acceptLoss(by: string, reason: string): Promise<boolean> {
-    const { store } = this;
-    const lost = await store?.settings.get(LEDGER_LOST);
-    if (store === undefined || lost === undefined) return false;
-    await this.books.record(by, 'accept_loss', { lost, reason });
-    await store.settings.remove(LEDGER_LOST);
-    this.#ledgerLost = undefined;
-    await this.#catchUp();
-    return true;
-  }
-
-  #catchUp(): Promise<void> {
-    this.#catchingUp ??= this.#compare().finally(() => {
-      this.#catchingUp = undefined;
-    });
-    return this.#catchingUp;
-  }
-
-  /**
-   * Money whose counters were lost is what the ledger says; where that cannot be read either, nothing is spent. Counters
-   * that were not lost must have at least what the ledger says: a file that somebody cut shows nothing missing.
-   */
-  async #compare(): Promise<void> {
-    const memory = this.#memory;
-    const store = this.store!;
-    const admission = this.#admission!();
-    const { clock, log } = this.#deps;
-    const wasLost = memory?.lost === true;
-    try {
-      if (wasLost)
-        this.#unknownMoney ??= 'Budgets are being read back from the ledger: calls that cost money wait for it.';
-      this.#ledgerLost = await store.settings.get(LEDGER_LOST);
-      if (memory === undefined) return;
-      if (wasLost && this.#ledgerLost !== undefined) {
-        this.#unknownMoney =
-          'The counters and the ledger were lost together, so nobody knows what was spent: calls that cost money are ' +
-          'refused until an admin runs `tollgate budget reset --lost --reason "…"`.';
-        log.error({ movedTo: this.#ledgerLost }, this.#unknownMoney);
-        return;
-      }
-      if (!(await this.#ledger!.flush(CATCH_UP))) throw away('The ledger is behind');
-      const { told } = this.#ledger!;
-      const wall = clock.wall();
-      const now = Math.floor(clock.monotonic() * 1000);
-      if (wasLost) {
-        const money = await readMoney(store.ledger, admission, wall);
-        restoreMoney(memory.limiter, money, now);
-        await memory.rebuilt();
-        if (money.windows.length + money.rates.length + money.holds.length > 0)
-          log.warn({}, 'budgets were read back from the ledger');
-      } else {
-        const { missing } = await compareMoney(store.ledger, admission, memory.limiter, { wall, now });
-        // What was given back between the two readings is missing nowhere.
-        if (missing.length > 0 && this.#ledger!.told !== told) throw away('Money was spent meanwhile');
-        for (const ask of missing) memory.limiter.adjust(ask, now);
-        if (missing.length > 0) log.warn({}, 'the ledger knew of more than the counters; they were raised to it');
-      }
-      this.touch();
-      this.#unknownMoney = undefined;
-    } catch (error) {
-      if (wasLost) {
-        this.#unknownMoney =
-          'Budgets were lost and the ledger cannot be read: calls that cost money are refused until it can.';
-        log.error({ err: error }, this.#unknownMoney);
-      }
-      if (!this.#closed) setTimeout(() => void this.#catchUp(), REBUILD_PAUSE).unref();
-    }
+    return (
+      (await this.#recovery?.acceptLoss((lost) => this.books.record(by, 'accept_loss', { lost, reason }))) ?? false
+    );
   }
 
   adopt(config: CompiledConfig): void {
@@ -298,19 +220,7 @@ export class GatewayState {
     if (this.#lock?.state() === 'unsure')
       problems.push('The connection that holds the lock of this storage broke and is being made anew.');
     if (this.books.stale) problems.push('Stops cannot be read from storage: calls that cost money are refused.');
-    if (this.#unknownMoney !== undefined) problems.push(this.#unknownMoney);
-    const damaged = this.#memory?.damaged;
-    if (damaged !== undefined) {
-      const where = damaged.movedTo === undefined ? '' : ` and moved to ${damaged.movedTo}`;
-      problems.push(
-        `The state of the limits was damaged${where}: rates began empty at the start${this.#unknownMoney === undefined ? ', budgets were read back from the ledger' : ''}.`,
-      );
-    }
-    if (this.#ledgerLost !== undefined) {
-      problems.push(
-        `The ledger could not be read and was moved to ${this.#ledgerLost}: what was spent before is only in the counters. Put it back, or accept the loss with \`tollgate budget reset --lost --reason "…"\`.`,
-      );
-    }
+    problems.push(...(this.#recovery?.problems() ?? []));
     problems.push(...(this.#redis?.problems() ?? []));
     return {
       kind: this.#redis !== undefined ? 'redis' : this.#memory !== undefined ? 'memory' : 'transient',
@@ -324,8 +234,8 @@ export class GatewayState {
 
   /** Writes what is left, within a few seconds each, and lets go of everything. */
   async close(): Promise<void> {
-    this.#closed = true;
     this.#watch?.close();
+    this.#recovery?.close();
     await this.#memory?.close();
     await this.#ledger?.close(CLOSE_MS);
     await this.decisions.close();
@@ -372,7 +282,8 @@ export class GatewayState {
   /** Rejects when what a call would spend cannot be recorded, or a stop may have been missed. */
   #whenWritten(): Promise<void> | undefined {
     if (this.#ledger?.full === true) return Promise.reject(away('The ledger is too far behind'));
-    if (this.#unknownMoney !== undefined) return Promise.reject(away(this.#unknownMoney));
+    const unknown = this.#recovery?.unknown;
+    if (unknown !== undefined) return Promise.reject(away(unknown));
     if (this.books.stale) return Promise.reject(away('Stops cannot be read'));
     if (this.#lock?.state() === 'lost') return Promise.reject(away('Another gateway has the lock of this storage'));
     // A journal keeps what the ledger is told. Without one the ledger itself must have the hold before a server may
