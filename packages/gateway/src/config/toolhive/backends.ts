@@ -60,11 +60,8 @@ export function readOutgoingAuth(cursor: Cursor, options: ReadOptions): (server:
   return (server) => own.get(server) ?? fallback;
 }
 
-/** `operational`: the timeout of each server, and whether a list may be partial. */
-export function readOperational(cursor: Cursor): {
-  timeoutOf: (server: string) => number | undefined;
-  partial: boolean;
-} {
+/** `operational`: the timeout of each server. */
+export function readOperational(cursor: Cursor): (server: string) => number | undefined {
   cursor.strict({ used: ['timeouts', 'failureHandling'], idle: ['logLevel'] });
   const timeouts = cursor.at('timeouts');
   timeouts.strict({ used: ['default', 'perWorkload'] });
@@ -82,8 +79,12 @@ export function readOperational(cursor: Cursor): {
     idle: ['healthCheckInterval', 'healthCheckTimeout', 'unhealthyThreshold', 'statusReportingInterval'],
     later: ['circuitBreaker'],
   });
-  const mode = failure.at('partialFailureMode').choice(['fail', 'best_effort'], 'best_effort');
-  return { timeoutOf: (server) => own.get(server) ?? fallback, partial: mode === 'best_effort' };
+  const mode = failure.at('partialFailureMode');
+  if (mode.choice(['fail', 'best_effort'], 'best_effort') === 'fail') {
+    // Only its validator reads it, and it stands in every generated file.
+    mode.warn('As in ToolHive, "fail" has no effect: a list goes on without a dead server.');
+  }
+  return (server) => own.get(server) ?? fallback;
 }
 
 const MAX_TIMEOUT = 24 * 86_400_000;

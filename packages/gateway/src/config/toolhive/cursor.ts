@@ -96,9 +96,9 @@ export class Cursor {
     for (const [key, cursor] of this.entries()) {
       if (used.includes(key) || cluster.includes(key)) continue;
       if (later.includes(key)) {
-        if (!isOff(cursor.value)) cursor.refuse(`"${key}" is not in this version of Tollgate.`, 'Remove the key.');
+        if (!isOff(key, cursor.value)) cursor.refuse(`"${key}" is not in this version of Tollgate.`, 'Remove the key.');
       } else if (idle.includes(key)) {
-        if (!isOff(cursor.value)) cursor.warn(`"${key}" has no effect in Tollgate.`);
+        if (!isOff(key, cursor.value)) cursor.warn(`"${key}" has no effect in Tollgate.`);
       } else {
         cursor.refuse(`Unknown key "${key.slice(0, 60)}".`, suggest(key, [...used, ...later, ...idle, ...cluster]));
       }
@@ -106,11 +106,14 @@ export class Cursor {
   }
 }
 
-/** A key that says no more than its absence does, or `enabled: false`. */
-function isOff(value: unknown): boolean {
+/** Features that are off unless `enabled: true`; the generated file leaves `enabled: false` out. */
+const SWITCHED = new Set(['circuitBreaker', 'codeMode', 'audit']);
+
+/** A key that says no more than its absence does, or a feature that is switched off. */
+function isOff(key: string, value: unknown): boolean {
   if (value === null || value === undefined || value === '' || value === false || value === 0) return true;
   if (Array.isArray(value)) return value.length === 0;
   if (!isRecord(value)) return false;
-  // An empty map switches some of ToolHive's features on.
-  return value['enabled'] === false || value['type'] === 'none';
+  // An empty map switches others of ToolHive's features on.
+  return SWITCHED.has(key) ? value['enabled'] !== true : value['type'] === 'none';
 }

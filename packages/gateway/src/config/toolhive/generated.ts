@@ -29,7 +29,7 @@ export function readGenerated(root: Cursor, options: ReadOptions): Model {
   const name = root.at('name').text() ?? options.env['VMCP_NAME'] ?? '';
   if (name === '') root.refuse('name is required', 'Write name: my-vmcp.');
   const namespace = options.env['VMCP_NAMESPACE'] || 'local';
-  const { timeoutOf, partial } = readOperational(root.at('operational'));
+  const timeoutOf = readOperational(root.at('operational'));
   const headersOf = readOutgoingAuth(root.at('outgoingAuth'), options);
   const backends = root
     .at('backends')
@@ -57,7 +57,7 @@ export function readGenerated(root: Cursor, options: ReadOptions): Model {
     from: root.path,
     auth,
     backends,
-    endpoints: [{ path: '/mcp', servers, aggregation, partial }],
+    endpoints: [{ path: '/mcp', servers, aggregation }],
     limits: block.present ? [{ block, owner: virtualOwner(namespace, name, servers, aggregation) }] : [],
     storage: block.present && storage.present ? storage : undefined,
     settings: readSettings(root.at('metadata')),

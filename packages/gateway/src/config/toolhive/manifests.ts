@@ -128,7 +128,7 @@ function readVirtual(manifest: Manifest, found: Manifests): Model {
   });
   const group = groupOf(spec) ?? groupOf(config);
   if (group === undefined) spec.refuse('Which group of servers?', 'Write groupRef: { name: team }.');
-  const { timeoutOf, partial } = readOperational(config.at('operational'));
+  const timeoutOf = readOperational(config.at('operational'));
   const outgoing = readOutgoing(spec.at('outgoingAuth'));
   const members = membersOf(group, found, outgoing);
   const backends = members.map((member) => ({ ...member.backend, timeout: timeoutOf(member.backend.name) }));
@@ -158,7 +158,7 @@ function readVirtual(manifest: Manifest, found: Manifests): Model {
     from: root.path,
     auth,
     backends,
-    endpoints: [{ path: '/mcp', servers, aggregation, partial }],
+    endpoints: [{ path: '/mcp', servers, aggregation }],
     limits,
     storage: block.present ? presentOf(storage) : storageOf(members.map((member) => member.manifest)),
     settings: readSettings(config.at('metadata'), root.at('metadata').at('annotations')),
@@ -207,7 +207,7 @@ function readServers(servers: readonly Manifest[], found: Manifests): Model {
       excludeAll: false,
       from: root.path,
     };
-    return { path: servers.length === 1 ? '/mcp' : `/${name}/mcp`, servers: [name], aggregation, partial: true };
+    return { path: servers.length === 1 ? '/mcp' : `/${name}/mcp`, servers: [name], aggregation };
   });
   const guarded = servers.find(({ spec }) => AUTH_KINDS.some((key) => spec.at(key).present));
   // ToolHive runs such a server under a synthetic local user.

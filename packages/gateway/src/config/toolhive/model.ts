@@ -46,7 +46,6 @@ export interface Endpoint {
   readonly path: string;
   readonly servers: readonly string[];
   readonly aggregation: Aggregation;
-  readonly partial: boolean;
 }
 
 export type IncomingAuth = 'anonymous' | 'local' | 'oidc';

@@ -110,13 +110,12 @@ class Translation {
     // That there are no servers was said.
     if (backends.length === 0) return;
     this.#put(['endpoints'], {}, []);
-    for (const { path, servers, aggregation, partial } of endpoints) {
+    for (const { path, servers, aggregation } of endpoints) {
       this.#put(
         ['endpoints', path],
         {
           servers: inOrder(servers, aggregation),
           naming: aggregation.naming,
-          onUnavailable: partial ? 'partial' : 'fail',
           tools: { allow: allowed(servers, aggregation) },
         },
         aggregation.from,
