@@ -12,6 +12,8 @@ import { isAmount, MICROS, unitOf } from './rules.ts';
 export const MAX_LIMITS_PER_CALL = 128;
 /** Memoised plans; resource URIs come from clients, so there may be any number of them. */
 const MAX_PLANS = 20_000;
+/** Longer names are not kept: clients and other systems choose them, and thousands of long ones would fill the memory. */
+const MAX_NAME = 512;
 /** Methods without an object share one target. */
 const MAX_PLANS_OF_TARGET = 64;
 
@@ -96,6 +98,7 @@ export class Plans {
     let plan = this.#byName.get(name);
     if (plan === undefined) {
       plan = makePlan(method, target, tier, unit, this.#parts);
+      if (name.length > MAX_NAME) return plan;
       if (this.#byName.size >= MAX_PLANS) this.#byName.clear();
       this.#byName.set(name, plan);
     }

@@ -4,6 +4,8 @@ import { Price } from './price.ts';
 
 /** Tools that are remembered; then all are forgotten and worked out again. */
 const MAX_TOOLS = 10_000;
+/** Longer names are not remembered: other systems may ask about any. */
+const MAX_NAME = 512;
 
 /** The compiled prices of tools, and which tools were said to have none. */
 export class PriceTable {
@@ -21,6 +23,7 @@ export class PriceTable {
     let prices = this.#prices.get(tool);
     if (prices === undefined) {
       prices = (this.#options.pricesOf(tool) ?? []).map((options) => new Price(options, tool));
+      if (tool.length > MAX_NAME) return prices;
       if (this.#prices.size >= MAX_TOOLS) this.#prices.clear();
       this.#prices.set(tool, prices);
     }
@@ -30,6 +33,7 @@ export class PriceTable {
   /** `unpriced: warn`: says once of each tool that a limit on money covers it for nothing. */
   unpriced(tool: string, limit: string): void {
     if (this.#options.unpriced !== 'warn' || this.#warned.has(tool) || this.#warned.size >= MAX_TOOLS) return;
+    if (tool.length > MAX_NAME) return;
     this.#warned.add(tool);
     this.#log.warn({ tool, limit }, 'a limit on money covers a tool that has no price; its calls count as free');
   }
