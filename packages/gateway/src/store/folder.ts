@@ -1,4 +1,4 @@
-import { mkdirSync, statSync } from 'node:fs';
+import { lstatSync, mkdirSync, statSync } from 'node:fs';
 import { TollgateError } from '../core/errors.ts';
 
 /**
@@ -13,4 +13,14 @@ export function ensureFolder(path: string): void {
       `dataDir ${path} can be written by every user: choose a folder of its own, or chmod o-w it`,
     );
   }
+}
+
+/**
+ * Throws `config_invalid` for a file of the data folder that is a link: in a folder that came with a repository it would
+ * lead the gateway to lock, change the mode of, or write its tables into, a file that belongs to something else.
+ */
+export function refuseLink(file: string): void {
+  const found = lstatSync(file, { throwIfNoEntry: false });
+  if (found === undefined || found.isFile()) return;
+  throw new TollgateError('config_invalid', `${file} is a link or no regular file, and is not used: remove it`);
 }

@@ -1,3 +1,4 @@
+import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit';
 import { startChild } from '@tollgate/testkit/child';
@@ -32,6 +33,19 @@ describe('the lock of a folder', () => {
     await mine.release();
     await mine.release();
     await (await lockState(optionsOf(folder.path), deps)).release();
+  });
+
+  it('is taken through no link', async () => {
+    await using folder = await temporaryDirectory('lock');
+    const victim = join(folder.path, 'victim');
+    await writeFile(victim, '', { mode: 0o644 });
+    await symlink(victim, join(folder.path, 'state.lock'));
+    await expect(lockState(optionsOf(folder.path), deps)).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringContaining('is a link'),
+    });
+    expect(await readFile(victim, 'utf8')).toBe('');
+    expect((await stat(victim)).mode & 0o777).toBe(0o644);
   });
 
   it('refuses a folder that every user may write to', async () => {

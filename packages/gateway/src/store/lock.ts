@@ -6,7 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { receivedError, redactor, sentError } from './failure.ts';
-import { ensureFolder } from './folder.ts';
+import { ensureFolder, refuseLink } from './folder.ts';
 import type { PostgresOptions, StoreOptions } from './options.ts';
 import { connectionConfig, loadPg } from './postgres.ts';
 
@@ -64,6 +64,7 @@ const held = new Set<DatabaseSync>();
 function lockFolder(dataDir: string): StateLock {
   ensureFolder(dataDir);
   const file = join(dataDir, 'state.lock');
+  refuseLink(file);
   try {
     closeSync(openSync(file, 'wx', 0o600));
   } catch {

@@ -4,7 +4,7 @@ import type { Kysely } from 'kysely';
 import { TollgateError } from '../core/errors.ts';
 import { DecisionRetention } from './decisions.ts';
 import { classify, isDamaged, mustReopen } from './failure.ts';
-import { ensureFolder } from './folder.ts';
+import { ensureFolder, refuseLink } from './folder.ts';
 import { kindOf, perform, type Work } from './methods.ts';
 import { migrate } from './migrate.ts';
 import { openSqlite } from './node-sqlite.ts';
@@ -199,6 +199,8 @@ export class SqlService {
     ensureFolder(dataDir);
     if (sql.kind === 'postgres') return migrated(await openPostgres(sql), 'postgres');
     const file = isAbsolute(sql.file) ? sql.file : join(dataDir, sql.file);
+    // An absolute path was written by the operator, who may well mean a link.
+    if (!isAbsolute(sql.file)) for (const suffix of ['', '-wal', '-shm', '-journal']) refuseLink(file + suffix);
     try {
       return await migrated(openSqlite(file), 'sqlite');
     } catch (error) {

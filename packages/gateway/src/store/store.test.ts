@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { verifies } from '@tollgate/testkit';
@@ -50,6 +50,19 @@ const hold = (id: string, principal = 'ci/ci') => ({
 });
 
 describe('an SQLite storage', () => {
+  it.each(['tollgate.db', 'tollgate.db-wal'])('is opened through no link at %s', async (name) => {
+    await using folder = await temporaryDirectory('store');
+    const victim = join(folder.path, 'victim.db');
+    const other = new DatabaseSync(victim);
+    other.exec('create table mine (a)');
+    const dataDir = join(folder.path, 'data');
+    mkdirSync(dataDir);
+    symlinkSync(victim, join(dataDir, name));
+    await expect(opened(dataDir)).rejects.toMatchObject({ code: 'config_invalid' });
+    expect(other.prepare('select count(*) as n from sqlite_master').get()).toEqual({ n: 1 });
+    other.close();
+  });
+
   it('keeps tiers and costs over a restart, in files of its own user only', async () => {
     verifies('R0-21', 'R0-23');
     await using folder = await temporaryDirectory('store');
