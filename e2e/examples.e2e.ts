@@ -61,11 +61,12 @@ it('budgets: an agent spends what its tier has, is told so in words, and is gran
   await cp(join(EXAMPLES, 'budgets'), folder.path, { recursive: true });
   await symlink(resolve(EXAMPLES, '../node_modules'), join(folder.path, 'node_modules'));
   const tollgate = (...args: string[]) => run(TOLLGATE_BIN, args, folder.path);
-  await using gateway = await startChild(
-    process.execPath,
-    [TOLLGATE_BIN, 'serve', 'tollgate.yaml', '--listen', '127.0.0.1:0'],
-    { cwd: folder.path, env: { PATH } },
-  );
+  const serve = () =>
+    startChild(process.execPath, [TOLLGATE_BIN, 'serve', 'tollgate.yaml', '--listen', '127.0.0.1:0'], {
+      cwd: folder.path,
+      env: { PATH },
+    });
+  await using gateway = await serve();
   const url = (await gateway.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/))[0];
   await gateway.waitFor(/search +ready/);
 
@@ -89,6 +90,14 @@ it('budgets: an agent spends what its tier has, is told so in words, and is gran
   const cases = await tollgate('test', 'cases.yaml', '--config', 'tollgate.yaml');
   expect(cases, cases.transcript).toMatchObject({ code: 0 });
   expect(cases.stdout).toContain('3 of 3 cases passed.');
+
+  // What was reset stays reset over a restart, and what others spent stays spent.
+  expect((await tollgate('budget', 'reset', 'anonymous', '--limit', 'spend', '--reason', 'demo')).code).toBe(0);
+  await gateway.stop();
+  await using again = await serve();
+  await again.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
+  expect((await tollgate('budget', 'show', 'anonymous')).stdout).toContain('spend: 0.00 of 1.50 USD used');
+  expect((await tollgate('budget', 'show', 'team/team')).stdout).toContain('spend: 2.00 of 2.00 USD used');
 });
 
 it('middleware: an API and an MCP endpoint spend one budget', async () => {
