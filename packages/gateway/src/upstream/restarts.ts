@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { ClientSession } from '../protocol/call.ts';
 import { backoff } from './backoff.ts';
+import { statusOf } from './http-failure.ts';
 
 /** A connection that lived so long was healthy: its death starts a new count. */
 const HEALTHY_MS = 60_000;
@@ -48,11 +49,12 @@ export class Restarts {
 
   /**
    * A connection opened at `openedAt` died. Only what all callers share delays all callers, from the second death
-   * in a row on; one of many instances concerns its own.
+   * in a row on; one of many instances concerns its own. A server that answered, if only with a status that leaves its
+   * era in doubt, is there: a caller whose call it refuses so must not close it to the others.
    */
   died(error: TollgateError, shared: boolean, openedAt: number): void {
     this.problem = error;
-    if (!shared) return;
+    if (!shared || statusOf(error) !== undefined) return;
     const now = this.#clock.monotonic();
     if (now - openedAt >= HEALTHY_MS) this.#crashes = 0;
     if (this.#crashes++ > 0) this.#retryAt = now + backoff(this.#crashes - 2, this.longest);

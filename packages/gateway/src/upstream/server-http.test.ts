@@ -234,6 +234,20 @@ describe('finding out the era over HTTP', () => {
     expect(await callTool(after, 'any')).toBe('legacy');
   });
 
+  it('stays open to the others when a call of one is refused with 400 again and again', async () => {
+    const upstream = await custom((message, request, response) => {
+      const { name } = (message['params'] ?? {}) as { name?: string };
+      if (name === 'bad') response.writeHead(400).end();
+      else dual(message, request, response);
+    });
+    const server = serve(upstream.url, {}, { clock: createFakeClock() });
+    const scope = scopeOf(principal(), 'modern');
+    for (let i = 0; i < 5; i++) {
+      await start(await server.connect(scope), toolCall('bad')).ended;
+      expect(await callTool(await server.connect(scope), 'any')).toBe('modern');
+    }
+  });
+
   it('fails fast while the server is down, and comes back', async () => {
     const clock = createFakeClock();
     const upstream = await custom(dual);
