@@ -83,7 +83,8 @@ function retryText({ retryAfterSeconds: seconds, reason, estimated, money, bindi
         return 'Do not repeat it: this one call takes more than the limit holds.';
     }
   }
-  if (estimated)
+  // A store that is away gives no time back when calls end.
+  if (estimated && reason !== 'limit_unavailable')
     return `Repeat this same call when running calls have ended, at the latest in ${durationWords(seconds)}.`;
   if (money || reason === 'stopped') {
     const said = money && binding !== undefined && tellsNumbers(binding);

@@ -187,6 +187,10 @@ describe('the text of a budget and of other reasons', () => {
       decided(violation(rate(1), {}, { reason: 'limit_unavailable', retryAfterSeconds: undefined })),
     ],
     [
+      'Not run, not charged. Its limits cannot be looked up at the moment. Repeat this same call in 1 s. [tg-7f3k]',
+      decided(violation(rate(1), {}, { reason: 'limit_unavailable' }), { retryAfterSeconds: 1, estimated: true }),
+    ],
+    [
       'Not run, not charged. Calls like this are stopped: maintenance. Do not retry. [tg-7f3k]',
       without('stopped', 'Calls like this are stopped: maintenance'),
     ],
