@@ -223,11 +223,21 @@ export class Decision {
       }
       const at = this.at[i]!;
       const rule = ask.rules[at] as MemoryRule;
+      const place = this.#place[i]!;
+      if (rule.paged && hold >= 0 && this.#end[i]! > 0) {
+        const end = this.#end[i]!;
+        const cost = this.cost[i]!;
+        const used = this.#state[i]! + cost;
+        const held = wides.column(place, 3) + (rule.settles ? cost : 0);
+        wides.setWide(place, end, used, held);
+        if (journal !== undefined) journal.wide(wides.high(place), wides.low(place), end, used, held);
+        holds.setEntry(entry++, rule.number, ask.high[at]!, ask.low[at]!, hold << 8, cost, end);
+        continue;
+      }
       if (!rule.plain) {
         crossed = this.#apply(ask, i, wait, hold, entry++, crossed);
         continue;
       }
-      const place = this.#place[i]!;
       const next = this.#state[i]!;
       rates.set(place, next);
       if (next > rule.latest) rule.latest = next;

@@ -13,6 +13,8 @@ const MAX_CLOSED = 2 ** 20;
 const MAX_EXPIRED = 65_536;
 /** Closed ids in one array of the queue. */
 const QUEUED = 16_384;
+/** Places in which open holds are looked for before their id is hashed; a power of two. */
+const RECENT = 4096;
 /** Open holds at most: beyond that somebody leaks them. */
 export const MAX_HOLDS: number = 2 ** 20;
 /** Entries allocated in one go: 512 KB. */
@@ -76,7 +78,9 @@ export class Holds {
   readonly #queue: Uint32Array[] = [];
   #queueAt = 0;
   #queued = 0;
-  // Lanes of the id that was looked up last.
+  /** Holds by the last characters of their ids, + 1: most calls end while theirs is still here, so no hash is needed. */
+  readonly #recent: Int32Array = new Int32Array(RECENT);
+  // Lanes of the id that was hashed last.
   #idHigh = 0;
   #idLow = 0;
 
@@ -92,7 +96,7 @@ export class Holds {
 
   get bytes(): number {
     const entries = this.#integers.length * SEGMENT_SIZE * 32;
-    return this.#ids.slots * 16 + this.#size * 50 + entries + this.#queue.length * QUEUED * 12;
+    return this.#ids.slots * 16 + this.#size * 50 + entries + this.#queue.length * QUEUED * 12 + RECENT * 4;
   }
 
   /** Indices below this may be holds; those without a name are none. */
@@ -102,6 +106,15 @@ export class Holds {
 
   /** Index of a hold with entries; -1: unknown; -1 - state: closed. */
   find(id: string): number {
+    const recent = this.#recent[recentOf(id)]! - 1;
+    // Closed holds have the empty name.
+    if (recent < 0 || this.names[recent] !== id || id === '') return this.#search(id);
+    this.#idHigh = this.#high[recent]!;
+    this.#idLow = this.#low[recent]!;
+    return recent;
+  }
+
+  #search(id: string): number {
     this.#hash(id);
     const place = this.#ids.find(this.#idHigh, this.#idLow);
     if (place === -1) return -1;
@@ -141,6 +154,7 @@ export class Holds {
     this.#high[hold] = this.#idHigh;
     this.#low[hold] = this.#idLow;
     this.#write(this.#idHigh, this.#idLow, HELD + hold);
+    this.#recent[recentOf(id)] = hold + 1;
     this.#heap[this.open] = hold;
     this.#position[hold] = this.open;
     this.#up(this.open++);
@@ -436,6 +450,11 @@ export class Holds {
     this.#high = lanes(this.#high, size);
     this.#low = lanes(this.#low, size);
   }
+}
+
+function recentOf(id: string): number {
+  const last = id.length - 1;
+  return (id.charCodeAt(last) + id.charCodeAt(last - 1) * 31 + id.charCodeAt(last - 2) * 961) & (RECENT - 1);
 }
 
 /** State of a closed hold, from the value of its id. */

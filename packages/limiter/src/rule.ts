@@ -81,6 +81,8 @@ export class MemoryRule implements Rule {
   readonly marks: readonly number[];
   /** True: a token bucket with nothing else to note. */
   readonly plain: boolean;
+  /** True: a window or a total with nothing else to note. */
+  readonly paged: boolean;
   readonly family: Family;
   /** Position among the rules of the limiter. */
   readonly number: number;
@@ -115,6 +117,8 @@ export class MemoryRule implements Rule {
     this.needsHold = this.settles || this.kind === CONCURRENCY;
     this.marks = options.marks ?? [];
     this.plain = this.kind === BUCKET && !this.settles && this.marks.length === 0;
+    const windowed = this.kind === FIXED || this.kind === CALENDAR || this.kind === TOTAL;
+    this.paged = windowed && this.marks.length === 0;
     this.family = family;
     this.number = number;
     this.period = family.period;

@@ -1,6 +1,6 @@
 import type { Journal } from './journal.ts';
 import { fingerprintHigh, fingerprintLow, MAX_UNITS, Reading } from './reading.ts';
-import { BUCKET, CONCURRENCY, type MemoryRule, SLIDING } from './rule.ts';
+import { BUCKET, CALENDAR, CONCURRENCY, type MemoryRule, SLIDING } from './rule.ts';
 import { Sketch } from './sketch.ts';
 import { TAG_HELD, TAG_LOG } from './slots.ts';
 
@@ -115,11 +115,17 @@ export class Writing extends Reading {
 
   /** A hold of a window ends: what it covered is `by` more or less, and covered no more. */
   close(rule: MemoryRule, keyHigh: number, keyLow: number, by: number, held: number, window: number): void {
-    this.readOwn(rule, keyHigh, keyLow);
-    if (this.place === -1 || this.end === 0 || this.end !== window) return;
-    const used = Math.min(Math.max(0, this.used + by), MAX_UNITS);
-    const left = Math.max(0, this.wides.column(this.place, 3) - held);
-    this.writeWindow(rule, keyHigh, keyLow, window, used, left);
+    const { wides, clock } = this;
+    const high = fingerprintHigh(rule.high, keyHigh);
+    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const place = wides.find(high, low);
+    // Another window, or one that is over: nothing is left to correct.
+    if (place === -1 || wides.value(place) !== window) return;
+    if (window <= (rule.kind === CALENDAR ? clock.wall : clock.now)) return;
+    const used = Math.min(Math.max(0, wides.column(place, 2) + by), MAX_UNITS);
+    const left = Math.max(0, wides.column(place, 3) - held);
+    wides.setWide(place, window, used, left);
+    this.journal?.wide(high, low, window, used, left);
   }
 
   /** Notes what a hold covers of a rate. */
