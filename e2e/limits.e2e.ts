@@ -1,9 +1,12 @@
 /** Limits through the real command line: every algorithm, the ladder, tiers, the guard, alerts, and the quota tool. */
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { startFakeHttp } from '@tollgate/testkit/fake-http';
 import { runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
+import { rawConnection } from '@tollgate/testkit/raw-http';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
@@ -162,5 +165,38 @@ describe('limits of the running gateway', () => {
     } finally {
       await new Promise((resolve) => receiver.close(resolve));
     }
+  });
+
+  it('are counted for Prometheus, by limit and verdict, for who may see them', async () => {
+    await using server = await startFakeHttp('modern');
+    await using gateway = await startGateway(
+      config(server.url, { limits: { calls: { by: 'principal', limit: '2/h' } }, sessionGuard: { limit: '3/60s' } }),
+    );
+    expect(await burst(gateway.url(), 5)).toBe(2);
+    const metrics = gateway.url('/metrics');
+    expect((await fetch(metrics)).status).toBe(403);
+    const token = await readFile(join(gateway.folder, '.tollgate', 'admin.token'), 'utf8');
+    const page = await fetch(metrics, { headers: { authorization: `Bearer ${token.trim()}` } });
+    expect(page.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+    const text = await page.text();
+    expect(text).toContain('tollgate_limit_decisions_total{limit="calls",verdict="admitted"} 2');
+    expect(text).toContain('tollgate_limit_decisions_total{limit="calls",verdict="refused"} 1');
+    expect(text).toContain('tollgate_session_guard_denials_total 2');
+    expect(text).toContain('tollgate_ledger_waiting 0');
+  });
+
+  it('write more to the log when debugging is switched on', async () => {
+    verifies('R0-65');
+    await using server = await startFakeHttp('modern');
+    const provoke = async (args: readonly string[]) => {
+      await using gateway = await startGateway(config(server.url, {}), { args });
+      await using client = await rawConnection(gateway.port);
+      client.send('POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n');
+      expect((await client.response()).status).toBe(403);
+      await gateway.child.stop();
+      return gateway.child.stderr();
+    };
+    expect(await provoke(['--debug'])).toContain('refused at the gate');
+    expect(await provoke([])).not.toContain('refused at the gate');
   });
 });

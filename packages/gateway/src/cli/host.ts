@@ -1,6 +1,7 @@
 /** A gateway in this process with everything around it: control API, run-time record, reload, orderly end. */
 import { mkdir } from 'node:fs/promises';
 import { type ControlHandler, createControlApi } from '../api/control.ts';
+import { createMetricsPage } from '../api/metrics.ts';
 import { Operations } from '../api/operations/operations.ts';
 import { createV1, isV1Path } from '../api/v1.ts';
 import { compile } from '../config/compile.ts';
@@ -49,12 +50,17 @@ export class Host {
     this.#loaded = command.loaded;
     const control = this.#control(token);
     const v1 = this.#v1(token);
+    const metrics = createMetricsPage({
+      identify: withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
+      page: () => ({ text: state.metrics.text(), type: state.metrics.contentType }),
+    });
     this.gateway = new Gateway(command.compiled, {
       log: options.log,
       tokens: (server) => tokensOf(this.gateway?.generation.config ?? command.compiled, server),
       state,
       mount: (request, response, path) => {
-        if (isV1Path(path)) v1(request, response);
+        if (path === '/metrics') metrics(request, response);
+        else if (isV1Path(path)) v1(request, response);
         else if (path === '/api/v1' || path.startsWith('/api/v1/')) control(request, response);
         else return false;
         return true;

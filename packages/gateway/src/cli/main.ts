@@ -45,6 +45,7 @@ function build(): Command {
     .option('--watch', 'apply changes of the configuration file as they are saved')
     .option('--trust', 'approve a configuration that was found, without asking')
     .option('--json', 'print the start-up report as one line of JSON')
+    .option('--debug', 'log what is only of interest when something is wrong')
     .option('--detached', 'stop by itself five minutes after the last stdio client has left')
     .action(run(async () => (await import('./serve.ts')).serve));
   program

@@ -16,6 +16,7 @@ export interface ServeOptions {
   readonly watch?: boolean;
   readonly trust?: boolean;
   readonly json?: boolean;
+  readonly debug?: boolean;
   readonly detached?: boolean;
 }
 
@@ -29,7 +30,7 @@ export async function serve([file]: readonly (string | undefined)[], options: Se
   if (options.stdio === true) return attachOrStart(command, options.listen);
   const warnings = formatProblems(command.loaded.warnings);
   if (warnings !== '') err(warnings);
-  const log = createLog();
+  const log = createLog({ level: options.debug === true ? 'debug' : 'info' });
   const idle = options.detached === true ? new IdleTimer(DETACHED_IDLE_MS) : undefined;
   const host = await Host.start(command, {
     log,

@@ -286,7 +286,11 @@ export class Gateway implements Face {
 
   #makeGuard(options: SessionGuardOptions | undefined): SessionGuard | undefined {
     const { clock } = this.#lasting;
-    return options === undefined ? undefined : sessionGuard(new SessionWindows(options), () => clock.monotonic());
+    if (options === undefined) return undefined;
+    const windows = new SessionWindows(options);
+    const { state } = this.#deps;
+    if (state !== undefined) state.guardDenials = () => windows.denials;
+    return sessionGuard(windows, () => clock.monotonic());
   }
 
   #stdioEdge(attachSocket: string): StdioEdge {

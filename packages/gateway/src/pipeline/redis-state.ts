@@ -46,6 +46,7 @@ export class RedisState {
   readonly #redis: RedisLimiter;
   readonly #resilient: ResilientLimiter;
   readonly #deps: RedisStateDeps;
+  #failing: (failure: string) => void = () => undefined;
   #admission: (() => Admission) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -88,8 +89,14 @@ export class RedisState {
         if (state === 'ok') log.info({ address: connection.address }, words);
         else log.error({ address: connection.address }, words);
       },
+      onFailure: (failure) => this.#failing(failure),
     });
     this.limiter = new SeededLimiter(this.#resilient, (tenant) => this.#seed(tenant));
+  }
+
+  /** Calls back for every question that Redis did not answer, with why. */
+  whenFailing(listener: (failure: string) => void): void {
+    this.#failing = listener;
   }
 
   /** From now on money that Redis does not have is read from the ledger for these limits. */

@@ -17,6 +17,7 @@ import { decisionKey } from '../telemetry/decisions/key.ts';
 import { DecisionLog } from '../telemetry/decisions/log.ts';
 import { Skeletons } from '../telemetry/decisions/skeleton.ts';
 import { type DecisionStore, MemoryDecisions } from '../telemetry/decisions/store.ts';
+import { LimitMetrics, timed } from '../telemetry/metrics.ts';
 import { Webhooks } from '../telemetry/webhooks.ts';
 import { Books } from './books.ts';
 import { decisionPolicy } from './decision-policy.ts';
@@ -57,6 +58,9 @@ export class GatewayState {
   /** Seals rounds of paid calls; shared by the gateways of one storage. */
   readonly roundKey: Buffer;
   readonly webhooks: Webhooks;
+  readonly metrics: LimitMetrics;
+  /** Requests that the session guard refused; the gateway has the guard. */
+  guardDenials: () => number = () => 0;
   readonly #deps: StateDeps;
   readonly #memory: MemoryState | undefined;
   readonly #redis: RedisState | undefined;
@@ -64,6 +68,7 @@ export class GatewayState {
   readonly #lock: StateLock | undefined;
   #alerts = 0;
   #watch: LedgerWatch | undefined;
+  #measured: Limiter | undefined;
   #recovery: MoneyRecovery | undefined;
 
   /** State of a gateway that keeps nothing: the library without a data folder, tests. */
@@ -103,13 +108,11 @@ export class GatewayState {
         key: await decisionKey(config.dataDir),
       };
       if (config.state.kind === 'redis') {
-        return new GatewayState(deps, {
-          ...parts,
-          redis: await RedisState.open(config.state, { ...deps, store, ledger }),
-        });
+        const redis = await RedisState.open(config.state, { ...deps, store, ledger });
+        return new GatewayState(deps, { ...parts, redis }).#for(config);
       }
       const memory = await MemoryState.open({ ...deps, journal: store.journal, ledger });
-      return new GatewayState(deps, { ...parts, memory });
+      return new GatewayState(deps, { ...parts, memory }).#for(config);
     } catch (error) {
       await store?.close();
       await lock?.release();
@@ -136,6 +139,11 @@ export class GatewayState {
     this.store = parts.store;
     this.roundKey = parts.roundKey;
     this.webhooks = new Webhooks(deps.log);
+    this.metrics = new LimitMetrics({
+      guardDenials: () => this.guardDenials(),
+      ledgerWaiting: () => this.#ledger?.waiting ?? 0,
+      ledgerDrift: () => this.#watch?.drift?.amount,
+    });
     this.decisions = new DecisionLog({
       store: parts.decisions,
       skeletons: new Skeletons(parts.key),
@@ -146,6 +154,7 @@ export class GatewayState {
     this.#redis = parts.redis;
     this.#ledger = parts.ledger;
     this.#lock = parts.lock;
+    this.#redis?.whenFailing((failure) => this.metrics.storeFailed(failure));
   }
 
   /** Where money is booked; undefined: no ledger is kept. */
@@ -163,7 +172,7 @@ export class GatewayState {
     return {
       clock,
       log,
-      limiter: this.limiter,
+      limiter: this.#timed(),
       tiers: this.books.tiers,
       grants: this.books.grants,
       stops: this.books.stops,
@@ -194,7 +203,13 @@ export class GatewayState {
     );
   }
 
+  #for(config: CompiledConfig): this {
+    this.adopt(config);
+    return this;
+  }
+
   adopt(config: CompiledConfig): void {
+    this.metrics.configure(config.toolhive);
     this.decisions.policy = decisionPolicy(config);
     this.webhooks.configure(config.webhooks);
   }
@@ -246,8 +261,16 @@ export class GatewayState {
     await this.#lock?.release();
   }
 
+  /** The duration of a check is a metric of ToolHive; others do not pay for two reads of the clock. */
+  #timed(): Limiter | undefined {
+    const { limiter, metrics } = this;
+    if (limiter === undefined || !metrics.timesChecks) return limiter;
+    this.#measured ??= timed(limiter, (seconds) => metrics.checked(seconds));
+    return this.#measured;
+  }
+
   #events(): AdmissionEvents {
-    const { decisions } = this;
+    const { decisions, metrics } = this;
     const ledger = this.#ledger;
     return {
       ...(ledger === undefined
@@ -265,8 +288,14 @@ export class GatewayState {
         this.webhooks.tell('stopped', stop.at, stop);
         this.books.latched(stop);
       },
-      admitted: (record) => decisions.admitted(record),
-      refused: (record) => decisions.refused(record),
+      admitted: (record) => {
+        metrics.admitted(record);
+        decisions.admitted(record);
+      },
+      refused: (record) => {
+        metrics.refused(record);
+        decisions.refused(record);
+      },
     };
   }
 

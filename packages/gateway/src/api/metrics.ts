@@ -1,0 +1,38 @@
+/** `GET /metrics` on the admin address: for operators, auditors and admins, as the labels name limits and servers. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
+
+interface MetricsDeps {
+  /** The caller behind an Authorization header, or why not. */
+  readonly identify: (authorization: string | undefined) => Principal | TollgateError;
+  readonly page: () => { readonly text: string; readonly type: string };
+}
+
+const READERS: ReadonlySet<string> = new Set(['operator', 'auditor', 'admin']);
+
+export function createMetricsPage({
+  identify,
+  page,
+}: MetricsDeps): (request: IncomingMessage, response: ServerResponse) => void {
+  return (request, response) => {
+    const answer = (status: number, body: string, headers: Record<string, string> = {}): void => {
+      response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', ...headers }).end(body);
+    };
+    // A body that nobody reads must not keep the connection.
+    request.resume();
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      answer(405, 'Only GET is served here.\n', { allow: 'GET, HEAD' });
+      return;
+    }
+    const principal = identify(request.headers.authorization);
+    if (TollgateError.is(principal)) {
+      answer(401, `${principal.message}\n`, { 'www-authenticate': 'Bearer' });
+    } else if (!principal.roles.some((role) => READERS.has(role))) {
+      answer(403, 'This needs one of the roles operator, auditor, admin.\n');
+    } else {
+      const { text, type } = page();
+      answer(200, text, { 'content-type': type });
+    }
+  };
+}
