@@ -157,7 +157,7 @@ export class MemoryState {
         yield chunk;
       }
     };
-    const notes = this.#notes();
+    const notes = this.#notes(this.#deps.ledger.pending());
     try {
       await this.#deps.journal.snapshot(counted(chain(notes, this.limiter.snapshot())));
       this.#snapshotSize = size;
@@ -168,9 +168,10 @@ export class MemoryState {
   }
 
   /** What a snapshot must keep beside the counters: it replaces the records that told it. */
-  #notes(): Uint8Array[] {
-    const notes = this.#deps.ledger.pending().map((writes) => withNotes(undefined, { writes }));
-    return this.#lost ? [withNotes(undefined, { lost: true }), ...notes] : notes;
+  *#notes(pending: readonly LedgerWrites[]): Generator<Uint8Array> {
+    if (this.#lost) yield withNotes(undefined, { lost: true });
+    // Made one at a time, so that a long list is no pause. What was confirmed meanwhile does no harm.
+    for (const writes of pending) yield withNotes(undefined, { writes });
   }
 }
 
