@@ -100,7 +100,13 @@ class LimitAdmission implements Admission {
     });
     const parts = { limiter, asking, plans: this.#plans, callers: this.#callers, tiers, clock, events };
     this.#quota = new QuotaDesk({ ...parts, limits: this.compiled });
-    this.external = new ExternalDesk({ ...parts, stops, deciding: this.#deciding, settling: this.#settling });
+    this.external = new ExternalDesk({
+      ...parts,
+      routeOf: options.routeOf,
+      stops,
+      deciding: this.#deciding,
+      settling: this.#settling,
+    });
     this.restoring = new Restoring(this.compiled);
     // Last, because it changes what the admission before sees.
     tiers.know(options.tiers);

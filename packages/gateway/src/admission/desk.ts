@@ -13,7 +13,7 @@ import type { AdmissionEvents } from './events.ts';
 import type { Answer, External, HoldAnswer, LimitView, Question, ResetCounter, Subject } from './external.ts';
 import { isAdmitted } from './ladder.ts';
 import type { Target } from './limits.ts';
-import type { Amount } from './options.ts';
+import type { AdmissionOptions, Amount } from './options.ts';
 import type { Plans } from './plan.ts';
 import { amountsOf, postingOf } from './records.ts';
 import type { Settling } from './settling.ts';
@@ -31,6 +31,7 @@ export interface DeskParts {
   readonly settling: Settling;
   readonly events: AdmissionEvents;
   readonly clock: Clock;
+  readonly routeOf: AdmissionOptions['routeOf'];
 }
 
 const RAN: CallEnd = { executed: 'yes', answer: undefined };
@@ -130,8 +131,10 @@ export class ExternalDesk implements External {
     const asker = askerOf(subject, asked, args);
     const known = tier !== undefined && tiers.known.has(tier) ? tier : DEFAULT_TIER;
     const caller = tier === undefined ? callers.of(asker.principal) : callers.as(asker.principal, known);
+    const kind = tool === undefined ? 'none' : kindOf(asked);
     const target: Target = {
-      kind: tool === undefined ? 'none' : kindOf(asked),
+      kind,
+      route: kind === 'none' || tool === undefined ? undefined : this.#parts.routeOf?.(kind, tool),
       canonicalId: tool,
       server: server ?? tool?.slice(0, Math.max(0, tool.indexOf('/'))),
       endpoint: endpoint ?? DEFAULT_ENDPOINT,
@@ -188,7 +191,7 @@ function seconds(micros: number): number | undefined {
   return Number.isFinite(micros) ? micros / 1e6 : undefined;
 }
 
-function kindOf(method: string): Target['kind'] {
+function kindOf(method: string): 'tool' | 'resource' | 'prompt' {
   if (method.startsWith('resources/')) return 'resource';
   return method.startsWith('prompts/') ? 'prompt' : 'tool';
 }

@@ -136,6 +136,10 @@ export interface AdmissionOptions {
   /** The prices of a canonical tool id, one per unit; undefined: unpriced. For plans, not per call. */
   readonly pricesOf: (canonicalId: string) => readonly PriceOptions[] | undefined;
   readonly unpriced: Unpriced;
+  /**
+   * Index of the route that takes a canonical id, for questions that come without a call. Absent: no route has a limit.
+   */
+  readonly routeOf?: ((kind: 'tool' | 'resource' | 'prompt', canonicalId: string) => number | undefined) | undefined;
   /** Requests per session and period, counted before anything is parsed; undefined: off. */
   readonly sessionGuard: { readonly limit: number; readonly periodMs: number } | undefined;
   readonly preset: 'mcp' | undefined;

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { AdmissionOptions, CostOptions, LimitOptions, Quota } from '../admission/options.ts';
+import { compileRoutes } from '../routing/router.ts';
+import { compileRoute } from './compile-route.ts';
 import { canonicalPattern } from './globs.ts';
 import {
   algorithmOf,
@@ -49,6 +51,7 @@ export function compileLimits(config: Config): CompiledLimits {
       tiers,
       pricesOf: compilePrices(config.tools).of,
       unpriced: config.unpriced,
+      routeOf: routeOfLimit.size === 0 ? undefined : routeFinder(config),
       sessionGuard:
         guard === undefined || String(guard.enabled) === 'false'
           ? undefined
@@ -56,6 +59,15 @@ export function compileLimits(config: Config): CompiledLimits {
       preset: config.preset,
     },
     routeOfLimit,
+  };
+}
+
+function routeFinder(config: Config): AdmissionOptions['routeOf'] {
+  const router = compileRoutes(config.routes.map(compileRoute));
+  return (kind, canonicalId) => {
+    const slash = canonicalId.indexOf('/');
+    const server = canonicalId.slice(0, Math.max(0, slash));
+    return router.route(kind, { server, name: canonicalId.slice(slash + 1), canonicalId })?.index;
   };
 }
 

@@ -10,15 +10,16 @@ import type { RouteOptions } from '../routing/options.ts';
 import type { ServerOptions } from '../upstream/options.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
 import { compileLimits } from './compile-limits.ts';
+import { compileRoute } from './compile-route.ts';
 import { compileState, compileStorage } from './compile-stores.ts';
 import type { Environment } from './expand.ts';
 import { canonicalPattern } from './globs.ts';
-import type { AuthConfig, Config, RouteConfig, ServerConfig } from './schema.ts';
+import type { AuthConfig, Config, ServerConfig } from './schema.ts';
 import type { StateOptions, StorageOptions, WebhookOptions } from './state-options.ts';
 import { compileToolRules, type ToolRules } from './tool-rules.ts';
 import type { ToolhiveView } from './toolhive/view.ts';
 import { isLoopback, isWildcard, type ListenAddress } from './units.ts';
-import { asList, deepFreeze } from './values.ts';
+import { deepFreeze } from './values.ts';
 
 /** What an endpoint is, beyond what it lists. */
 export interface EndpointOptions {
@@ -176,17 +177,6 @@ function compileEndpoints(config: Config, names: ReadonlyMap<string, string>): E
     };
   });
   return [...own, ...alone];
-}
-
-function compileRoute(route: RouteConfig): RouteOptions {
-  return {
-    tool: route.tool,
-    resource: route.resource,
-    prompt: route.prompt,
-    to: asList(route.to)!,
-    scope: route.scope,
-    timeout: route.timeout,
-  };
 }
 
 function compileEntry(entry: AuthConfig): AuthEntry {

@@ -22,6 +22,7 @@ const HOLD_MS = 366 * 86_400_000;
 export class Rehearsal {
   readonly #admission: Admission;
   readonly #clock: VirtualClock;
+  readonly #routeOf: AdmissionOptions['routeOf'];
   #endings: Ending[] = [];
   #holds = 0;
 
@@ -31,6 +32,7 @@ export class Rehearsal {
    */
   constructor(options: AdmissionOptions, start: number, used: ReadonlyMap<string, number> = new Map()) {
     this.#clock = new VirtualClock(start);
+    this.#routeOf = options.routeOf;
     const memory = new MemoryLimiter({ seed: [1, 2], originMs: start });
     this.#admission = createAdmission(options, {
       clock: this.#clock,
@@ -66,6 +68,7 @@ export class Rehearsal {
       canonicalId: tool,
       server: server ?? tool?.split('/', 1)[0],
       endpoint,
+      route: kind === 'none' || tool === undefined ? undefined : this.#routeOf?.(kind, tool),
     });
   }
 
