@@ -75,7 +75,7 @@ R0-61 covered Storage grows linearly with client count
 R0-62 covered Rate limiting holds under flood (DDoS) and cost-abuse traffic
 R0-63 planned HTTPS for all MCP communication; robust client id authentication
 R0-64 planned Statistics make anomalous patterns visible; real-time monitoring of statistics and health
-R0-65 planned Debug logging can be switched on
+R0-65 covered Debug logging can be switched on
 R0-66 covered Limits can be loosened by configuration or by tier upgrade without code changes
 R0-67 covered Troubleshooting guide covers state permissions, cost tracking not enforced, limits too strict, memory use
 R0-68 planned Component metadata: name, version 1.0.0, category, MIT licence, dependencies
