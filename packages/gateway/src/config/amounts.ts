@@ -18,7 +18,8 @@ const NO_UNITS = new Set(['call', 'calls', 'request', 'requests', 'total', 'at',
 export function parseAmount(text: string): Amount {
   const match = /^(\S+)\s+(\S+)$/.exec(text);
   if (match === null) {
-    if (/^[$€£]/.test(text)) throw new UnitError(`${quote(text)} has its unit in front.`, 'Write 5 USD.');
+    if (/^[$€£]/.test(text))
+      throw new UnitError(`${quote(text)} has its unit in front.`, `Write ${text.slice(1).trim()} USD.`);
     if (/^[\d.]+[A-Za-z]/.test(text)) throw new UnitError(`${quote(text)} has no blank before its unit.`, EXAMPLE);
     if (/^\d+(\.\d+)?$/.test(text)) throw new UnitError(`${quote(text)} has no unit.`, `Write ${text} USD.`);
     throw new UnitError(`${quote(text)} is not an amount.`, EXAMPLE);
@@ -83,7 +84,8 @@ function refusedNumber(text: string): UnitError {
     const plain = text.replaceAll(/[,_']/g, '');
     return new UnitError(`${quote(text)} has separators between its digits.`, `Write ${plain}.`);
   }
-  if (/^[$€£]/.test(text)) return new UnitError(`${quote(text)} has its unit in front.`, 'Write 5 USD/day.');
+  if (/^[$€£]/.test(text))
+    return new UnitError(`${quote(text)} has its unit in front.`, `Write ${text.slice(1).trim()} USD.`);
   return new UnitError(`${quote(text)} is not a number.`, 'Write digits, with a point before decimals.');
 }
 

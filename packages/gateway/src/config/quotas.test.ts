@@ -64,6 +64,26 @@ describe('amounts', () => {
   });
 });
 
+describe('a limit as people write it', () => {
+  it.each([
+    ['30/minute', 'Write min.'],
+    ['1/hour', 'Write h.'],
+    ['10 USD per day', 'Write 10 USD/day.'],
+    ['30 per minute', 'Write 30/min.'],
+    ['20 concurrent', 'Write 20 at once.'],
+    ['$10/day', 'Write 10 USD'],
+    ['30/constructor', 'is not a period'],
+    ['30/5constructor', 'is not a period'],
+  ])('answers %j with what to write', (text, fix) => {
+    expect(() => parseQuota(text)).toThrow();
+    try {
+      parseQuota(text);
+    } catch (error) {
+      expect(`${(error as UnitError).message} ${(error as UnitError).fix}`).toContain(fix);
+    }
+  });
+});
+
 describe('the number of a limit', () => {
   it('says by its unit what is counted', () => {
     const texts = ['30/min', '120/60s', '100/month', '20 at once', '500 USD/day', '1 USD/call', '2.5 credits/5m'];

@@ -50,12 +50,35 @@ const MAX_PERIOD = 366 * 86_400_000_000;
 const PERIOD_FIX = 'A period is s, min, h, day, week, month, or a length such as 60s, 5m, 2h, 7d.';
 const EXAMPLES = 'For example 30/min, 20 at once, 500 USD/day, 1 USD/call, 1000 USD total or tier.';
 
+/** Periods as people write them, by what they are called here. */
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
+  ['sec', 's'],
+  ['second', 's'],
+  ['m', 'min'],
+  ['minute', 'min'],
+  ['mins', 'min'],
+  ['hr', 'h'],
+  ['hour', 'h'],
+  ['d', 'day'],
+  ['days', 'day'],
+  ['w', 'week'],
+  ['weeks', 'week'],
+  ['months', 'month'],
+  ['seconds', 's'],
+  ['minutes', 'min'],
+  ['hours', 'h'],
+]);
+
 function parsePeriod(text: string): WrittenPeriod {
-  const named = NAMED[text];
+  const named = Object.hasOwn(NAMED, text) ? NAMED[text] : undefined;
   if (named !== undefined) return named;
   const match = /^(\d+)([a-z]+)$/.exec(text);
-  const unit = match === null ? undefined : LENGTH_UNITS[match[2]!];
-  if (match === null || unit === undefined) throw new UnitError(`${quote(text)} is not a period.`, PERIOD_FIX);
+  const unit = match === null || !Object.hasOwn(LENGTH_UNITS, match[2]!) ? undefined : LENGTH_UNITS[match[2]!];
+  if (match === null || unit === undefined) {
+    const name = OTHER_NAMES.get(text.toLowerCase());
+    const fix = name === undefined ? PERIOD_FIX : `Write ${name}. ${PERIOD_FIX}`;
+    throw new UnitError(`${quote(text)} is not a period.`, fix);
+  }
   const micros = Number(match[1]) * unit;
   if (micros < 1) throw new UnitError('A period is more than nothing.', PERIOD_FIX);
   if (micros > MAX_PERIOD) throw new UnitError('The longest period is 366d.', PERIOD_FIX);
@@ -87,8 +110,16 @@ export function parseQuota(text: string): WrittenQuota {
     return { kind: 'amount', amount: { unit, micros }, period: parsePeriod(amount[3]!) };
   }
   if (/^[\d.]+\s+[A-Za-z]\S*$/.test(written)) {
+    if (/\s(concurrent|parallel|simultaneous)$/.test(written)) {
+      throw new UnitError(`${quote(text)} is not a limit.`, `Write ${written.split(/\s/)[0]} at once.`);
+    }
     const example = `Write ${written}/day, ${written}/call or ${written} total.`;
     throw new UnitError('An amount needs a period.', example);
+  }
+  const per = /^(.+?)\s+(?:per|a|an|each)\s+(\S+)$/.exec(written);
+  if (per !== null) {
+    const period = OTHER_NAMES.get(per[2]!.toLowerCase()) ?? per[2];
+    throw new UnitError(`${quote(text)} is not a limit.`, `Write ${per[1]}/${period}.`);
   }
   throw new UnitError(`${quote(text)} is not a limit.`, EXAMPLES);
 }
