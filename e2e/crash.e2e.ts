@@ -14,6 +14,7 @@ import { ask, budget, drift, problems } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
 const PRICE = 10_000;
+const PATIENCE = FULL ? 900_000 : 60_000;
 
 let server: FakeHttpServer;
 beforeAll(async () => {
@@ -65,7 +66,9 @@ function ledger(folder: string): { readonly settled: number; readonly open: numb
 }
 
 describe('a gateway that is killed', () => {
-  it('never counts less than the server has executed, however often and at whatever step', async () => {
+  it('never counts less than the server has executed, however often and at whatever step', {
+    timeout: PATIENCE,
+  }, async () => {
     verifies('R0-21');
     await using folder = await temporaryDirectory('crash');
     const before = server.count('tools/call');
@@ -215,7 +218,7 @@ describe('a reload', () => {
 });
 
 describe('many callers', () => {
-  it('cost bounded memory, and none of them makes a live limit forget', async () => {
+  it('cost bounded memory, and none of them makes a live limit forget', { timeout: PATIENCE }, async () => {
     verifies('R0-62');
     const callers = FULL ? 1_000_000 : 20_000;
     await using gateway = await startGateway({

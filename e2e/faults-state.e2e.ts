@@ -4,6 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { emptyDatabase } from '@tollgate/testkit/databases';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
 import { freePort } from '@tollgate/testkit/ports';
@@ -14,7 +15,7 @@ import { callTool, type ToolAnswer } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil, within } from '@tollgate/testkit/wait';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { ask, budget, drift, emptyDatabase, problems, type Status, storm } from './state.ts';
+import { ask, budget, drift, problems, type Status, storm } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
 /** Milliseconds in which any call must have its answer: far more than it needs, and less than for ever. */
@@ -186,7 +187,7 @@ describe('Redis', () => {
 describe('PostgreSQL', () => {
   const stack = new AsyncDisposableStack();
   const start = async (more: object = {}) => {
-    const database = stack.use(await emptyDatabase());
+    const database = stack.use(await emptyDatabase(inject('postgresUrl')));
     const proxy = stack.use(await startTcpProxy(database.url.hostname, Number(database.url.port)));
     const url = new URL(database.url);
     url.port = String(proxy.port);

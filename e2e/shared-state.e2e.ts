@@ -1,5 +1,6 @@
 /** Several gateways on one Redis: every limit is one limit, whoever is asked. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { emptyDatabase } from '@tollgate/testkit/databases';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
@@ -7,7 +8,7 @@ import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { ask, budget, drift, emptyDatabase, storm } from './state.ts';
+import { ask, budget, drift, storm } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
 const CAPABILITIES = { roots: {} };
@@ -19,7 +20,7 @@ let gateways: readonly RunningGateway[];
 let config: object;
 beforeAll(async () => {
   server = stack.use(await startFakeHttp('modern', { keep: 100 }));
-  const database = stack.use(await emptyDatabase());
+  const database = stack.use(await emptyDatabase(inject('postgresUrl')));
   other = stack.use(await startFakeHttp('modern', { keep: 100, name: 'other' }));
   config = {
     version: 1,
@@ -71,7 +72,8 @@ describe('gateways on one Redis', () => {
     const answers = await Promise.all(calls);
     expect(answers.filter(({ result }) => result !== undefined)).toHaveLength(3);
     // The slots are free again for whoever asks.
-    expect((await callTool(gateways[1]!.url(), 'bytes', { size: 1 })).result).toBeDefined();
+    const free = async () => (await callTool(gateways[1]!.url(), 'bytes', { size: 1 })).result !== undefined;
+    await waitUntil('a slot', free);
   });
 
   it('follow a tier, a stop and a grant of one another', async () => {

@@ -1,12 +1,9 @@
 /** What the tests of shared state, faults and crashes have in common. */
-import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunningGateway } from '@tollgate/testkit/gateway';
 import { callTool, type ToolAnswer } from '@tollgate/testkit/tool-call';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { Client } from 'pg';
-import { inject } from 'vitest';
 
 export interface Drift {
   readonly amount: number;
@@ -28,21 +25,6 @@ export interface BudgetLimit {
   readonly used: number;
   readonly held: number;
   readonly capacity: number;
-}
-
-/** An empty database of its own on the real PostgreSQL. */
-export async function emptyDatabase(): Promise<AsyncDisposable & { readonly url: URL }> {
-  const name = `e2e_${randomUUID().replaceAll('-', '')}`;
-  await administer(`create database ${name}`);
-  const url = new URL(inject('postgresUrl'));
-  url.pathname = `/${name}`;
-  return { url, [Symbol.asyncDispose]: () => administer(`drop database ${name} with (force)`) };
-}
-
-async function administer(statement: string): Promise<void> {
-  const client = new Client({ connectionString: inject('postgresUrl') });
-  await client.connect();
-  await client.query(statement).finally(() => client.end());
 }
 
 /** Asks the control API as the admin of a gateway. */

@@ -154,7 +154,7 @@ export class LedgerWriter implements AdmissionEvents {
   /** Resolves when everything told so far is written, or after so many milliseconds. True: nothing waits. */
   async flush(ms: number): Promise<boolean> {
     const end = new AbortController();
-    const late = sleep(ms, true, { signal: end.signal, ref: false }).catch(() => true);
+    const late = sleep(ms, true, { signal: end.signal }).catch(() => true);
     try {
       while (this.#waiting > 0 && !this.#closed) {
         if ((await Promise.race([this.#running, late])) === true) break;
@@ -236,7 +236,7 @@ export class LedgerWriter implements AdmissionEvents {
           waited.done?.reject(error);
           waited.done = undefined;
         }
-        await sleep(retry);
+        await sleep(retry, undefined, { ref: false });
         retry = Math.min(retry * 2, LAST_RETRY);
       }
     }
