@@ -135,6 +135,8 @@ describe('a budget', () => {
       gateway.folder,
     );
     expect(stop.stdout).toContain('Stopped tool fake/echo.');
+    const status = await tollgate(['status', gateway.configFile], gateway.folder);
+    expect(status.stdout).toMatch(/Stopped:\n {2}tool fake\/echo, by \S+ since \S+: incident 7/);
     const refused = await callTool(gateway.url(), 'echo', { text: 'x' });
     expect(refused.error).toMatchObject({ data: { reason: 'stopped' } });
     expect(refused.error?.message).toContain('incident 7');

@@ -35,7 +35,7 @@ export function decisionLine(record: DecisionDocument): string {
 }
 
 const PRICES = {
-  none: 'the tool has no price',
+  none: 'told with the check; the tool has no price',
   fixed: 'fixed',
   computed: 'computed from the arguments',
   reported: 'held; the result says what it costs',

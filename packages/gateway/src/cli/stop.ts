@@ -38,7 +38,12 @@ export async function resume(
   for (const { id } of chosen) await control(dataDir, `/stops/${encodeURIComponent(id)}`, { method: 'DELETE' });
   if (options.json === true) json({ resumed: chosen });
   else if (chosen.length > 0) out(chosen.map((one) => `Resumed ${words(one.scope)} (${one.reason}).`).join('\n'));
-  else out(stops.length === 0 ? 'Nothing is stopped.' : `Not stopped. In force:\n${stops.map(line).join('\n')}`);
+  else out(stops.length === 0 ? 'Nothing is stopped.' : `Not stopped. In force:\n${stopLines(stops)}`);
+}
+
+/** What is stopped, a line each: scope, by whom, since when, why. */
+export function stopLines(stops: readonly Stop[]): string {
+  return stops.map(line).join('\n');
 }
 
 function scopeOf({ server, tool, tenant }: ScopeOptions): string {
@@ -50,7 +55,7 @@ function scopeOf({ server, tool, tenant }: ScopeOptions): string {
 
 function resumeCommand({ server, tool, tenant }: ScopeOptions): string {
   const option = Object.entries({ server, tool, tenant }).find(([, value]) => value !== undefined);
-  return option === undefined ? 'tollgate resume' : `tollgate resume --${option[0]} ${option[1]}`;
+  return option === undefined ? 'tollgate resume' : `tollgate resume --${option[0]} "${option[1]}"`;
 }
 
 function words(scope: string): string {
