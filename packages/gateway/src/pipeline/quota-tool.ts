@@ -29,9 +29,22 @@ export const QUOTA_TOOL_TEXT: string = JSON.stringify({
 
 /** Text for a model; the same as data is in `structuredContent`. */
 const MAX_LINES = 100;
+/**
+ * Reports on all tools that one caller gets afresh in a second; more in it are answered with the last of them. Nothing
+ * counts these calls, and one looks at every limit of every tool.
+ */
+const FRESH = 5;
+const SECOND = 1000;
+
+interface Recent {
+  readonly since: number;
+  made: number;
+  last: Promise<QuotaReport | undefined>;
+}
 
 export class QuotaTool {
   readonly #targets: TargetResolver;
+  readonly #recent = new WeakMap<Principal, Recent>();
 
   constructor(targets: TargetResolver) {
     this.#targets = targets;
@@ -46,7 +59,8 @@ export class QuotaTool {
 
   /** JSON text of the result. Rejects with `invalid_params`, and for a tool like a call of it would. */
   async report(limits: Admission, call: Call, now: number): Promise<string> {
-    const report = await limits.quota(call, this.#asked(call), now);
+    const asked = this.#asked(call);
+    const report = await (asked === undefined ? this.#ofAll(limits, call, now) : limits.quota(call, [asked], now));
     const content = [{ type: 'text', text: report === undefined ? 'No limit applies.' : textOf(report) }];
     return JSON.stringify({
       ...(call.era === 'modern' ? { resultType: 'complete' } : {}),
@@ -55,15 +69,30 @@ export class QuotaTool {
     });
   }
 
-  #asked(call: Call): readonly Target[] {
+  #ofAll(limits: Admission, call: Call, now: number): Promise<QuotaReport | undefined> {
+    const { principal } = call;
+    const recent = this.#recent.get(principal);
+    const fresh = recent !== undefined && now - recent.since < SECOND ? recent : undefined;
+    if (fresh !== undefined && fresh.made >= FRESH) return fresh.last;
+    const last = limits.quota(call, this.#targets.tools(principal), now);
+    if (fresh === undefined) this.#recent.set(principal, { since: now, made: 1, last });
+    else {
+      fresh.made++;
+      fresh.last = last;
+    }
+    return last;
+  }
+
+  /** The one tool that the call is about; undefined: all of them. */
+  #asked(call: Call): Target | undefined {
     const args = (call.message.json(Field.arguments) ?? {}) as Readonly<Record<string, unknown>>;
     const { tool, ...rest } = args;
     if (Array.isArray(args) || typeof args !== 'object' || Object.keys(rest).length > 0) {
       throw new TollgateError('invalid_params', `${QUOTA_TOOL} takes {} or { "tool": NAME }`);
     }
-    if (tool === undefined) return this.#targets.tools(call.principal);
+    if (tool === undefined) return undefined;
     if (typeof tool !== 'string') throw new TollgateError('invalid_params', `${QUOTA_TOOL}: tool must be a string`);
-    return [this.#targets.tool(tool, call.principal)];
+    return this.#targets.tool(tool, call.principal);
   }
 }
 
