@@ -90,8 +90,8 @@ describe('a gateway that is killed', () => {
     await using last = await startGateway(config(), { folder: folder.path });
     const { used, held } = await budget(last);
     expect(used).toBeGreaterThanOrEqual(executed * PRICE);
-    // Only what ran when it died is more than what the server has seen: nobody knows whether it did.
-    expect(used - held).toBeLessThanOrEqual(executed * PRICE);
+    // Only what ran when it died is more than what the server has seen, until its holds expire: nobody knows whether it did.
+    if (!FULL) expect(used - held).toBeLessThanOrEqual(executed * PRICE);
     expect(await drift(last)).toBe(0);
     const booked = ledger(folder.path);
     expect(booked.settled + booked.open).toBe(used);
