@@ -286,12 +286,11 @@ describe('PostgreSQL', () => {
 });
 
 describe('a full disk', () => {
-  const mounted = mountSmall();
-  afterAll(() => mounted?.unmount());
-
-  it.skipIf(mounted === undefined)('stops money, lets rates go on, and is forgotten when there is room', async () => {
+  it('stops money, lets rates go on, and is forgotten when there is room', async ({ skip }) => {
     verifies('R0-24');
-    const { folder } = mounted!;
+    using mounted = mountSmall();
+    if (mounted === undefined) return skip('this process may not mount a small file system');
+    const { folder } = mounted;
     await mkdir(join(folder, 'data'));
     await using gateway = await startGateway(config({ dataDir: join(folder, 'data') }));
     const data = join(folder, 'data');
@@ -312,8 +311,8 @@ describe('a full disk', () => {
   });
 });
 
-/** A file system of two megabytes; undefined where this process may not mount one. */
-function mountSmall(): { readonly folder: string; unmount(): void } | undefined {
+/** A file system of three megabytes; undefined where this process may not mount one. */
+function mountSmall(): (Disposable & { readonly folder: string }) | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return undefined;
   const folder = execFileSync('mktemp', ['-d', '/tmp/tollgate-small-XXXXXX'], { encoding: 'utf8' }).trim();
   try {
@@ -324,7 +323,7 @@ function mountSmall(): { readonly folder: string; unmount(): void } | undefined 
   }
   return {
     folder,
-    unmount: () => {
+    [Symbol.dispose]: () => {
       execFileSync('umount', ['-l', folder], { stdio: 'pipe' });
       rmSync(folder, { recursive: true });
     },
