@@ -142,7 +142,7 @@ export class Asking {
 
   /** The key of a rule of the ask, as 16 hexadecimal digits. */
   keyOf(at: number): string {
-    return hex(this.ask.high[at]!) + hex(this.ask.low[at]!);
+    return keyText(this.ask.high[at]!, this.ask.low[at]!);
   }
 
   /** Name of the line in which calls wait for a rule of the ask. */
@@ -239,6 +239,11 @@ function coversTenant(step: Step, caller: Caller, asker: Asker): boolean {
   const { index } = step.limit;
   if (caller.tenants[index] === 0) caller.tenants[index] = step.limit.coversTenant(asker.principal.tenant) ? 1 : 2;
   return caller.tenants[index] === 1;
+}
+
+/** The lanes of a key as 16 hexadecimal digits. */
+export function keyText(high: number, low: number): string {
+  return hex(high) + hex(low);
 }
 
 function hex(lane: number): string {

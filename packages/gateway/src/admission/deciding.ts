@@ -42,7 +42,7 @@ const FREE: Admitted = Object.freeze({
   degraded: undefined,
 });
 
-/** What listeners are told of an admission; made while the ask is at hand, told when the limiter has agreed. */
+/** What listeners are told of an admission; made before another ask is filled, told when the limiter has agreed. */
 interface Notes {
   readonly hold: OpenedHold | undefined;
   readonly rules: readonly RuleRecord[] | undefined;
@@ -71,13 +71,15 @@ export class Deciding {
     const problem = asking.fill(charge, charge.amounts, true);
     if (problem !== undefined) return problem;
     this.hold(charge, patience);
-    const notes = this.#notes(charge);
-    if (asking.ask.size === 0) return this.#agreed(charge, FREE, notes);
+    if (asking.ask.size === 0) return this.#agreed(charge, FREE, this.#notes(charge));
     charge.at = Math.floor(now * 1000);
     if (patience > 0) asking.ask.patience(patience);
     const outcome = limiter.decide(asking.ask, charge.at);
-    if (!(outcome instanceof Promise)) return outcome.allowed === true ? this.#agreed(charge, outcome, notes) : outcome;
+    if (!(outcome instanceof Promise)) {
+      return outcome.allowed === true ? this.#agreed(charge, outcome, this.#notes(charge)) : outcome;
+    }
     charge.shared = true;
+    const notes = this.#notes(charge);
     return outcome.then((settled) => (settled.allowed === true ? this.#agreed(charge, settled, notes) : settled));
   }
 
@@ -111,7 +113,7 @@ export class Deciding {
   }
 
   /** The record of a refusal, told to whoever listens. Looks at latches: a total that is reached is shut for good. */
-  refuse(charge: LimitCharge, reply: Refused | Problem, inSession: boolean): Decision {
+  refuse(charge: LimitCharge, reply: Refused | Problem, inSession: boolean, told = true): Decision {
     const { events, asking, clock, latches, log } = this.#parts;
     const wall = clock.wall();
     const facts = { id: decisionIdOf(charge), wall, target: charge.target, inSession };
@@ -121,6 +123,7 @@ export class Deciding {
       const { plan, target } = charge;
       log.warn({ method: plan.method, object: target.canonicalId, detail: reply.detail }, 'an expression failed');
     }
+    if (!told) return decision;
     if (decision.violated.some((violation) => violation.limit.latch))
       latches.look(charge, Math.floor(clock.monotonic() * 1000));
     if (events.refused !== undefined) {

@@ -1,6 +1,6 @@
 /** What listeners are told, made from the ask at hand: before the next one is filled. */
 import { calendarWindow, type Standing } from '@tollgate/limiter';
-import type { Asking } from './asking.ts';
+import { type Asking, keyText } from './asking.ts';
 import type { LimitCharge } from './charge.ts';
 import type { Decision } from './decision.ts';
 import { hiddenOf } from './disclosure.ts';
@@ -11,13 +11,17 @@ import { lengthOf } from './rules.ts';
 /** Windows that are no calendar's are booked in so many parts, so that the ledger knows what is still in them. */
 const PARTS = 60;
 
+const NONE: readonly never[] = Object.freeze([]);
+const NOTHING: Amounts = Object.freeze({});
+
 /** Amounts of the plan's prices, by unit. */
 export function amountsOf({ plan }: LimitCharge, amounts: readonly (number | undefined)[]): Amounts {
+  if (amounts.length === 0) return NOTHING;
   const byUnit: Record<string, number> = {};
-  plan.prices.forEach(({ unit }, i) => {
+  for (let i = 0; i < plan.prices.length; i++) {
     const amount = amounts[i];
-    if (amount !== undefined) byUnit[unit] = amount;
-  });
+    if (amount !== undefined) byUnit[plan.prices[i]!.unit] = amount;
+  }
   return byUnit;
 }
 
@@ -91,7 +95,7 @@ export function admissionRecord(charge: LimitCharge, facts: RecordFacts): Admiss
     method: plan.method,
     object: target.canonicalId,
     rules: facts.rules,
-    shadowed: charge.shadowed.map((standing) => standing.rule.name),
+    shadowed: charge.shadowed.length === 0 ? NONE : charge.shadowed.map((standing) => standing.rule.name),
     waited: charge.wait / 1000,
     holdId: charge.holdId ?? charge.logicalId,
     degraded: facts.degraded,
@@ -99,23 +103,74 @@ export function admissionRecord(charge: LimitCharge, facts: RecordFacts): Admiss
   };
 }
 
+/**
+ * A rule as it was asked. Every admission makes one for each of its rules and few are ever read whole, so it keeps
+ * what the words are made from.
+ */
+class AskedRule implements RuleRecord {
+  readonly cost: number;
+  readonly #step: Step;
+  readonly #high: number;
+  readonly #low: number;
+  readonly #standing: Standing | undefined;
+
+  constructor(step: Step, high: number, low: number, cost: number, standing: Standing | undefined) {
+    this.cost = cost;
+    this.#step = step;
+    this.#high = high;
+    this.#low = low;
+    this.#standing = standing;
+  }
+
+  get limit(): string {
+    return this.#step.limit.options.name;
+  }
+
+  get rule(): string {
+    const { rule } = this.#step;
+    return rule.options.id ?? rule.name;
+  }
+
+  get key(): string {
+    return keyText(this.#high, this.#low);
+  }
+
+  get unit(): string {
+    return this.#step.unit;
+  }
+
+  get shadow(): boolean {
+    return this.#step.limit.shadow;
+  }
+
+  get hidden(): RuleRecord['hidden'] {
+    return hiddenOf(this.#step.limit.options);
+  }
+
+  get capacity(): number | undefined {
+    return this.#standing?.limit;
+  }
+
+  get used(): number | undefined {
+    return this.#standing?.used;
+  }
+
+  get held(): number | undefined {
+    return this.#standing?.held;
+  }
+
+  get remaining(): number | undefined {
+    return this.#standing?.remaining;
+  }
+}
+
 /** Every rule of the ask at hand, and where it stood, as far as the limiter has told. */
-export function rulesAsked(asking: Asking, standings: readonly Standing[] = []): RuleRecord[] {
-  return Array.from({ length: asking.ask.size }, (_, i) => {
-    const { limit, rule, unit } = asking.asked[i]!;
-    const standing = standings.find((candidate) => candidate.rule === rule);
-    return {
-      limit: limit.options.name,
-      rule: rule.options.id ?? rule.name,
-      key: asking.keyOf(i),
-      cost: asking.ask.costs[i]!,
-      unit,
-      shadow: limit.shadow,
-      hidden: hiddenOf(limit.options),
-      capacity: standing?.limit,
-      used: standing?.used,
-      held: standing?.held,
-      remaining: standing?.remaining,
-    };
-  });
+export function rulesAsked({ ask, asked }: Asking, standings: readonly Standing[] = []): RuleRecord[] {
+  const rules: RuleRecord[] = [];
+  for (let i = 0; i < ask.size; i++) {
+    const step = asked[i]!;
+    const standing = standings.length === 0 ? undefined : standings.find(({ rule }) => rule === step.rule);
+    rules.push(new AskedRule(step, ask.high[i]!, ask.low[i]!, ask.costs[i]!, standing));
+  }
+  return rules;
 }
