@@ -53,11 +53,11 @@ export class ExternalDesk implements External {
     const problem = this.#stopped(charge) ?? deciding.estimate(charge, question.estimate);
     const standings = await this.#look(charge, now);
     const blocked = problem ?? asking.fill(charge, charge.amounts, true);
-    if (blocked !== undefined) return this.#answer(charge, blocked, standings);
-    if (asking.ask.size === 0) return this.#answer(charge, undefined, standings);
+    if (blocked !== undefined) return this.#answer(charge, blocked, standings, false);
+    if (asking.ask.size === 0) return this.#answer(charge, undefined, standings, false);
     deciding.hold(charge, 0);
     const outcome = await limiter.check(asking.ask, micros(now));
-    return this.#answer(charge, outcome.allowed === true ? undefined : outcome, standings);
+    return this.#answer(charge, outcome.allowed === true ? undefined : outcome, standings, false);
   }
 
   async consume(question: Question, now: number): Promise<Answer> {
@@ -158,14 +158,19 @@ export class ExternalDesk implements External {
     return asking.ask.size === 0 ? [] : await limiter.inspect(asking.ask, micros(now));
   }
 
-  #answer(charge: LimitCharge, refusal: Refused | Problem | undefined, standings: readonly Standing[]): Answer {
+  #answer(
+    charge: LimitCharge,
+    refusal: Refused | Problem | undefined,
+    standings: readonly Standing[],
+    told = true,
+  ): Answer {
     const { deciding } = this.#parts;
     return {
       allowed: refusal === undefined,
       tier: charge.caller.tier,
       decisionId: decisionIdOf(charge),
       decision:
-        refusal === undefined ? undefined : deciding.refuse(charge, refusal, charge.asker.session !== undefined),
+        refusal === undefined ? undefined : deciding.refuse(charge, refusal, charge.asker.session !== undefined, told),
       limits: standings.map(viewOf),
       cost: amountsOf(charge, charge.amounts ?? []),
     };

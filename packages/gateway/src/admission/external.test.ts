@@ -26,7 +26,9 @@ const CALL: Question = { subject: SUBJECT, method: 'tools/call' };
 describe('questions of other systems', () => {
   it('peeks without a trace, and consumes from the counters of calls', async () => {
     verifies('R0-33');
-    const rig = new Rig({ limits: [limit('calls', rate(2)), limit('spend', budget(10))] });
+    const records: string[] = [];
+    const events = { refused: ({ id }: { id: string }) => records.push(id) };
+    const rig = new Rig({ limits: [limit('calls', rate(2)), limit('spend', budget(10))], deps: { events } });
     const { external } = rig.admission;
     const costly: Question = { ...CALL, estimate: usd(6) };
     for (let i = 0; i < 5; i++)
@@ -40,6 +42,8 @@ describe('questions of other systems', () => {
     ]);
     expect(rig.run(call())).toBeUndefined();
     expect(await external.peek(CALL, 0)).toMatchObject({ allowed: false, decision: { reason: 'rate_limited' } });
+    // Only what was refused is a record, not what was merely asked.
+    expect(records).toEqual([refused.decisionId]);
   });
 
   it('takes the estimate before the price of a tool, and the price where there is none', async () => {

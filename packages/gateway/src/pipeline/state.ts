@@ -299,13 +299,10 @@ export class GatewayState {
     };
   }
 
+  /** Admission has logged it. */
   #alert(alert: Alert): void {
     this.#alerts++;
     this.webhooks.tell(alert.kind, alert.at, alert);
-    this.#deps.log.warn(
-      { alert },
-      alert.kind === 'share' ? 'a limit is nearly used up' : 'a reported price needs a look',
-    );
   }
 
   /** Rejects when what a call would spend cannot be recorded, or a stop may have been missed. */
