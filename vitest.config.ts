@@ -2,6 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
+    setupFiles: ['packages/testkit/src/property-seed.ts'],
     projects: [
       {
         extends: true,

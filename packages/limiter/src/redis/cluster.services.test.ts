@@ -131,6 +131,17 @@ describe('on a cluster of three nodes', () => {
     await last.end();
   });
 
+  it('tells of a shadow per call where there is nothing else to ask a node about', async () => {
+    const limiter = await gateway(`shadow-${++prefixes}`);
+    const call = limiter.rule({ algorithm: 'per-call', name: 'call', limit: 1, shadow: true });
+    const all = limiter.rule(shared);
+    for (const ask of [new Ask().rule(call, 2), new Ask().rule(call, 2).rule(all)]) {
+      const outcome = await limiter.decide(ask);
+      expect(outcome).toMatchObject({ allowed: true, shadowed: [{ rule: call, verdict: 'cost_above_capacity' }] });
+    }
+    await limiter.end();
+  });
+
   let now = 0;
   let client: ReturnType<typeof connect> | undefined;
   async function make(): Promise<Subject> {

@@ -144,13 +144,12 @@ export class Spread {
         }
         if (!first.repeated) undo.push(() => this.#undo(shared));
       }
-      const second =
-        tenant.counted.length > 0 || whole.holdId !== undefined ? await this.#limiter.outcome(tenant, 'd') : first;
-      if (second !== undefined && !second.allowed) {
+      const second = await this.#limiter.outcome(tenant, 'd');
+      if (!second.allowed) {
         await putBack();
         return await this.#refusal(split, new Set(second.violated.map(({ rule }) => at(tenant, rule))));
       }
-      const repeated = second?.allowed === true && second.repeated;
+      const repeated = second.repeated;
       if (repeated) for (const [lease, cost] of used) lease.putBack(cost);
       else if (whole.holdId !== undefined) this.#remember(whole, shared.counted.length > 0, used);
       return this.#joined(first, second, shadowed.size > 0 ? await this.#standings(split) : [], shadowed, whole);
@@ -163,7 +162,7 @@ export class Spread {
 
   #joined(
     first: Outcome | undefined,
-    second: Outcome | undefined,
+    second: Outcome,
     standings: readonly Standing[],
     missed: ReadonlySet<number>,
     whole: Question,
@@ -172,7 +171,7 @@ export class Spread {
     const crossed: Crossing[] = [];
     let wait = 0;
     let repeated = false;
-    for (const outcome of first === second ? [first] : [first, second]) {
+    for (const outcome of [first, second]) {
       if (outcome?.allowed !== true) continue;
       wait = Math.max(wait, outcome.wait);
       repeated = outcome.repeated;
