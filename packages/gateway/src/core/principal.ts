@@ -30,4 +30,10 @@ export interface Principal {
   /** Granted scopes; `*` and `prefix:*` are wildcards. Undefined: the method knows no scopes (anonymous, stdio). */
   readonly scopes: readonly string[] | undefined;
   readonly clientId: string | undefined;
+  /** Issuer of the token; absent: the method has none (bearer, keys, anonymous, stdio). */
+  readonly issuer?: string | undefined;
+  /** Verified claims of the token, frozen; expressions see them as `caller.claims`. Absent: the method has none. */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined;
+  /** Wall time in milliseconds at which the credential ends; absent: it does not. */
+  readonly expiresAt?: number | undefined;
 }
