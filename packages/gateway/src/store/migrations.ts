@@ -12,6 +12,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { about: 'Ledger, tiers, grants, stops, decisions, actions', up: createTables },
   { about: 'Postings know whether their entry is open, and sums read one index', up: addOpenToPostings },
   { about: 'Sums of windows without end outlive their entries', up: addCarried },
+  { about: 'API keys, as digests', up: addKeys },
 ];
 
 /** The settings table comes before the first migration, because the version is kept in it. */
@@ -137,6 +138,17 @@ async function addCarried(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
     `create table tg_carried (rule text not null, key text not null, window_start bigint not null, unit text not null,
       amount bigint not null, primary key (rule, key, window_start, unit))${strict(kind)}`,
   );
+}
+
+async function addKeys(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
+  await run(
+    db,
+    kind,
+    `create table tg_keys (id text primary key, entry text not null, subject text not null, tenant text, tier text,
+      roles text not null, scopes text not null, label text, digest text not null, created_at bigint not null,
+      created_by text not null, expires_at bigint, last_used_at bigint, revoked_at bigint, revoked_by text)${strict(kind)}`,
+  );
+  await run(db, kind, 'create index tg_keys_live on tg_keys (id) where revoked_at is null');
 }
 
 /** SQLite checks types in STRICT tables only. */

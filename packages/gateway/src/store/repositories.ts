@@ -1,6 +1,7 @@
 import { actionsOn } from './actions.ts';
 import { type DecisionRetention, decisionsOn } from './decisions.ts';
 import { grantsOn } from './grants.ts';
+import { keysOn } from './keys.ts';
 import { ledgerOn } from './ledger.ts';
 import type { Session } from './schema.ts';
 import { settingsOn } from './settings.ts';
@@ -15,6 +16,7 @@ export function repositoriesOn(session: Session, retention: DecisionRetention): 
     tiers: tiersOn(session),
     grants: grantsOn(session),
     stops: stopsOn(session),
+    keys: keysOn(session),
     decisions: decisionsOn(session, retention),
     settings: settingsOn(session),
     actions: actionsOn(session),

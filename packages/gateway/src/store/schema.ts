@@ -19,6 +19,7 @@ export interface Tables {
   tg_tiers: { principal: string; tier: string; set_by: string; at: number };
   tg_grants: GrantsTable;
   tg_stops: StopsTable;
+  tg_keys: KeysTable;
   tg_decisions: DecisionsTable;
   tg_actions: { id: string; at: number; done_by: string; action: string; details: string };
 }
@@ -63,6 +64,25 @@ export interface StopsTable {
   until: number | null;
   lifted_at: number | null;
   lifted_by: string | null;
+}
+
+export interface KeysTable {
+  id: string;
+  entry: string;
+  subject: string;
+  tenant: string | null;
+  tier: string | null;
+  /** JSON lists. */
+  roles: string;
+  scopes: string;
+  label: string | null;
+  digest: string;
+  created_at: number;
+  created_by: string;
+  expires_at: number | null;
+  last_used_at: number | null;
+  revoked_at: number | null;
+  revoked_by: string | null;
 }
 
 export interface DecisionsTable {

@@ -1,5 +1,5 @@
 /**
- * What must last, whatever holds it: the faces of the ledger, tiers, grants, stops, decisions, settings and actions.
+ * What must last, whatever holds it: the faces of the ledger, tiers, grants, stops, keys, decisions, settings and actions.
  * Amounts are integers in micro-units within ±2^53, times are integer milliseconds since the epoch.
  *
  * Every write is idempotent by its id, so that one whose outcome is unknown can be repeated. A method rejects with
@@ -11,6 +11,7 @@ export interface Storage {
   readonly tiers: Tiers;
   readonly grants: Grants;
   readonly stops: Stops;
+  readonly keys: Keys;
   readonly decisions: Decisions;
   readonly settings: Settings;
   readonly actions: Actions;
@@ -244,6 +245,51 @@ export interface Stops {
   active(at: number): Promise<readonly Stop[]>;
   /** False: unknown or lifted already. */
   lift(id: string, by: string, at: number): Promise<boolean>;
+}
+
+/** An API key that Tollgate issued. Of the key itself only a digest is kept: nobody can make the key from this. */
+export interface StoredKey {
+  readonly id: string;
+  /** The auth entry that accepts it. */
+  readonly entry: string;
+  readonly subject: string;
+  readonly tenant: string | undefined;
+  readonly tier: string | undefined;
+  readonly roles: readonly string[];
+  readonly scopes: readonly string[];
+  readonly label: string | undefined;
+  /** SHA-256 of the whole key, 64 hexadecimal digits. */
+  readonly digest: string;
+  readonly createdAt: number;
+  readonly createdBy: string;
+  readonly expiresAt: number | undefined;
+  readonly lastUsedAt: number | undefined;
+  readonly revokedAt: number | undefined;
+  readonly revokedBy: string | undefined;
+}
+
+export type NewKey = Omit<StoredKey, 'lastUsedAt' | 'revokedAt' | 'revokedBy'>;
+
+/** A key that a new one takes the place of: from `until` on it is not accepted any more. */
+export interface ReplacedKey {
+  readonly id: string;
+  readonly until: number;
+}
+
+export interface KeyUse {
+  readonly id: string;
+  readonly at: number;
+}
+
+export interface Keys {
+  /** Adds a key and, in the same transaction, ends the one that it replaces. False: there is a key of that id. */
+  add(key: NewKey, replaces?: ReplacedKey): Promise<boolean>;
+  /** False: unknown or revoked already. */
+  revoke(id: string, by: string, at: number): Promise<boolean>;
+  /** By id. `at`: only those that are accepted at that moment. */
+  list(query?: Part & { readonly at?: number }): Promise<Page<StoredKey>>;
+  /** Moves the last use of keys on, never back. */
+  used(uses: readonly KeyUse[]): Promise<readonly boolean[]>;
 }
 
 export type Verdict = 'admitted' | 'refused';

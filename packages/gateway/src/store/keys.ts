@@ -1,0 +1,124 @@
+import { TollgateError } from '../core/errors.ts';
+import type { KeysTable, Session } from './schema.ts';
+import type { Keys, KeyUse, NewKey, Page, Part, ReplacedKey, StoredKey } from './storage.ts';
+import { natural, page, pageSize, readCursor, readText, storedProse, storedText, writeCursor } from './values.ts';
+
+const DIGEST = /^[0-9a-f]{64}$/;
+
+/** API keys as digests. Rows are never deleted: whose a key was must be answerable after it is gone. */
+export function keysOn({ db }: Session): Keys {
+  return {
+    async add(key: NewKey, replaces?: ReplacedKey): Promise<boolean> {
+      if (!DIGEST.test(key.digest))
+        throw new TollgateError('invalid_params', 'The digest of a key is a SHA-256 in hex');
+      const added = await db
+        .insertInto('tg_keys')
+        .values(rowOf(key))
+        .onConflict((conflict) => conflict.column('id').doNothing())
+        .returning('id')
+        .executeTakeFirst();
+      if (added === undefined || replaces === undefined) return added !== undefined;
+      const until = natural(replaces.until, 'until');
+      const ended = await db
+        .updateTable('tg_keys')
+        .set((is) => ({
+          expires_at: is
+            .case()
+            .when('expires_at', '<', until)
+            .then(is.ref('expires_at'))
+            .else(is.cast<number>(is.val(until), 'bigint'))
+            .end(),
+        }))
+        .where('id', '=', storedText(replaces.id))
+        .where('revoked_at', 'is', null)
+        .returning('id')
+        .executeTakeFirst();
+      if (ended !== undefined) return true;
+      throw new TollgateError('invalid_params', 'The key that should be replaced does not exist or is revoked');
+    },
+
+    async revoke(id: string, by: string, at: number): Promise<boolean> {
+      const revoked = await db
+        .updateTable('tg_keys')
+        .set({ revoked_at: natural(at, 'at'), revoked_by: storedText(by) })
+        .where('id', '=', storedText(id))
+        .where('revoked_at', 'is', null)
+        .returning('id')
+        .executeTakeFirst();
+      return revoked !== undefined;
+    },
+
+    async list(query: Part & { readonly at?: number } = {}): Promise<Page<StoredKey>> {
+      const size = pageSize(query.limit);
+      let rows = db.selectFrom('tg_keys').selectAll();
+      if (query.at !== undefined) {
+        const at = natural(query.at, 'at');
+        rows = rows
+          .where('revoked_at', 'is', null)
+          .where((is) => is.or([is('expires_at', 'is', null), is('expires_at', '>', at)]));
+      }
+      if (query.after !== undefined) rows = rows.where('id', '>', readCursor<[string]>(query.after, ['string'])[0]);
+      const found = await rows
+        .orderBy('id')
+        .limit(size + 1)
+        .execute();
+      return page(found, size, keyOf, (row) => writeCursor(row.id));
+    },
+
+    async used(uses: readonly KeyUse[]): Promise<readonly boolean[]> {
+      const moved: boolean[] = [];
+      for (const { id, at } of uses) {
+        const row = await db
+          .updateTable('tg_keys')
+          .set({ last_used_at: natural(at, 'at') })
+          .where('id', '=', storedText(id))
+          .where((is) => is.or([is('last_used_at', 'is', null), is('last_used_at', '<', at)]))
+          .returning('id')
+          .executeTakeFirst();
+        moved.push(row !== undefined);
+      }
+      return moved;
+    },
+  };
+}
+
+function rowOf(key: NewKey): KeysTable {
+  return {
+    id: storedText(key.id),
+    entry: storedText(key.entry),
+    subject: storedText(key.subject),
+    tenant: key.tenant === undefined ? null : storedText(key.tenant),
+    tier: key.tier === undefined ? null : storedText(key.tier),
+    roles: storedProse(JSON.stringify(key.roles)),
+    scopes: storedProse(JSON.stringify(key.scopes)),
+    label: key.label === undefined ? null : storedProse(key.label),
+    digest: key.digest,
+    created_at: natural(key.createdAt, 'createdAt'),
+    created_by: storedText(key.createdBy),
+    expires_at: key.expiresAt === undefined ? null : natural(key.expiresAt, 'expiresAt'),
+    last_used_at: null,
+    revoked_at: null,
+    revoked_by: null,
+  };
+}
+
+function keyOf(row: KeysTable): StoredKey {
+  const text = (value: string | null): string | undefined => (value === null ? undefined : readText(value));
+  return {
+    id: readText(row.id),
+    entry: readText(row.entry),
+    subject: readText(row.subject),
+    tenant: text(row.tenant),
+    tier: text(row.tier),
+    roles: JSON.parse(readText(row.roles)) as string[],
+    scopes: JSON.parse(readText(row.scopes)) as string[],
+    label: text(row.label),
+    digest: row.digest,
+    createdAt: row.created_at,
+    createdBy: readText(row.created_by),
+    expiresAt: row.expires_at ?? undefined,
+    lastUsedAt: row.last_used_at ?? undefined,
+    revokedAt: row.revoked_at ?? undefined,
+    revokedBy: text(row.revoked_by),
+  };
+}
