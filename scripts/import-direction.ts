@@ -23,11 +23,13 @@ const ROOMS = [
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   core: [],
   protocol: ['core'],
-  ...Object.fromEntries(ROOMS.map((room) => [room, ['core', 'protocol']])),
+  // Beneath the rooms and not one of them: nobody may be handed another way out.
+  egress: ['core'],
+  ...Object.fromEntries(ROOMS.map((room) => [room, ['core', 'protocol', 'egress']])),
   config: ['core', 'protocol', ...ROOMS],
-  pipeline: ['core', 'protocol', ...ROOMS, 'config'],
-  api: ['core', 'protocol', ...ROOMS, 'config', 'pipeline'],
-  cli: ['core', 'protocol', ...ROOMS, 'config', 'pipeline', 'api', 'index.ts'],
+  pipeline: ['core', 'protocol', 'egress', ...ROOMS, 'config'],
+  api: ['core', 'protocol', 'egress', ...ROOMS, 'config', 'pipeline'],
+  cli: ['core', 'protocol', 'egress', ...ROOMS, 'config', 'pipeline', 'api', 'index.ts'],
   // A package of its own in all but name: an application that only asks a remote gateway loads no gateway.
   middleware: ['core'],
   'index.ts': ['core', 'protocol', ...ROOMS, 'config', 'pipeline', 'api'],

@@ -103,6 +103,17 @@ export const ERROR_SHAPES = {
   server_response_too_large: { rpc: 503, http: 502, about: 'The answer of the server is larger than `caps.response`.' },
   server_login_required: { rpc: 503, http: 503, about: 'The server needs a sign-in: run `tollgate login NAME`.' },
   server_busy: { rpc: 503, http: 503, about: 'Every instance or connection of the server is taken. Nothing ran.' },
+  // Documents that strangers name.
+  egress_refused: {
+    rpc: 503,
+    http: 502,
+    about: 'A URL that no operator wrote leads where nothing is fetched from, or answers with something never taken.',
+  },
+  egress_failed: {
+    rpc: 503,
+    http: 502,
+    about: 'A URL that no operator wrote could not be fetched; a repeat may help.',
+  },
   // What must last.
   storage_unavailable: {
     rpc: 503,

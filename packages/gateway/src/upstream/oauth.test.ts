@@ -7,6 +7,7 @@ import path from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Clock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
+import { FORBIDDEN_LITERALS } from '../egress/testing.ts';
 import { DEFAULT_SCAN_CAPS } from '../protocol/json/caps.ts';
 import { run } from './fixtures/raw-http.ts';
 import { HttpClient, type HttpServerOptions } from './http-client.ts';
@@ -443,18 +444,11 @@ describe('tokens', () => {
 describe('where a sign-in may lead', () => {
   const signal = new AbortController().signal;
 
-  it.each([
-    'http://198.51.100.7/x',
-    'http://127.0.0.1/x',
-    'https://127.0.0.1/x',
-    'https://169.254.169.254/latest',
-    'https://10.1.2.3/',
-    'https://[::1]/',
-    'https://[::ffff:10.0.0.1]/',
-    'ftp://198.51.100.7/',
-  ])('a public server does not lead to %s', async (url) => {
+  it('a public server leads to none of the URLs that nothing is fetched from', async () => {
     const guarded = await signInFetch(new URL('https://198.51.100.7/mcp'), signal);
-    await expect(guarded(url)).rejects.toMatchObject({ code: 'server_login_required' });
+    for (const url of [...FORBIDDEN_LITERALS, 'https://localhost/']) {
+      await expect(guarded(url), url).rejects.toMatchObject({ code: 'server_login_required' });
+    }
   });
 
   it('no server leads to the metadata service of a cloud, and names that resolve inside are refused', async () => {
