@@ -63,7 +63,7 @@ const identity = createIdentity(
     endpointEntries: new Map(),
     loopback: true,
   },
-  new PrincipalKeys(),
+  { keys: new PrincipalKeys(), clock: systemClock, resource: (path) => `https://gw.example${path}` },
 );
 
 function entryOf(i: number): Entry {
@@ -175,6 +175,7 @@ function identified(): { head: RequestHead; principal: Principal } {
   if (path instanceof Error) throw path;
   const principal = identity.identify(head.authorization, path, undefined);
   if (principal instanceof Error) throw principal;
+  if (principal instanceof Promise) throw new Error('a token seen before was not told at once');
   return { head, principal };
 }
 

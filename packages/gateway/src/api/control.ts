@@ -11,6 +11,7 @@ import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
+import type { Identified } from '../protocol/call.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
 import { type AdministrationPort, addAdministration } from './administration.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
@@ -31,7 +32,7 @@ export interface ControlPort {
 export interface ControlDeps {
   readonly port: ControlPort;
   /** The caller behind an Authorization header, or why not. The admin token is one of the credentials. */
-  readonly identify: (authorization: string | undefined) => Principal | TollgateError;
+  readonly identify: (authorization: string | undefined) => Identified | Promise<Identified>;
   readonly log: Log;
 }
 
@@ -43,8 +44,14 @@ export type ControlHandler = (request: IncomingMessage, response: ServerResponse
 /** The request listener for paths below `/api/v1`. Answers 401 and 403 as JSON with the error's code and message. */
 export function createControlApi(deps: ControlDeps): ControlHandler {
   const app = new Hono().basePath('/api/v1');
+  const callers = new WeakMap<Request, Identified>();
+  app.use(async (c, next) => {
+    callers.set(c.req.raw, await deps.identify(c.req.header('authorization')));
+    await next();
+  });
   const guard = (c: Context, ...roles: readonly Role[]): Principal => {
-    const principal = deps.identify(c.req.header('authorization'));
+    const principal = callers.get(c.req.raw);
+    if (principal === undefined) throw new TollgateError('unauthorized', 'A credential is required');
     if (TollgateError.is(principal)) throw principal;
     if (!roles.some((role) => principal.roles.includes(role))) {
       throw new TollgateError('access_denied', `This needs one of the roles ${roles.join(', ')}`, { http: 403 });

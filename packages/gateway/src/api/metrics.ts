@@ -1,11 +1,11 @@
 /** `GET /metrics` on the admin address: for operators, auditors and admins, as the labels name limits and servers. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { TollgateError } from '../core/errors.ts';
-import type { Principal } from '../core/principal.ts';
+import type { Identified } from '../protocol/call.ts';
 
 interface MetricsDeps {
   /** The caller behind an Authorization header, or why not. */
-  readonly identify: (authorization: string | undefined) => Principal | TollgateError;
+  readonly identify: (authorization: string | undefined) => Identified | Promise<Identified>;
   readonly page: () => { readonly text: string; readonly type: string };
 }
 
@@ -25,14 +25,15 @@ export function createMetricsPage({
       answer(405, 'Only GET is served here.\n', { allow: 'GET, HEAD' });
       return;
     }
-    const principal = identify(request.headers.authorization);
-    if (TollgateError.is(principal)) {
-      answer(401, `${principal.message}\n`, { 'www-authenticate': 'Bearer' });
-    } else if (!principal.roles.some((role) => READERS.has(role))) {
-      answer(403, 'This needs one of the roles operator, auditor, admin.\n');
-    } else {
-      const { text, type } = page();
-      answer(200, text, { 'content-type': type });
-    }
+    void Promise.resolve(identify(request.headers.authorization)).then((who) => {
+      if (TollgateError.is(who)) {
+        answer(who.http, `${who.message}\n`, who.http === 401 ? { 'www-authenticate': 'Bearer' } : {});
+      } else if (!who.roles.some((role) => READERS.has(role))) {
+        answer(403, 'This needs one of the roles operator, auditor, admin.\n');
+      } else {
+        const { text, type } = page();
+        answer(200, text, { 'content-type': type });
+      }
+    });
   };
 }

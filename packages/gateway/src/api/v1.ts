@@ -8,7 +8,7 @@ import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import type { Principal } from '../core/principal.ts';
+import type { Identified } from '../protocol/call.ts';
 import { type CheckAnswer, check, readHold, release, reserve, settle } from './limit-requests.ts';
 import { type Caller, callerOf } from './operations/caller.ts';
 import type { OperationAnswer, Operations } from './operations/operations.ts';
@@ -17,7 +17,7 @@ import { OperationProblem, PROBLEM_STATUS, type ProblemReason } from './operatio
 export interface V1Deps {
   readonly operations: Operations;
   /** The caller behind an Authorization header, or why not. */
-  readonly identify: (authorization: string | undefined) => Principal | TollgateError;
+  readonly identify: (authorization: string | undefined) => Identified | Promise<Identified>;
   readonly log: Log;
 }
 
@@ -37,8 +37,8 @@ export function createV1({
 }: V1Deps): (request: IncomingMessage, response: ServerResponse) => void {
   const app = new Hono().basePath('/v1');
   const { port } = operations;
-  const callerFrom = (c: Context): Caller => {
-    const principal = identify(c.req.header('authorization'));
+  const callerFrom = async (c: Context): Promise<Caller> => {
+    const principal = await identify(c.req.header('authorization'));
     if (TollgateError.is(principal)) throw principal;
     return callerOf(principal);
   };
@@ -59,7 +59,7 @@ export function createV1({
   );
 
   app.post('/ops', async (c) => {
-    const caller = callerFrom(c);
+    const caller = await callerFrom(c);
     const body = await bodyOf(c);
     if (Array.isArray(body)) return c.json(await operations.runBatch(body, caller));
     const answer = await operations.run(body, caller);
@@ -69,20 +69,20 @@ export function createV1({
     return c.json(answer);
   });
 
-  app.get('/ops', (c) => {
-    callerFrom(c);
+  app.get('/ops', async (c) => {
+    await callerFrom(c);
     return c.json({ operations: operations.registry.list() });
   });
 
   app.post('/check', async (c) => {
-    const caller = callerFrom(c);
+    const caller = await callerFrom(c);
     const answer = await check(await bodyOf(c), caller, port);
     if (!Array.isArray(answer)) retryAfterHeader(c, answer.retry_after_seconds);
     return c.json(answer);
   });
 
   app.post('/holds', async (c) => {
-    const caller = callerFrom(c);
+    const caller = await callerFrom(c);
     const outcome = await reserve(await bodyOf(c), caller, port);
     if ('hold' in outcome) return c.json(outcome.hold, 201);
     retryAfterHeader(c, outcome.refused.retry_after_seconds);
@@ -90,17 +90,17 @@ export function createV1({
   });
 
   app.get('/holds/:id', async (c) => {
-    const caller = callerFrom(c);
+    const caller = await callerFrom(c);
     return c.json(await readHold(c.req.param('id'), caller, port));
   });
 
   app.post('/holds/:id/settle', async (c) => {
-    const caller = callerFrom(c);
+    const caller = await callerFrom(c);
     return c.json(await settle(c.req.param('id'), await bodyOf(c, {}), caller, port));
   });
 
   app.post('/holds/:id/release', async (c) => {
-    const caller = callerFrom(c);
+    const caller = await callerFrom(c);
     return c.json(await release(c.req.param('id'), caller, port));
   });
 

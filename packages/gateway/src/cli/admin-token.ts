@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { TollgateError } from '../core/errors.ts';
 import { lanesOf, type Principal } from '../core/principal.ts';
+import type { Identified } from '../protocol/call.ts';
 
 /** Whoever can read the admin token's file is the operator of this gateway. */
 const ADMIN: Principal = Object.freeze({
@@ -16,7 +16,7 @@ const ADMIN: Principal = Object.freeze({
   clientId: undefined,
 });
 
-type Identify = (authorization: string | undefined) => Principal | TollgateError;
+type Identify = (authorization: string | undefined) => Identified | Promise<Identified>;
 
 /** Accepts the admin token before the configured entries; compared by digest, in constant time. */
 export function withAdminToken(token: string, others: Identify): Identify {

@@ -76,6 +76,11 @@ export const ERROR_SHAPES = {
     http: 401,
     about: 'No accepted credential. A credential that no method accepts is never treated as anonymous.',
   },
+  identity_unavailable: {
+    rpc: 503,
+    http: 503,
+    about: 'The credential could not be checked now (keys of its issuer, storage, or too many at once). Nothing ran.',
+  },
   insufficient_scope: {
     rpc: 403,
     http: 403,

@@ -11,6 +11,8 @@ export const MAX_PIPELINED = 64;
  */
 export class Connection {
   readonly #open: ServerResponse[] = [];
+  /** Who sent the last request; only identity reads and writes it. */
+  lastCaller: object | undefined = undefined;
 
   /** Requests begun and not yet answered. */
   get open(): number {

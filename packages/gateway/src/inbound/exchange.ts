@@ -21,12 +21,14 @@ export class Exchange {
   readonly response: ServerResponse;
   /** Allowed origin of the page that asks; undefined for programs. */
   readonly origin: string | undefined;
+  readonly connection: Connection | undefined;
   #gone: (() => void) | undefined;
   #stream: EventStream | undefined;
 
   constructor(response: ServerResponse, origin: string | undefined, connection?: Connection) {
     this.response = response;
     this.origin = origin;
+    this.connection = connection;
     // A late write to a dead socket must not end the process; the `close` event says all there is to know.
     response.on('error', ignore);
     response.on('close', () => {

@@ -119,7 +119,7 @@ export interface Rig {
   readonly port: number;
   readonly mcp: FakeEndpoint;
   readonly team: FakeEndpoint;
-  readonly face: { draining: boolean; guard: SessionGuard | undefined };
+  readonly face: { draining: boolean; guard: SessionGuard | undefined; identify: Face['identify'] };
   /** Sends raw bytes on a new connection and gives everything that came back until it closed or a response ended. */
   send(text: string | Buffer): Promise<RawResponse>;
   open(): Promise<RawClient>;
@@ -127,9 +127,7 @@ export interface Rig {
 }
 
 /** Tokens `a` and `b` are two principals, none is a third; everything else is refused. */
-export function faceOf(
-  endpoints: ReadonlyMap<string, Endpoint>,
-): Face & { draining: boolean; guard: SessionGuard | undefined } {
+export function faceOf(endpoints: ReadonlyMap<string, Endpoint>): Face & Rig['face'] {
   const principals = new Map<string | undefined, Principal>([
     [undefined, principalOf('nobody', 1)],
     ['Bearer a', principalOf('a', 2)],

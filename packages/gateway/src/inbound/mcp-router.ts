@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
-import type { Endpoint, Face } from '../protocol/call.ts';
+import type { Endpoint, Face, Identified } from '../protocol/call.ts';
 import { Field } from '../protocol/message.ts';
 import { isModernVersion } from '../protocol/versions.ts';
 import { accepted } from './accept.ts';
@@ -10,7 +10,7 @@ import { answerOptions } from './cors.ts';
 import { type Edge, type Posted, shuttingDown } from './edge.ts';
 import type { Exchange } from './exchange.ts';
 import type { LegacyHttp } from './legacy-http.ts';
-import type { LegacySse } from './legacy-sse.ts';
+import type { LegacySse, SseRoute } from './legacy-sse.ts';
 import { serveModern } from './modern-http.ts';
 import { receive } from './receive.ts';
 import type { RequestHead } from './request-head.ts';
@@ -45,12 +45,53 @@ export class McpRouter {
       exchange.refuseUnread(shuttingDown());
       return true;
     }
-    const principal = identify(request, face, head, target);
-    const refused = principal instanceof Error ? principal : this.#guarded(request, face, head, target, principal);
-    if (principal instanceof Error || refused !== undefined) exchange.refuse(refused!);
-    else if (sse !== undefined) this.#sse.serve(request, exchange, head, sse, principal);
-    else this.#serve(request, exchange, head, target, principal);
+    const who = face.identify(head.authorization, target.path, request.socket.remoteAddress, exchange.connection);
+    if (who instanceof Promise) this.#serveLater(who, request, exchange, head, path);
+    else this.#serveAs(who, request, exchange, head, target, sse);
     return true;
+  }
+
+  /**
+   * A credential seen for the first time. Nobody reads the body meanwhile, so Node keeps it and slows its sender down;
+   * the wait is bounded by identity, and what changed during it (client, reload, shutdown) is looked at again.
+   */
+  #serveLater(
+    who: Promise<Identified>,
+    request: IncomingMessage,
+    exchange: Exchange,
+    head: RequestHead,
+    path: string,
+  ): void {
+    who
+      .then((identified) => {
+        if (exchange.started) return;
+        const face = this.#edge.face();
+        const endpoint = face.endpoint(path);
+        const sse = endpoint === undefined ? this.#sse.route(path, face) : undefined;
+        const target = endpoint ?? sse?.endpoint;
+        if (this.#closing() || face.draining) exchange.refuseUnread(shuttingDown());
+        else if (target === undefined) {
+          exchange.refuse(new TollgateError('not_found', 'This endpoint is no longer served.'));
+        } else this.#serveAs(identified, request, exchange, head, target, sse);
+      })
+      .catch((error: unknown) => {
+        this.#edge.log.error({ err: error, path }, 'a request handler failed');
+        exchange.refuse(TollgateError.from(error));
+      });
+  }
+
+  #serveAs(
+    who: Identified,
+    request: IncomingMessage,
+    exchange: Exchange,
+    head: RequestHead,
+    target: Endpoint,
+    sse: SseRoute | undefined,
+  ): void {
+    const refused = who instanceof Error ? who : this.#guarded(request, this.#edge.face(), head, target, who);
+    if (who instanceof Error || refused !== undefined) exchange.refuse(refused!);
+    else if (sse !== undefined) this.#sse.serve(request, exchange, head, sse, who);
+    else this.#serve(request, exchange, head, target, who);
   }
 
   /** Before anything is read: a flood must cost the gateway less than it costs the sender. */
@@ -137,13 +178,4 @@ export class McpRouter {
     else if (message.kind === 'request' || message.kind === 'notification') serveModern(this.#edge, posted);
     else exchange.refuse(new TollgateError('invalid_request', 'Responses cannot be posted in 2026-07-28.'));
   }
-}
-
-function identify(
-  request: IncomingMessage,
-  face: Face,
-  head: RequestHead,
-  endpoint: Endpoint,
-): Principal | TollgateError {
-  return face.identify(head.authorization, endpoint.path, request.socket.remoteAddress);
 }

@@ -11,17 +11,20 @@ import type { Admission } from '../admission/contract.ts';
 import { type SessionGuardOptions, SessionWindows, sessionGuard } from '../admission/session-guard.ts';
 import { Listings } from '../catalog/listing.ts';
 import { type CompiledConfig, restartOnlyChanges } from '../config/compile.ts';
+import { formatListen } from '../config/units.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import type { Principal } from '../core/principal.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
 import { addressPrefix } from '../identity/address.ts';
+import type { CallerSlot } from '../identity/identity.ts';
+import type { AuthMethod } from '../identity/method.ts';
+import type { AuthEntry } from '../identity/options.ts';
 import { localPrincipal, PrincipalKeys } from '../identity/principals.ts';
 import { createHttpEdge, type HttpEdge, type HttpEdgeView } from '../inbound/http.ts';
 import { createStdioEdge, type StdioEdge } from '../inbound/stdio.ts';
 import { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
-import type { Endpoint, Face, SessionGuard } from '../protocol/call.ts';
+import type { Endpoint, Face, Identified, SessionGuard } from '../protocol/call.ts';
 import type { Server } from '../protocol/peer.ts';
 import { CallLog } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
@@ -45,6 +48,11 @@ export interface GatewayDeps {
   readonly mount?: Mount;
   /** Counters, money, tiers and stops that outlive this gateway; its owner closes it. Default: all of it in memory. */
   readonly state?: GatewayState;
+  /**
+   * Ways to be recognised that are made outside the identity room, by auth entry: keys of the store, tokens of the
+   * bridge. The same entry gets the same methods on every reload; their owner closes them.
+   */
+  readonly authMethods?: ((entry: AuthEntry) => readonly AuthMethod[]) | undefined;
   /** Transformers, composed anew whenever a configuration is applied. Default none. */
   readonly transforms?: TransformRegistry;
   /** Number of attached stdio clients, whenever it changes. */
@@ -94,6 +102,8 @@ export class Gateway implements Face {
       clock,
       log,
       keys,
+      url: () => this.#listening?.url ?? `http://${formatListen(config.listen)}`,
+      authMethods: deps.authMethods,
       calls: this.calls,
       transforms: deps.transforms,
       hub: this.hub,
@@ -177,8 +187,15 @@ export class Gateway implements Face {
     authorization: string | undefined,
     endpoint: string,
     address: string | undefined,
-  ): Principal | TollgateError {
-    return this.#current.identity.identify(authorization, endpoint, address);
+    slot?: CallerSlot,
+  ): Identified | Promise<Identified> {
+    const { identity } = this.#current;
+    const who = identity.identify(authorization, endpoint, address, slot);
+    if (!(who instanceof Promise)) return who;
+    // A configuration that was replaced meanwhile says nothing about who may come in now.
+    return who.then((late) =>
+      identity === this.#current.identity ? late : this.identify(authorization, endpoint, address, slot),
+    );
   }
 
   /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */
@@ -239,6 +256,7 @@ export class Gateway implements Face {
     await Promise.all([this.#http.close(), this.#admin?.close(), this.#stdio?.close()]);
     for (const stop of this.#follow.values()) stop();
     for (const { catalog } of this.#current.endpoints.values()) catalog.close();
+    this.#current.identity.close();
     await Promise.all([...this.#current.servers.values()].map((server) => server.close()));
   }
 
@@ -275,8 +293,15 @@ export class Gateway implements Face {
       catalog.close();
     }
     for (const server of retired(before, next)) this.#retire(server);
-    this.hub.revoke((principal, endpoint) => !next.identity.recognises(principal, endpoint));
+    before.identity.close(next.identity);
+    this.#revoke();
     await this.hub.rebind();
+  }
+
+  /** Ends what is open for callers that would not be let in any more. */
+  #revoke(): void {
+    const { identity } = this.#current;
+    this.hub.revoke((principal, endpoint) => !identity.recognises(principal, endpoint));
   }
 
   /** Before the first call: what the state lost is rebuilt for the limits that are in force. */

@@ -12,7 +12,9 @@ import type { CompiledConfig, EndpointOptions } from '../config/compile.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Log } from '../core/log.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
-import { createIdentity, type Identity } from '../identity/identity.ts';
+import { createIdentity, type Identity, type IdentityDeps } from '../identity/identity.ts';
+import type { AuthMethod } from '../identity/method.ts';
+import type { AuthEntry } from '../identity/options.ts';
 import type { PrincipalKeys } from '../identity/principals.ts';
 import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Server } from '../protocol/peer.ts';
@@ -33,6 +35,10 @@ export interface Lasting {
   readonly log: Log;
   readonly listings: Listings;
   readonly keys: PrincipalKeys;
+  /** Base URL where no `publicUrl` is configured. */
+  readonly url: () => string;
+  /** Methods of other rooms for an auth entry: keys, tokens of the bridge. */
+  readonly authMethods?: ((entry: AuthEntry) => readonly AuthMethod[]) | undefined;
   readonly parked: ParkedCalls;
   readonly rounds: Rounds;
   /** Records of decisions; undefined: none are kept. */
@@ -69,7 +75,7 @@ export function buildGeneration(
   const router = compileRoutes(config.routes);
   // Only to refuse what cannot be kept; the counters move when the generation is taken into use.
   createAdmission(config.admission, { clock: lasting.clock });
-  const identity = createIdentity(config.identity, lasting.keys, previous?.identity);
+  const identity = createIdentity(config.identity, identityDeps(config, lasting), previous?.identity);
   const made: Server[] = [];
   const endpoints = new Map<string, EndpointInUse>();
   try {
@@ -87,8 +93,19 @@ export function buildGeneration(
   } catch (error) {
     for (const { catalog } of endpoints.values()) catalog.close();
     for (const server of made) void server.close();
+    identity.close(previous?.identity);
     throw error;
   }
+}
+
+/** Where rooms that make ways to be recognised meet the identity room. */
+function identityDeps(config: CompiledConfig, lasting: Lasting): IdentityDeps {
+  return {
+    keys: lasting.keys,
+    clock: lasting.clock,
+    resource: (path) => (config.publicUrl ?? lasting.url()) + path,
+    methods: lasting.authMethods,
+  };
 }
 
 /** Servers of `before` that `after` does not use any more. */

@@ -155,12 +155,24 @@ export interface Endpoint {
   notified(message: Message, session: ClientSession | undefined, principal: Principal): void;
 }
 
+/** A caller, or why there is none. */
+export type Identified = Principal | TollgateError;
+
 /** What an edge asks of the gateway as it is now; a reload swaps the object behind it, calls keep theirs. */
 export interface Face {
   /** Endpoint at an exact path (`/mcp`, `/s/files`), or undefined. */
   endpoint(path: string): Endpoint | undefined;
-  /** Identifies a caller of an endpoint from the raw Authorization header (undefined: none was sent). */
-  identify(authorization: string | undefined, endpoint: string, address: string | undefined): Principal | TollgateError;
+  /**
+   * Identifies a caller of an endpoint from the raw Authorization header (undefined: none was sent). At once for a
+   * credential that was seen before; else a promise that never rejects and is bounded in time. `slot` belongs to the
+   * connection, and only this method looks at it.
+   */
+  identify(
+    authorization: string | undefined,
+    endpoint: string,
+    address: string | undefined,
+    slot?: { lastCaller: object | undefined },
+  ): Identified | Promise<Identified>;
   /**
    * Counts an HTTP request of an identified caller before anything of it is read: `rate_limited` when its session has
    * used up its window. `session` is the validated id of a legacy session, else the principal counts. Undefined: off.

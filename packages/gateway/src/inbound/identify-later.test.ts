@@ -1,0 +1,70 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { TollgateError } from '../core/errors.ts';
+import type { Identified } from '../protocol/call.ts';
+import { head, modernPost, post, principalOf, type Rig, startEdge } from './fakes.ts';
+
+let rig: Rig;
+let asked: PromiseWithResolvers<Identified>[];
+
+beforeEach(async () => {
+  rig = await startEdge();
+  asked = [];
+  rig.face.identify = () => {
+    asked.push(Promise.withResolvers<Identified>());
+    return asked.at(-1)!.promise;
+  };
+});
+afterEach(async () => await rig.stop());
+
+const ADA = principalOf('ada', 9);
+const asking = (count: number) => vi.waitFor(() => expect(asked).toHaveLength(count));
+
+describe('a caller who takes time to be recognised', () => {
+  it('has its body read afterwards, whole, whenever it came', async () => {
+    const client = await rig.open();
+    const text = modernPost('tools/call', { name: 'x', arguments: { text: 'ä'.repeat(20_000) } });
+    client.write(text.slice(0, 700));
+    await asking(1);
+    client.write(text.slice(700, 9000));
+    expect(rig.mcp.calls).toEqual([]);
+    asked[0]!.resolve(ADA);
+    client.write(text.slice(9000));
+    expect((await client.response()).status).toBe(200);
+    expect(rig.mcp.calls[0]!.principal).toBe(ADA);
+    // The connection goes on, also with the transport of 2024-11-05.
+    client.write(head('GET', { Host: '127.0.0.1', Accept: 'text/event-stream' }, '/sse'));
+    await asking(2);
+    asked[1]!.resolve(ADA);
+    await client.until((read) => read.includes('event: endpoint'));
+  });
+
+  it('is refused with what identity says, and meets the session guard like everybody', async () => {
+    const client = await rig.open();
+    client.write(modernPost('tools/list'));
+    await asking(1);
+    asked[0]!.resolve(new TollgateError('unauthorized', 'The credential was not accepted.'));
+    expect((await client.response()).status).toBe(401);
+    rig.face.guard = () => new TollgateError('rate_limited', 'Too many requests');
+    client.write(modernPost('tools/list'));
+    await asking(2);
+    asked[1]!.resolve(ADA);
+    expect((await client.response()).status).toBe(429);
+    expect(rig.mcp.calls).toEqual([]);
+  });
+
+  it('who left meanwhile, or came before a shutdown, runs nothing', async () => {
+    const gone = await rig.open();
+    gone.write(modernPost('tools/list'));
+    await asking(1);
+    gone.socket.destroy();
+    await vi.waitFor(() => expect(rig.edge.view.connections).toBe(0));
+    asked[0]!.resolve(ADA);
+    const late = await rig.open();
+    late.write(post('{}'));
+    await asking(2);
+    rig.face.draining = true;
+    asked[1]!.resolve(ADA);
+    expect((await late.response()).status).toBe(503);
+    expect(rig.mcp.calls).toEqual([]);
+  });
+});
