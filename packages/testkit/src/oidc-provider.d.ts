@@ -16,6 +16,7 @@ declare module 'oidc-provider' {
     save(): Promise<string>;
   }
 
+  // biome-ignore lint/style/noDefaultExport: the package has no other.
   export default class Provider {
     constructor(issuer: string, configuration: object);
     readonly issuer: string;
