@@ -30,6 +30,16 @@ export const METHODS: Methods = {
   decisions: { put: 'list', get: 'read', list: 'read' },
   settings: { get: 'read', set: 'write', once: 'write', remove: 'write', ledgerId: 'write' },
   actions: { append: 'write', list: 'read' },
+  bridge: {
+    register: 'write',
+    client: 'read',
+    clientUsed: 'write',
+    put: 'write',
+    find: 'read',
+    use: 'write',
+    end: 'write',
+    prune: 'write',
+  },
 };
 
 export interface Work {

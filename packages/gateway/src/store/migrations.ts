@@ -13,6 +13,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { about: 'Postings know whether their entry is open, and sums read one index', up: addOpenToPostings },
   { about: 'Sums of windows without end outlive their entries', up: addCarried },
   { about: 'API keys, as digests', up: addKeys },
+  { about: 'Clients, codes and tokens of the OAuth bridge', up: addBridge },
 ];
 
 /** The settings table comes before the first migration, because the version is kept in it. */
@@ -149,6 +150,33 @@ async function addKeys(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
       created_by text not null, expires_at bigint, last_used_at bigint, revoked_at bigint, revoked_by text)${strict(kind)}`,
   );
   await run(db, kind, 'create index tg_keys_live on tg_keys (id) where revoked_at is null');
+}
+
+async function addBridge(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
+  const end = strict(kind);
+  await run(
+    db,
+    kind,
+    `create table tg_bridge_clients (id text primary key, json text not null, at bigint not null, used_at bigint,
+      expires_at bigint not null)${end}`,
+  );
+  await run(db, kind, 'create index tg_bridge_clients_unused on tg_bridge_clients (at) where used_at is null');
+  await run(
+    db,
+    kind,
+    `create table tg_bridge_families (id text primary key, entry text not null, principal text not null,
+      client text not null, resource text not null, at bigint not null, expires_at bigint not null,
+      ended_at bigint)${end}`,
+  );
+  await run(db, kind, 'create index tg_bridge_families_end on tg_bridge_families (expires_at)');
+  await run(
+    db,
+    kind,
+    `create table tg_bridge_items (digest text primary key,
+      kind text not null check (kind in ('state', 'code', 'access', 'refresh')), family text, sealed text not null,
+      at bigint not null, expires_at bigint not null, used_at bigint, used_by text)${end}`,
+  );
+  await run(db, kind, 'create index tg_bridge_items_end on tg_bridge_items (kind, expires_at)');
 }
 
 /** SQLite checks types in STRICT tables only. */

@@ -1,4 +1,5 @@
 import { actionsOn } from './actions.ts';
+import { bridgeOn } from './bridge.ts';
 import { type DecisionRetention, decisionsOn } from './decisions.ts';
 import { grantsOn } from './grants.ts';
 import { keysOn } from './keys.ts';
@@ -20,5 +21,6 @@ export function repositoriesOn(session: Session, retention: DecisionRetention): 
     decisions: decisionsOn(session, retention),
     settings: settingsOn(session),
     actions: actionsOn(session),
+    bridge: bridgeOn(session),
   };
 }

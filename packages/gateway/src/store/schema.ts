@@ -1,5 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
-import type { AmountSource, HoldState, Verdict } from './storage.ts';
+import type { AmountSource, BridgeItemKind, HoldState, Verdict } from './storage.ts';
 
 /** The tables as the latest migration leaves them. Booleans are 0 and 1: SQLite has no others. */
 export interface Tables {
@@ -21,6 +21,9 @@ export interface Tables {
   tg_stops: StopsTable;
   tg_keys: KeysTable;
   tg_decisions: DecisionsTable;
+  tg_bridge_clients: { id: string; json: string; at: number; used_at: number | null; expires_at: number };
+  tg_bridge_families: BridgeFamiliesTable;
+  tg_bridge_items: BridgeItemsTable;
   tg_actions: { id: string; at: number; done_by: string; action: string; details: string };
 }
 
@@ -94,6 +97,28 @@ export interface DecisionsTable {
   method: string;
   reason: string;
   json: string;
+}
+
+export interface BridgeItemsTable {
+  digest: string;
+  kind: BridgeItemKind;
+  family: string | null;
+  sealed: string;
+  at: number;
+  expires_at: number;
+  used_at: number | null;
+  used_by: string | null;
+}
+
+export interface BridgeFamiliesTable {
+  id: string;
+  entry: string;
+  principal: string;
+  client: string;
+  resource: string;
+  at: number;
+  expires_at: number;
+  ended_at: number | null;
 }
 
 export type SqlKind = 'sqlite' | 'postgres';

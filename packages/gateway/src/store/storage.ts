@@ -15,6 +15,7 @@ export interface Storage {
   readonly decisions: Decisions;
   readonly settings: Settings;
   readonly actions: Actions;
+  readonly bridge: Bridge;
 }
 
 /** Which part of a list: at most `limit` (default 1000, at most 10,000) after the cursor that the last part ended with. */
@@ -347,4 +348,78 @@ export interface Actions {
   append(action: ActionRecord): Promise<boolean>;
   /** The latest first. */
   list(query?: Part & { readonly from?: number; readonly to?: number }): Promise<Page<ActionRecord>>;
+}
+
+/** A client that registered itself (RFC 7591). */
+export interface BridgeClient {
+  readonly id: string;
+  /** Its metadata, as JSON text. */
+  readonly json: string;
+  readonly at: number;
+  readonly expiresAt: number;
+}
+
+export type BridgeItemKind = 'state' | 'code' | 'access' | 'refresh';
+
+/** Something that was handed out once and is known again by its digest; `sealed` opens only with what was handed out. */
+export interface BridgeItem {
+  /** SHA-256 of what was handed out, 64 hexadecimal digits. */
+  readonly digest: string;
+  readonly kind: BridgeItemKind;
+  readonly family?: string | undefined;
+  readonly sealed: string;
+  readonly at: number;
+  readonly expiresAt: number;
+}
+
+export interface FoundBridgeItem extends BridgeItem {
+  readonly usedAt: number | undefined;
+  /** Whether its family was ended. */
+  readonly ended: boolean;
+}
+
+/** All tokens that come from one sign-in. */
+export interface BridgeFamily {
+  readonly id: string;
+  readonly entry: string;
+  readonly principal: string;
+  readonly client: string;
+  readonly resource: string;
+  readonly at: number;
+  readonly expiresAt: number;
+}
+
+/** What the OAuth bridge has given out: registrations, states, codes and tokens. No secret is in it. */
+export interface Bridge {
+  /**
+   * Keeps a registration. With `most` of them there already, the oldest that was never used gives way; false: all are
+   * in use.
+   */
+  register(client: BridgeClient, most: number): Promise<boolean>;
+  /** Undefined: unknown, or over at `at`. */
+  client(id: string, at: number): Promise<BridgeClient | undefined>;
+  /** It took part in a sign-in: kept until `expiresAt`. */
+  clientUsed(id: string, at: number, expiresAt: number): Promise<void>;
+  /** False: `most` items of its kind are waiting, not over at `item.at`. */
+  put(item: BridgeItem, most: number): Promise<boolean>;
+  /** Also what is over, for a while: the asker looks at `expiresAt`, `usedAt` and `ended`. */
+  find(digest: string, kind: BridgeItemKind): Promise<FoundBridgeItem | undefined>;
+  /**
+   * Uses an item, which is possible once, and keeps what comes of it in the same transaction. `by` is an id of this
+   * attempt: asked again with the same, the answer is the same. False: used before, unknown, or its family was ended.
+   */
+  use(use: BridgeUse): Promise<boolean>;
+  /** No token of the family is good any more. False: it was ended before, or there is none. */
+  end(family: string, at: number): Promise<boolean>;
+  /** Deletes what was over before `before`, at most 5000 of each; returns how many. */
+  prune(before: number): Promise<number>;
+}
+
+export interface BridgeUse {
+  readonly digest: string;
+  readonly by: string;
+  readonly at: number;
+  /** Kept, or moved to a later end. */
+  readonly family?: BridgeFamily | undefined;
+  readonly items: readonly BridgeItem[];
 }
