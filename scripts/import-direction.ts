@@ -17,6 +17,7 @@ const ROOMS = [
   'upstream',
   'telemetry',
   'store',
+  'vault',
 ] as const;
 
 /** What a folder may import besides itself. */

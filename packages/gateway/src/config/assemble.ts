@@ -213,7 +213,16 @@ function complete(parsed: ParsedConfig, context: TreeContext, origins: Config['o
   const dataDir =
     parsed.dataDir === undefined ? defaultDataDir(context) : path.resolve(baseDir, expandHome(parsed.dataDir, env));
   const { toolhive } = context;
-  return deepFreeze({ ...parsed, state: completeState(parsed.state, baseDir), servers, dataDir, origins, toolhive });
+  const vault = completeVault(parsed.vault, baseDir);
+  return deepFreeze({
+    ...parsed,
+    state: completeState(parsed.state, baseDir),
+    vault,
+    servers,
+    dataDir,
+    origins,
+    toolhive,
+  });
 }
 
 /** Files of certificates start at the folder of the configuration. */
@@ -224,6 +233,12 @@ function completeState(state: ParsedConfig['state'], baseDir: string): Config['s
     Object.entries(files).flatMap(([key, file]) => (file === undefined ? [] : [[key, path.resolve(baseDir, file)]])),
   );
   return { ...state, tls: { ...paths, ...(serverName === undefined ? {} : { serverName }) } };
+}
+
+function completeVault(vault: ParsedConfig['vault'], baseDir: string): Config['vault'] {
+  const { keys } = vault;
+  if (typeof keys === 'string' || keys.file === undefined) return vault;
+  return { ...vault, keys: { ...keys, file: path.resolve(baseDir, keys.file) } };
 }
 
 function defaultDataDir(context: TreeContext): string {

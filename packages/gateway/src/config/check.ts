@@ -5,6 +5,7 @@ import { checkListen } from './check-listen.ts';
 import { checkPrices } from './check-prices.ts';
 import { checkServers } from './check-servers.ts';
 import { checkStores } from './check-stores.ts';
+import { checkVault } from './check-vault.ts';
 import { type Finding, isWithin, type KeyPath } from './problems.ts';
 import type { configSchema } from './schema.ts';
 import { placeKey } from './tree.ts';
@@ -97,5 +98,6 @@ export function checkConfig(config: ParsedConfig, context: CheckContext): Findin
   checkLimits(checks);
   checkPrices(checks);
   checkStores(checks);
+  checkVault(checks);
   return checks.findings.map((finding) => ({ ...finding, path: context.place(finding.path) }));
 }

@@ -8,10 +8,12 @@ import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
 import type { InboundOptions } from '../inbound/options.ts';
 import type { RouteOptions } from '../routing/options.ts';
 import type { ServerOptions } from '../upstream/options.ts';
+import type { VaultOptions } from '../vault/options.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
 import { compileLimits } from './compile-limits.ts';
 import { compileRoute } from './compile-route.ts';
 import { compileState, compileStorage } from './compile-stores.ts';
+import { compileVault } from './compile-vault.ts';
 import type { Environment } from './expand.ts';
 import { canonicalPattern } from './globs.ts';
 import type { AuthConfig, Config, ServerConfig } from './schema.ts';
@@ -53,6 +55,7 @@ export interface CompiledConfig {
   readonly currency: string;
   readonly storage: StorageOptions;
   readonly state: StateOptions;
+  readonly vault: VaultOptions;
   readonly webhooks: readonly WebhookOptions[];
   readonly refusals: RefusalStyle;
   /** Without a trailing slash. Undefined: clients use the listen address. */
@@ -94,6 +97,7 @@ export function compile(config: Config, env: Environment = process.env): Compile
     currency: config.currency,
     storage: compileStorage(config.storage),
     state: compileState(config.state),
+    vault: compileVault(config, env),
     webhooks: config.webhooks.map(({ url, secret }) => ({ url, secret })),
     refusals: config.refusals,
     publicUrl: config.publicUrl,
@@ -232,6 +236,8 @@ function attachSocket(dataDir: string, env: Environment): string {
 export function restartOnlyChanges(before: CompiledConfig, after: CompiledConfig): string[] {
   const keys = ['listen', 'admin', 'dataDir', 'storage', 'state'] as const;
   const changed: string[] = keys.filter((key) => !isDeepStrictEqual(before[key], after[key]));
+  // The file of the master key goes with the data folder, which is named already.
+  if (!changed.includes('dataDir') && !isDeepStrictEqual(before.vault, after.vault)) changed.push('vault');
   for (const cap of ['headers', 'streams'] as const) {
     if (before.inbound.caps[cap] !== after.inbound.caps[cap]) changed.push(`caps.${cap}`);
   }

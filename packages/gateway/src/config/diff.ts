@@ -15,7 +15,7 @@ export interface ConfigChange {
 }
 
 const ENTRIES = new Set(['servers', 'endpoints', 'tools', 'limits', 'tiers']);
-const FIXED = new Set(['listen', 'admin', 'dataDir', 'storage', 'state']);
+const FIXED = new Set(['listen', 'admin', 'dataDir', 'storage', 'state', 'vault']);
 const NOUNS: Readonly<Record<string, string>> = {
   servers: 'server',
   endpoints: 'endpoint',

@@ -13,6 +13,7 @@ import { hostName, origin, publicUrl } from './schema/names.ts';
 import { currency, unpriced } from './schema/prices.ts';
 import { servers } from './schema/servers.ts';
 import { state, storage, webhooks } from './schema/stores.ts';
+import { vault } from './schema/vault.ts';
 import type { ToolhiveView } from './toolhive/view.ts';
 import { parseListen } from './units.ts';
 
@@ -21,7 +22,6 @@ const LATER = [
   'tls',
   'cors',
   'access',
-  'vault',
   'trust',
   'cache',
   'resilience',
@@ -95,6 +95,9 @@ export const configSchema = section(
     state: state
       .prefault('memory')
       .describe('Counters of limits: in this process (`memory`), or shared by several (`redis://…`, or a map).'),
+    vault: vault
+      .prefault({})
+      .describe('Where secrets are kept: sealed in `storage`, under a master key that is kept elsewhere.'),
     currency: currency
       .prefault('USD')
       .describe('Unit of the costs of the preset, and of costs that are reported without a unit.'),

@@ -125,6 +125,17 @@ export const ERROR_SHAPES = {
     http: 503,
     about: 'The database or the disk did not take or answer it in time. Nothing is lost by repeating it later.',
   },
+  vault_unavailable: {
+    rpc: 503,
+    http: 503,
+    about:
+      'The vault cannot give or keep a secret now: its key provider or storage does not answer. Nothing is guessed.',
+  },
+  secret_missing: {
+    rpc: 503,
+    http: 503,
+    about: 'A secret that a server needs is not in the vault, or has expired. The message says how to set it.',
+  },
   deadline_exceeded: {
     rpc: 504,
     http: 504,
@@ -169,6 +180,11 @@ export const ERROR_SHAPES = {
     rpc: -32603,
     http: 500,
     about: 'The stored data belongs to a newer Tollgate, another ledger or another key.',
+  },
+  vault_key_wrong: {
+    rpc: -32603,
+    http: 500,
+    about: 'The master key is missing, weak, readable by others, or not the one of this vault. Nothing was changed.',
   },
   gateway_not_running: { rpc: -32603, http: 500, about: 'The command needs a running gateway of this configuration.' },
   usage: { rpc: -32603, http: 500, about: 'The command line is wrong; the message says how to write it.' },

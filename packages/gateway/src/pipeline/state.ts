@@ -19,6 +19,7 @@ import { Skeletons } from '../telemetry/decisions/skeleton.ts';
 import { type DecisionStore, MemoryDecisions } from '../telemetry/decisions/store.ts';
 import { LimitMetrics, timed } from '../telemetry/metrics.ts';
 import { Webhooks } from '../telemetry/webhooks.ts';
+import type { Vault } from '../vault/vault.ts';
 import { Books } from './books.ts';
 import { decisionPolicy } from './decision-policy.ts';
 import { type Drift, LedgerWatch } from './ledger-watch.ts';
@@ -27,6 +28,7 @@ import { MemoryState } from './memory-state.ts';
 import { MoneyRecovery } from './money-recovery.ts';
 import { RedisState } from './redis-state.ts';
 import { requireToolhiveRedis } from './toolhive-start.ts';
+import { storedVault, transientVault, VaultEvents } from './vault-state.ts';
 
 interface StateDeps {
   readonly clock: Clock;
@@ -58,6 +60,9 @@ export class GatewayState {
   /** Seals rounds of paid calls; shared by the gateways of one storage. */
   readonly roundKey: Buffer;
   readonly webhooks: Webhooks;
+  /** Secrets, sealed in the storage. */
+  readonly vault: Vault;
+  readonly vaultEvents: VaultEvents;
   readonly metrics: LimitMetrics;
   /** Requests that the session guard refused; the gateway has the guard. */
   guardDenials: () => number = () => 0;
@@ -74,8 +79,11 @@ export class GatewayState {
   /** State of a gateway that keeps nothing: the library without a data folder, tests. */
   static async transient(deps: StateDeps): Promise<GatewayState> {
     const books = await Books.open({ ...deps, storage: undefined, shared: false });
+    const vaultEvents = new VaultEvents(deps.log);
     return new GatewayState(deps, {
       books,
+      vault: transientVault({ ...deps, onEvent: vaultEvents.tell }),
+      vaultEvents,
       decisions: new MemoryDecisions(),
       roundKey: randomBytes(32),
       key: randomBytes(32),
@@ -93,8 +101,11 @@ export class GatewayState {
     const options: StoreOptions = { dataDir: config.dataDir, ...config.storage };
     const lock = config.state.kind === 'memory' ? await lockState(options, deps) : undefined;
     let store: Store | undefined;
+    let vault: Vault | undefined;
     try {
       store = await openStore(options, deps);
+      const vaultEvents = new VaultEvents(deps.log);
+      vault = await storedVault(config.vault, store, { ...deps, onEvent: vaultEvents.tell });
       const shared = config.state.kind === 'redis';
       const books = await Books.open({ ...deps, storage: store, shared });
       const ledger = new LedgerWriter(store.ledger, { ...deps, journaled: !shared });
@@ -102,6 +113,8 @@ export class GatewayState {
         books,
         decisions: store.decisions,
         store,
+        vault,
+        vaultEvents,
         lock,
         ledger,
         roundKey: await roundKey(store, shared),
@@ -114,6 +127,7 @@ export class GatewayState {
       const memory = await MemoryState.open({ ...deps, journal: store.journal, ledger });
       return new GatewayState(deps, { ...parts, memory }).#for(config);
     } catch (error) {
+      await vault?.close();
       await store?.close();
       await lock?.release();
       throw error;
@@ -127,6 +141,8 @@ export class GatewayState {
       readonly decisions: DecisionStore;
       readonly roundKey: Buffer;
       readonly key: Buffer;
+      readonly vault: Vault;
+      readonly vaultEvents: VaultEvents;
       readonly store?: Store;
       readonly lock?: StateLock | undefined;
       readonly ledger?: LedgerWriter;
@@ -139,6 +155,10 @@ export class GatewayState {
     this.store = parts.store;
     this.roundKey = parts.roundKey;
     this.webhooks = new Webhooks(deps.log);
+    this.vault = parts.vault;
+    this.vaultEvents = parts.vaultEvents;
+    this.vaultEvents.alert = (kind, at, data) => this.webhooks.tell(kind, at, data);
+    this.vaultEvents.record = (by, action, details) => this.books.record(by, action, details);
     this.metrics = new LimitMetrics({
       guardDenials: () => this.guardDenials(),
       ledgerWaiting: () => this.#ledger?.waiting ?? 0,
@@ -257,6 +277,7 @@ export class GatewayState {
     this.books.close();
     this.webhooks.close();
     await this.#redis?.close();
+    await this.vault.close();
     await this.store?.close();
     await this.#lock?.release();
   }

@@ -40,6 +40,21 @@ export const METHODS: Methods = {
     end: 'write',
     prune: 'write',
   },
+  vault: {
+    keys: 'read',
+    addKey: 'write',
+    moveKey: 'write',
+    read: 'read',
+    put: 'write',
+    close: 'write',
+    list: 'read',
+    used: 'write',
+    notUnder: 'read',
+    underEach: 'read',
+    rewrap: 'list',
+    lease: 'write',
+    release: 'write',
+  },
 };
 
 export interface Work {

@@ -14,6 +14,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { about: 'Sums of windows without end outlive their entries', up: addCarried },
   { about: 'API keys, as digests', up: addKeys },
   { about: 'Clients, codes and tokens of the OAuth bridge', up: addBridge },
+  { about: 'The vault: sealed secrets, the versions of its master key, leases', up: addVault },
 ];
 
 /** The settings table comes before the first migration, because the version is kept in it. */
@@ -177,6 +178,52 @@ async function addBridge(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
       at bigint not null, expires_at bigint not null, used_at bigint, used_by text)${end}`,
   );
   await run(db, kind, 'create index tg_bridge_items_end on tg_bridge_items (kind, expires_at)');
+}
+
+async function addVault(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
+  const table = (name: string, ...columns: readonly string[]) =>
+    run(db, kind, `create table ${name} (${columns.join(', ')})${strict(kind)}`);
+  await table(
+    'tg_vault_heads',
+    'slot text primary key',
+    'record text not null',
+    "owner_kind text not null check (owner_kind in ('gateway', 'tenant', 'principal'))",
+    'owner text not null',
+    'purpose text not null',
+    'name text not null',
+    'version bigint not null',
+    "state text not null check (state in ('active', 'revoked', 'removed'))",
+    'fingerprint text not null',
+    'created_at bigint not null',
+    'updated_at bigint not null',
+    'updated_by text not null',
+    'expires_at bigint',
+    'overlap_until bigint not null',
+    'labels text not null',
+    'reason text not null',
+    'tag text not null',
+    'last_used_at bigint',
+  );
+  await run(db, kind, 'create index tg_vault_heads_owner on tg_vault_heads (owner_kind, owner, purpose)');
+  await table(
+    'tg_vault_versions',
+    'slot text not null',
+    'version bigint not null',
+    'envelope text not null',
+    'kek bigint not null',
+    'primary key (slot, version)',
+  );
+  await run(db, kind, 'create index tg_vault_versions_kek on tg_vault_versions (kek)');
+  await table(
+    'tg_vault_keys',
+    'version bigint primary key',
+    'key text not null',
+    "state text not null check (state in ('active', 'previous', 'retired', 'destroyed'))",
+    'check_text text not null',
+    'at bigint not null',
+    'made_by text not null',
+  );
+  await table('tg_vault_leases', 'slot text primary key', 'holder text not null', 'until bigint not null');
 }
 
 /** SQLite checks types in STRICT tables only. */

@@ -9,6 +9,7 @@ import { settingsOn } from './settings.ts';
 import { stopsOn } from './stops.ts';
 import type { Storage } from './storage.ts';
 import { tiersOn } from './tiers.ts';
+import { vaultOn } from './vault.ts';
 
 /** All repositories on one connection or transaction. */
 export function repositoriesOn(session: Session, retention: DecisionRetention): Storage {
@@ -22,5 +23,6 @@ export function repositoriesOn(session: Session, retention: DecisionRetention): 
     settings: settingsOn(session),
     actions: actionsOn(session),
     bridge: bridgeOn(session),
+    vault: vaultOn(session),
   };
 }

@@ -1,4 +1,5 @@
 import type { Kysely, Transaction } from 'kysely';
+import type { VaultKeyState, VaultOwnerKind, VaultState } from '../core/vault-records.ts';
 import type { AmountSource, BridgeItemKind, HoldState, Verdict } from './storage.ts';
 
 /** The tables as the latest migration leaves them. Booleans are 0 and 1: SQLite has no others. */
@@ -24,7 +25,39 @@ export interface Tables {
   tg_bridge_clients: { id: string; json: string; at: number; used_at: number | null; expires_at: number };
   tg_bridge_families: BridgeFamiliesTable;
   tg_bridge_items: BridgeItemsTable;
+  tg_vault_heads: VaultHeadsTable;
+  tg_vault_versions: { slot: string; version: number; envelope: string; kek: number };
+  tg_vault_keys: {
+    version: number;
+    key: string;
+    state: VaultKeyState;
+    check_text: string;
+    at: number;
+    made_by: string;
+  };
+  tg_vault_leases: { slot: string; holder: string; until: number };
   tg_actions: { id: string; at: number; done_by: string; action: string; details: string };
+}
+
+export interface VaultHeadsTable {
+  slot: string;
+  record: string;
+  owner_kind: VaultOwnerKind;
+  owner: string;
+  purpose: string;
+  name: string;
+  version: number;
+  state: VaultState;
+  fingerprint: string;
+  created_at: number;
+  updated_at: number;
+  updated_by: string;
+  expires_at: number | null;
+  overlap_until: number;
+  labels: string;
+  reason: string;
+  tag: string;
+  last_used_at: number | null;
 }
 
 export interface EntriesTable {

@@ -1,3 +1,5 @@
+import type { VaultRecords } from '../core/vault-records.ts';
+
 /**
  * What must last, whatever holds it: the faces of the ledger, tiers, grants, stops, keys, decisions, settings and actions.
  * Amounts are integers in micro-units within ±2^53, times are integer milliseconds since the epoch.
@@ -16,6 +18,7 @@ export interface Storage {
   readonly settings: Settings;
   readonly actions: Actions;
   readonly bridge: Bridge;
+  readonly vault: VaultRecords;
 }
 
 /** Which part of a list: at most `limit` (default 1000, at most 10,000) after the cursor that the last part ended with. */

@@ -1,13 +1,18 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit';
 import { createFakeClock } from '@tollgate/testkit/fake-clock';
 import { startTcpProxy } from '@tollgate/testkit/tcp-proxy';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { waitUntil } from '@tollgate/testkit/wait';
 import { Client } from 'pg';
-import { describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
+import { fileKeys } from '../vault/file-keys.ts';
+import { vaultRecordsContract } from '../vault/fixtures/records-contract.ts';
 import { storageContract } from './fixtures/contract.ts';
 import { migrationContract } from './fixtures/migration-contract.ts';
 import { lockState } from './lock.ts';
@@ -63,6 +68,27 @@ storageContract('PostgreSQL', async () => {
       await stack.disposeAsync();
     },
   };
+});
+
+describe('secrets', () => {
+  let stores: readonly Store[] = [];
+  let stack: AsyncDisposableStack;
+  beforeAll(async () => {
+    const opened = await proxied();
+    stack = opened.stack;
+    stores = await Promise.all([openStore(opened.options, deps), openStore(opened.options, deps)]);
+  });
+  afterAll(async () => {
+    await Promise.all(stores.map((store) => store.close()));
+    await stack.disposeAsync();
+  });
+  const file = join(mkdtempSync(join(tmpdir(), 'vault-')), 'master.key');
+  let next = 0;
+  vaultRecordsContract(
+    'PostgreSQL',
+    () => stores[next++ % 2]!.vault,
+    () => fileKeys(file),
+  );
 });
 
 migrationContract('PostgreSQL', 'postgres', async () => {

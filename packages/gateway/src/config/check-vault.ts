@@ -1,0 +1,11 @@
+import type { Checks } from './check.ts';
+import { mistake } from './problems.ts';
+
+export function checkVault(checks: Checks): void {
+  const { keys } = checks.config.vault;
+  if (typeof keys === 'string') return;
+  const written = Object.keys(keys);
+  if (written.length === 1) return;
+  const what = written.length === 0 ? 'Where is the master key?' : `There is ${written.join(' and ')}.`;
+  checks.findings.push(mistake(['vault', 'keys'], what, 'Write one of file, env.'));
+}
