@@ -44,6 +44,7 @@ const DEFAULT_TIMEOUT = 60_000;
 
 class LimitAdmission implements Admission {
   readonly limits: readonly LimitOptions[];
+  readonly tiers: TierBook;
   readonly external: External;
   readonly restoring: Restoring;
   readonly compiled: readonly CompiledLimit[];
@@ -62,6 +63,7 @@ class LimitAdmission implements Admission {
     const previous = deps.previous instanceof LimitAdmission ? deps.previous : undefined;
     const lasting = lastingOf(deps, previous?.lasting);
     const { limiter, tiers, grants, stops, waiting, events, rounds } = lasting;
+    this.tiers = tiers;
     // Rules of another limiter mean nothing to this one.
     const inherited = previous?.lasting.limiter === limiter ? previous.compiled : [];
     this.limits = options.limits;

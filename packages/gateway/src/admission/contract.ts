@@ -34,6 +34,9 @@ export interface Admission {
   /** In the order of the configuration. */
   readonly limits: readonly LimitOptions[];
 
+  /** Which tier a caller is in; `version` counts changes. */
+  readonly tiers: Pick<TierBook, 'of' | 'version'>;
+
   /**
    * Decides over every limit that covers the call, in one step: all have room and are charged, or nothing is. With
    * `then: [wait]` the answer may be a promise that waits for its turn (at most 30 s, with progress notifications);

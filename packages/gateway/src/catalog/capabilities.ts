@@ -40,9 +40,13 @@ export function mergeCapabilities(listings: readonly Listing[], era: Era): Recor
 }
 
 /** Instructions of all servers, in order, each under its server's name when there are several; cut at 64 KiB. */
-export function mergeInstructions(listings: readonly Listing[]): string | undefined {
+export function mergeInstructions(
+  listings: readonly Listing[],
+  shown?: (server: string) => boolean,
+): string | undefined {
   const parts: { server: string; text: string }[] = [];
   for (const { server, facts } of listings) {
+    if (shown?.(server.name) === false) continue;
     const text = facts?.instructions?.trim();
     if (text !== undefined && text !== '') parts.push({ server: server.name, text: cut(text, MAX_INSTRUCTIONS) });
   }

@@ -67,6 +67,8 @@ async function names(catalog: Catalog): Promise<string[]> {
   return (await read(catalog)).tools.map(({ name }) => name);
 }
 
+const ALL = { entry: () => true, server: () => true };
+
 describe('aggregation', () => {
   it('shows the tools of all servers under one list, each callable by its advertised name', async () => {
     verifies('R1-06', 'R2-57', 'R3-10');
@@ -466,7 +468,7 @@ describe('freshness', () => {
     expect((await read(catalog)).list).toMatchObject({ ttlMs: 20_000, cacheScope: 'public' });
     await vi.advanceTimersByTimeAsync(5_000);
     expect((await read(catalog)).list.ttlMs).toBe(15_000);
-    expect(await catalog.list('tools', undefined, 'modern', () => true)).toMatchObject({ cacheScope: 'private' });
+    expect(await catalog.list('tools', undefined, 'modern', ALL)).toMatchObject({ cacheScope: 'private' });
     const c = new FakeServer('c', [tool('z')]);
     c.cacheScope = 'private';
     expect((await read(catalogOf([a, c]))).list).toMatchObject({ ttlMs: 60_000, cacheScope: 'private' });
@@ -603,7 +605,7 @@ describe('own pagination', () => {
 
   it('ends exactly with the last visible entry', async () => {
     const catalog = catalogOf([new FakeServer('a', [tool('x'), tool('y'), tool('z')])], {}, { pageSize: 2 });
-    const page = await catalog.list('tools', undefined, 'modern', ({ name }) => name !== 'z');
+    const page = await catalog.list('tools', undefined, 'modern', { ...ALL, entry: ({ name }) => name !== 'z' });
     expect([page.count, page.nextCursor]).toEqual([2, undefined]);
   });
 

@@ -16,7 +16,17 @@ import type { Listing, Listings } from './listing.ts';
 import { type Entry, type Rules, sameAdvertised } from './merge.ts';
 import { type Conflict, NameBook } from './naming.ts';
 import type { CatalogOptions } from './options.ts';
-import { decodeCursor, makePage, PAGE_SIZE, type Page, resultText, type Shortfall, withOwn } from './page.ts';
+import {
+  Cursors,
+  makePage,
+  PAGE_SIZE,
+  type Page,
+  type Position,
+  resultText,
+  type Shortfall,
+  type Shown,
+  withOwn,
+} from './page.ts';
 import { EMPTY_SNAPSHOT, type Memory, newMemory, type Snapshot, takeSnapshot } from './snapshot.ts';
 import { type CatalogView, viewServer } from './view.ts';
 
@@ -54,6 +64,8 @@ export interface CompletionRef {
 }
 
 const MAX_CONFLICTS = 1000;
+/** Groups of callers whose first pages are kept; the one that was added first gives way. */
+const MAX_GROUPS = 64;
 
 export function createCatalog(
   options: CatalogOptions,
@@ -73,8 +85,9 @@ export class Catalog {
   #listings: readonly Listing[] = [];
   #unlisten: (() => void)[] = [];
   #snapshot: Snapshot = EMPTY_SNAPSHOT;
-  /** First pages without a caller's filter, made when asked for. */
-  #pages = new Map<string, Page>();
+  /** First pages by what is shown, made when asked for; undefined: everything is. */
+  #pages = new Map<Shown | undefined, Map<string, Page>>();
+  readonly #cursors = new Cursors();
   #epoch = randomId(8);
   #settled: Promise<void>;
   #ready = false;
@@ -137,18 +150,21 @@ export class Catalog {
   }
 
   /**
-   * One page of a list. `visible` leaves out what this caller may not see. Waits at most `listTimeout` for servers.
-   * `own` is the JSON text of the gateway's own entries, which come last. Rejects with `invalid_params` for a bad cursor, and with `server_unavailable` when a server is missing and the
-   * endpoint says `onUnavailable: fail`.
+   * One page of a list. `shown` leaves out what this caller may not see, and `audience` is who it is: nobody else can
+   * use the cursor. Waits at most `listTimeout` for servers. `own` is the JSON text of the gateway's own entries, which
+   * come last. Rejects with `invalid_params` for a bad cursor, and with `server_unavailable` when a server is missing
+   * and the endpoint says `onUnavailable: fail`.
    */
   async list(
     kind: Kind,
     cursor: string | undefined,
     era: Era,
-    visible?: (entry: Entry) => boolean,
+    shown?: Shown,
     own?: string,
+    audience = '',
   ): Promise<ListResult> {
-    const after = cursor === undefined ? undefined : decodeCursor(this.#epoch, kind, cursor);
+    const reader = shown === undefined ? undefined : audience;
+    const after = cursor === undefined ? undefined : this.#cursors.decode(this.#epoch, kind, cursor, reader);
     if (!this.#ready) await this.#settled;
     if (after === undefined) {
       const waits: Promise<void>[] = [];
@@ -159,19 +175,20 @@ export class Catalog {
       if (waits.length > 0) await Promise.all(waits);
     }
     this.#rebuild(false);
-    const partial = this.#shortfalls(kind);
+    const partial = this.#shortfalls(kind, shown);
     if (partial.length > 0 && this.#options.onUnavailable === 'fail') {
       const missing = partial.map(({ server, reason }) => `${server} (${reason})`).join(', ');
       throw new TollgateError('server_unavailable', `${LISTS[kind].method} is incomplete, missing: ${missing}`, {
         data: { partial },
       });
     }
-    const page = withOwn(this.#page(kind, era, after, visible), own);
-    const { ttlMs, cacheScope } = this.#hints(kind, partial.length > 0, visible !== undefined);
+    const page = withOwn(this.#page(kind, era, after, shown), own);
+    const nextCursor = page.next && this.#cursors.encode(this.#epoch, kind, page.next, reader);
+    const { ttlMs, cacheScope } = this.#hints(kind, partial.length > 0, shown !== undefined);
     return {
-      body: resultText(kind, era, page, { ttlMs, cacheScope, partial, serverInfo: this.#deps.serverInfo }),
+      body: resultText(kind, era, page, nextCursor, { ttlMs, cacheScope, partial, serverInfo: this.#deps.serverInfo }),
       count: page.count,
-      nextCursor: page.next,
+      nextCursor,
       ttlMs,
       cacheScope,
       partial,
@@ -183,8 +200,9 @@ export class Catalog {
     return mergeCapabilities(this.#listings, era);
   }
 
-  instructions(): string | undefined {
-    return mergeInstructions(this.#listings);
+  /** What the servers say of themselves; of those that are shown only. */
+  instructions(shown?: Shown): string | undefined {
+    return mergeInstructions(this.#listings, shown?.server);
   }
 
   /**
@@ -199,6 +217,12 @@ export class Catalog {
   /** Lists that clients were shown differently by another catalog of the same endpoint. */
   differs(other: Catalog): readonly ListKind[] {
     return differences(other.#snapshot.merged, this.#snapshot.merged);
+  }
+
+  /** What callers are shown has changed without the servers: pages are made anew, and clients are told. */
+  reconsider(kind: ListKind): void {
+    this.#pages = new Map();
+    if (this.#ready) for (const listener of [...this.#listeners]) this.#tell(listener, kind);
   }
 
   /** Reads the lists of one server, or of all, again now. Resolves when done; never rejects. */
@@ -295,30 +319,31 @@ export class Catalog {
     }
   }
 
-  #shortfalls(kind: Kind): Shortfall[] {
+  #shortfalls(kind: Kind, shown: Shown | undefined): Shortfall[] {
     const partial: Shortfall[] = [];
     for (const listing of this.#listings) {
+      if (shown?.server(listing.server.name) === false) continue;
       const reason = listing.shortfall(kind);
       if (reason !== undefined) partial.push({ server: listing.server.name, reason });
     }
     return partial;
   }
 
-  #page(
-    kind: Kind,
-    era: Era,
-    after: Parameters<typeof makePage>[3],
-    visible: ((entry: Entry) => boolean) | undefined,
-  ): Page {
+  #page(kind: Kind, era: Era, after: Position | undefined, shown: Shown | undefined): Page {
     const size = this.#deps.pageSize ?? PAGE_SIZE;
-    if (after !== undefined || visible !== undefined) {
-      return makePage(this.#snapshot.merged[kind], era, this.#epoch, after, size, visible);
+    const merged = this.#snapshot.merged[kind];
+    if (after !== undefined) return makePage(merged, era, after, size, shown);
+    let pages = this.#pages.get(shown);
+    if (pages === undefined) {
+      if (this.#pages.size >= MAX_GROUPS) this.#pages.delete(this.#pages.keys().next().value);
+      pages = new Map();
+      this.#pages.set(shown, pages);
     }
     const key = `${kind} ${era}`;
-    let page = this.#pages.get(key);
+    let page = pages.get(key);
     if (page === undefined) {
-      page = makePage(this.#snapshot.merged[kind], era, this.#epoch, undefined, size, undefined);
-      this.#pages.set(key, page);
+      page = makePage(merged, era, undefined, size, shown);
+      pages.set(key, page);
     }
     return page;
   }

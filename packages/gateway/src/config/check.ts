@@ -1,3 +1,4 @@
+import { checkAccess } from './check-access.ts';
 import { checkAuth } from './check-auth.ts';
 import { checkEndpoints, checkRoutes, checkTools } from './check-catalog.ts';
 import { checkLimits } from './check-limits.ts';
@@ -94,6 +95,7 @@ export function checkConfig(config: ParsedConfig, context: CheckContext): Findin
   checkTools(checks);
   checkRoutes(checks);
   checkAuth(checks);
+  checkAccess(checks);
   checkListen(checks);
   checkLimits(checks);
   checkPrices(checks);

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { AccessOptions } from '../access/options.ts';
 import type { AdmissionOptions, RefusalStyle } from '../admission/options.ts';
 import type { CatalogOptions } from '../catalog/options.ts';
 import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
@@ -10,6 +11,7 @@ import type { RouteOptions } from '../routing/options.ts';
 import type { ServerOptions } from '../upstream/options.ts';
 import type { VaultOptions } from '../vault/options.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
+import { compileAccessRules } from './compile-access.ts';
 import { compileLimits } from './compile-limits.ts';
 import { compileRoute } from './compile-route.ts';
 import { compileState, compileStorage } from './compile-stores.ts';
@@ -47,6 +49,8 @@ export interface CompiledConfig {
   /** Equal to `listen` when the admin surfaces share its port. */
   readonly admin: ListenAddress;
   readonly identity: IdentityOptions;
+  /** Undefined: everybody may use what scopes and endpoints allow. */
+  readonly access: AccessOptions;
   /** Limits of the preset, of the file, then of routes; tiers, prices, the session guard. */
   readonly admission: AdmissionOptions;
   /** Index of the route whose calls a limit of a route covers, by the name of the limit. */
@@ -93,6 +97,7 @@ export function compile(config: Config, env: Environment = process.env): Compile
       ),
       loopback,
     },
+    access: compileAccessRules(config),
     ...compileLimits(config),
     currency: config.currency,
     storage: compileStorage(config.storage),

@@ -35,7 +35,7 @@ export function diffConfigs(before: LoadedConfig, after: LoadedConfig): ConfigCh
       continue;
     }
     if (ENTRIES.has(key)) changes.push(...entryChanges(key, before, after, old[key], now[key]));
-    else if (key === 'routes' || key === 'auth' || key === 'webhooks')
+    else if (key === 'routes' || key === 'auth' || key === 'access' || key === 'webhooks')
       changes.push(change(key, listChange(old[key], now[key])));
     else changes.push(...valueChanges(pick(old, key), pick(now, key), before, after));
   }

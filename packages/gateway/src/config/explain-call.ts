@@ -1,6 +1,9 @@
+import { type AccessRule, formatWho } from '../access/options.ts';
+import { CompiledRule, EndpointAccess } from '../access/rules.ts';
 import { hasScope } from '../access/scopes.ts';
 import { TollgateError } from '../core/errors.ts';
 import { compileGlob } from '../core/glob.ts';
+import type { Principal } from '../core/principal.ts';
 import { compileRoutes } from '../routing/router.ts';
 import type { LoadedConfig } from './assemble.ts';
 import { type CompiledConfig, compile, type EndpointOptions } from './compile.ts';
@@ -41,15 +44,11 @@ interface EndpointExplanation {
   readonly path: string;
   /** Why the caller cannot call the tool here; undefined when it can. */
   readonly refused: string | undefined;
+  /** What the rules of `access` say here, in words; undefined: there are none. */
+  readonly access: string | undefined;
 }
 
-interface Caller {
-  readonly id: string;
-  readonly entry: string;
-  readonly scopes: readonly string[] | undefined;
-  readonly tenant: string | undefined;
-  readonly tier: string | undefined;
-}
+type Caller = Pick<Principal, 'id' | 'entry' | 'scopes' | 'tenant' | 'tier' | 'roles'>;
 
 /** Explains one call. Throws `usage` for a caller or a server that does not exist. */
 export function explainCall(
@@ -76,7 +75,16 @@ export function explainCall(
 
   const endpoints = compiled.endpoints
     .filter((endpoint) => endpoint.catalog.servers.includes(server))
-    .map((endpoint) => ({ path: endpoint.path, refused: refusedAt(endpoint, compiled, caller, tool) }));
+    .map((endpoint) => {
+      const verdict =
+        compiled.access && accessAt(compiled.access, endpoint.path, caller, { canonicalId: tool, server });
+      const hidden = verdict?.hidden === true ? `hidden by \`access\`: ${verdict.words}` : undefined;
+      return {
+        path: endpoint.path,
+        refused: refusedAt(endpoint, compiled, caller, tool) ?? hidden,
+        access: verdict?.words,
+      };
+    });
   const settings = compiled.tools.of(tool);
   const routePath = route === undefined ? undefined : (['routes', route.index] as const);
   const timeout =
@@ -120,17 +128,25 @@ function findCaller(compiled: CompiledConfig, asked: string | undefined): Caller
   const { entries } = compiled.identity;
   const callers: Caller[] = entries.map((entry) =>
     entry.kind === 'anonymous'
-      ? { id: 'anonymous', entry: 'anonymous', scopes: undefined, tenant: undefined, tier: entry.tier }
+      ? {
+          id: 'anonymous',
+          entry: 'anonymous',
+          scopes: undefined,
+          tenant: undefined,
+          tier: entry.tier,
+          roles: ['user'],
+        }
       : {
           id: `${entry.name}/${entry.subject}`,
           entry: entry.name,
           scopes: entry.scopes,
           tenant: entry.tenant,
           tier: entry.tier,
+          roles: entry.roles,
         },
   );
   if (asked?.startsWith('local/') === true) {
-    return { id: asked, entry: 'local', scopes: undefined, tenant: undefined, tier: undefined };
+    return { id: asked, entry: 'local', scopes: undefined, tenant: undefined, tier: undefined, roles: ['user'] };
   }
   const found = asked === undefined ? callers[0] : callers.find(({ id, entry }) => id === asked || entry === asked);
   if (found !== undefined) return found;
@@ -174,6 +190,56 @@ function refusedAt(
   return undefined;
 }
 
+/** Which rule of `access` decides over a tool on an endpoint, and why. */
+function accessAt(
+  rules: readonly AccessRule[],
+  endpoint: string,
+  caller: Caller,
+  object: { readonly canonicalId: string; readonly server: string },
+): { readonly hidden: boolean; readonly words: string } {
+  const principal: Principal = { ...caller, subject: '', key: 0, lanes: [0, 0], clientId: undefined };
+  const tiers = { version: 0, of: () => caller.tier ?? 'default' };
+  const access = new EndpointAccess(rules, endpoint, () => tiers).of(principal);
+  const covering = access.rules.filter((rule) => rule.covers('tool', object));
+  const found = access.conditionsOf('tool', object);
+  if (found === false) {
+    const near = rules.flatMap((rule, i) => {
+      const why = missed(new CompiledRule(rule, i), rule, endpoint, principal, tiers.of(), object, covering);
+      return why === undefined ? [] : [`access[${i}] ${why}`];
+    });
+    return { hidden: true, words: near.length === 0 ? 'no rule is about it' : near.slice(0, 5).join('; ') };
+  }
+  if (found === true) {
+    const open = covering.find((rule) => rule.when?.readsArguments !== true) ?? covering[0]!;
+    return { hidden: false, words: `allowed by ${ruleWords(rules, open.index)}` };
+  }
+  const each = found.map(({ index }) => `${ruleWords(rules, index)} when ${rules[index]!.when}`);
+  return { hidden: false, words: `shown; a call is allowed by ${each.join(', or by ')}` };
+}
+
+/** Why a rule that is about the tool does not give it to this caller; undefined: it is about other tools. */
+function missed(
+  compiled: CompiledRule,
+  rule: AccessRule,
+  endpoint: string,
+  principal: Principal,
+  tier: string,
+  object: { readonly canonicalId: string; readonly server: string },
+  covering: readonly CompiledRule[],
+): string | undefined {
+  if (!compiled.covers('tool', object)) return undefined;
+  if (rule.endpoint?.some((pattern) => compileGlob(pattern).matches(endpoint)) === false) {
+    return `is for ${rule.endpoint.join(', ')}`;
+  }
+  if (!compiled.isFor(principal, tier)) return `is for ${rule.who.map(formatWho).join(', ')}`;
+  const kept = covering.some(({ index }) => index === compiled.index);
+  return kept || rule.when !== undefined ? `needs ${rule.when}` : undefined;
+}
+
+function ruleWords(rules: readonly AccessRule[], index: number): string {
+  return `access[${index}] (${rules[index]!.who.map(formatWho).join(', ')})`;
+}
+
 /** The explanation as text. */
 export function formatCall(call: CallExplanation): string {
   const lines = [`${call.caller} calls ${call.tool}:`];
@@ -181,6 +247,7 @@ export function formatCall(call: CallExplanation): string {
   for (const endpoint of call.endpoints) {
     const verdict = endpoint.refused ?? (call.refused === undefined ? 'allowed' : 'refused, see above');
     lines.push(`  at ${endpoint.path}: ${verdict}`);
+    if (endpoint.access !== undefined && endpoint.refused === undefined) lines.push(`    access: ${endpoint.access}`);
   }
   if (call.route !== undefined) {
     const scope = call.route.scope === undefined ? '' : `, needs the scope ${call.route.scope}`;

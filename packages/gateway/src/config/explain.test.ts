@@ -139,6 +139,33 @@ describe('explain of a call', () => {
     ]);
   });
 
+  it('names the rule of access that decides, and what is missing where none does', () => {
+    const rules = loadText(
+      `
+servers: { files: { command: x } }
+auth:
+  - { name: ci, bearer: { token: "\${env:TOKEN}", roles: [engineer] } }
+  - { name: boss, bearer: { token: "\${env:TOKEN2}" } }
+access:
+  - { who: role:engineer, may: files/read, when: "args.n < 3" }
+  - { who: boss/boss, may: "*" }
+  - { who: everyone, may: files/list, endpoint: /s/files }
+`,
+      { TOKEN: 'token-of-ci-0123456789', TOKEN2: 'token-of-boss-0123456789' },
+    );
+    const at = (caller: string, tool: string) => {
+      const { endpoints } = explainCall(rules, { caller, tool });
+      return endpoints.map(({ refused, access }) => refused ?? access);
+    };
+    expect(at('ci', 'files/read')[0]).toBe('shown; a call is allowed by access[0] (role:engineer) when args.n < 3');
+    expect(at('boss', 'files/read')[0]).toBe('allowed by access[1] (boss/boss)');
+    expect(at('ci', 'files/list')).toEqual([
+      'hidden by `access`: access[1] is for boss/boss; access[2] is for /s/files',
+      'allowed by access[2] (everyone)',
+    ]);
+    expect(at('ci', 'files/write')[0]).toBe('hidden by `access`: access[1] is for boss/boss');
+  });
+
   it('knows no other callers and servers', () => {
     expect(() => explainCall(loaded, { caller: 'cy', tool: 'files/read' })).toThrow(
       /no caller "cy".*Known: ci\/ci, low\/low, anonymous/,

@@ -5,6 +5,7 @@
  */
 import * as z from 'zod';
 import type { LimitOptions } from '../admission/options.ts';
+import { access } from './schema/access.ts';
 import { auth } from './schema/auth.ts';
 import { endpoints, refusals, routes, tools } from './schema/endpoints.ts';
 import { choice, duration, list, message, parsed, section, size, text, whole } from './schema/kit.ts';
@@ -21,7 +22,6 @@ const LATER = [
   'trustedProxies',
   'tls',
   'cors',
-  'access',
   'trust',
   'cache',
   'resilience',
@@ -106,6 +106,7 @@ export const configSchema = section(
     tools: tools.prefault({}),
     routes: routes.prefault([]),
     auth: auth.optional(),
+    access: access.optional(),
     limits: limits.prefault({}),
     tiers: tiers.prefault({}),
     unpriced: unpriced

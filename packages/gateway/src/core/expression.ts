@@ -47,6 +47,8 @@ class Caller {
   readonly tier: string;
   readonly roles: string[];
   readonly client: string;
+  readonly scopes: string[];
+  readonly #claims: Readonly<Record<string, unknown>> | undefined;
 
   constructor(principal: ExpressionCaller, tier: string) {
     this.id = principal.id;
@@ -54,11 +56,32 @@ class Caller {
     this.tier = tier;
     this.roles = [...principal.roles];
     this.client = principal.clientId ?? '';
+    this.scopes = [...(principal.scopes ?? [])];
+    this.#claims = principal.claims;
+  }
+
+  /** Verified claims of the token; empty where the caller has none. */
+  get claims(): ReadonlyMap<string, unknown> {
+    return this.#claims === undefined ? NO_CLAIMS : claimsOf(this.#claims);
   }
 }
 
+const NO_CLAIMS: ReadonlyMap<string, unknown> = new Map();
+/** A token is asked about in many calls; its claims are frozen. */
+const readClaims = new WeakMap<object, ReadonlyMap<string, unknown>>();
+
+function claimsOf(claims: Readonly<Record<string, unknown>>): ReadonlyMap<string, unknown> {
+  let known = readClaims.get(claims);
+  if (known === undefined) {
+    known = celArguments(JSON.stringify(claims));
+    readClaims.set(claims, known);
+  }
+  return known;
+}
+
 /** The part of a principal that expressions see. */
-export type ExpressionCaller = Pick<Principal, 'id' | 'tenant' | 'roles' | 'clientId'>;
+export type ExpressionCaller = Pick<Principal, 'id' | 'tenant' | 'roles' | 'clientId'> &
+  Partial<Pick<Principal, 'scopes' | 'claims'>>;
 
 export interface ScopeOptions {
   /** JSON text of the call's arguments; undefined: none, an empty map. Read only when an expression asks for them. */
@@ -121,6 +144,8 @@ export interface Expression {
   readonly kind: ExpressionKind;
   /** True when it reads `args`: then its value cannot be found again from a record without argument values. */
   readonly readsArguments: boolean;
+  /** Which of `args`, `caller`, `tool`, `server`, `endpoint`, `method` its value depends on. */
+  readonly reads: ReadonlySet<string>;
   /**
    * The value for a call. Throws ExpressionError when it fails, takes too many steps, or is not of the kind: an
    * `integer` is safe, a `number` finite; either may be negative.
@@ -141,10 +166,10 @@ export function compileExpression(source: string, kind: ExpressionKind): Express
   }
   const parsed = parse(source);
   const tree = parsed.ast as unknown as TreeNode;
-  let readsArguments = false;
+  const reads = new Set<string>();
   for (const node of nodesOf(tree)) {
     refuseForbidden(node, source);
-    readsArguments ||= node.op === 'id' && node.args === 'args';
+    if (node.op === 'id' && typeof node.args === 'string') reads.add(node.args);
   }
   const checked = parsed.check();
   if (!checked.valid) throw located(checked.error, source);
@@ -152,19 +177,26 @@ export function compileExpression(source: string, kind: ExpressionKind): Express
     throw new ExpressionError(`the expression gives ${checked.type}, and ${WANTED[kind]} is needed here`);
   }
   meter(tree);
-  return new CompiledExpression(source, kind, readsArguments, parsed);
+  return new CompiledExpression(source, kind, reads, parsed);
 }
 
 class CompiledExpression implements Expression {
   readonly source: string;
   readonly kind: ExpressionKind;
   readonly readsArguments: boolean;
+  readonly reads: ReadonlySet<string>;
   readonly #run: (scope: ExpressionScope) => unknown;
 
-  constructor(source: string, kind: ExpressionKind, readsArguments: boolean, run: (scope: ExpressionScope) => unknown) {
+  constructor(
+    source: string,
+    kind: ExpressionKind,
+    reads: ReadonlySet<string>,
+    run: (scope: ExpressionScope) => unknown,
+  ) {
     this.source = source;
     this.kind = kind;
-    this.readsArguments = readsArguments;
+    this.reads = reads;
+    this.readsArguments = reads.has('args');
     this.#run = run;
   }
 
@@ -212,7 +244,15 @@ function parse(source: string) {
   environment ??= new Environment({ limits: STRUCTURE, homogeneousAggregateLiterals: false })
     .registerType('Caller', {
       ctor: Caller,
-      fields: { id: 'string', tenant: 'string', tier: 'string', roles: 'list<string>', client: 'string' },
+      fields: {
+        id: 'string',
+        tenant: 'string',
+        tier: 'string',
+        roles: 'list<string>',
+        client: 'string',
+        scopes: 'list<string>',
+        claims: 'map<string, dyn>',
+      },
     })
     .registerVariable('args', 'map<string, dyn>')
     .registerVariable('caller', 'Caller')

@@ -231,12 +231,15 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
       else this.#whenAdmitted(call, undefined, () => this.#answer(call, local));
       return;
     }
-    const server = this.#parts.tasks.serverOf(call) ?? this.#extensionServer(call);
+    const owner = this.#parts.tasks.serverOf(call);
+    const server = owner ?? this.#extensionServer(call);
     if (server === undefined) {
       this.fail(call, new TollgateError('method_not_found', `Method not found: ${call.method}`));
       return;
     }
-    this.#parts.targets.checkEndpoint(call.principal);
+    // A task was given to this very caller; any other method without a name could be about all that the server has.
+    if (owner !== undefined) this.#parts.targets.checkEndpoint(call.principal);
+    else this.#parts.targets.checkWhole(server.name, call.method, call.principal);
     call.server = server.name;
     this.#whenAdmitted(call, undefined, () => {
       this.#startClock(call, server.requestTimeout);
@@ -269,6 +272,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   #admit(call: Call, target: Target, destination: Destination = destinationOf(call, target)): void {
     call.canonicalId = target.canonicalId;
     call.server = target.server;
+    if (call.method !== 'completion/complete') this.#parts.targets.checkCall(target, call);
     if (target.validate) checkArguments(target.entry, call.message.raw(Field.arguments));
     const chain = call.method === 'tools/call' ? this.#parts.transforms.request : undefined;
     this.#whenAdmitted(call, target, () => {

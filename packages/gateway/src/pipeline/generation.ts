@@ -4,6 +4,7 @@
  * counter.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { compileAccess } from '../access/rules.ts';
 import { createAdmission } from '../admission/admission.ts';
 import { type Catalog, createCatalog } from '../catalog/catalog.ts';
 import type { Listings } from '../catalog/listing.ts';
@@ -150,6 +151,7 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     router,
     scope: options.scope,
     tools: config.tools,
+    access: compileAccess(config.access, path, () => lasting.limits.current.tiers),
   });
   const chain = new EndpointChain({
     path,

@@ -79,7 +79,7 @@ export function isList(method: string): boolean {
 /** What the servers say of themselves, and the standing rules of the limits that cover their tools. */
 function instructionsFor(call: Call, { catalog, targets, limits }: LocalParts): string | undefined {
   const rules = limits.current.standingRules(targets.tools(call.principal));
-  const own = catalog.instructions();
+  const own = catalog.instructions(targets.visibility(call.principal));
   return own === undefined || rules === undefined ? (own ?? rules) : `${own}\n\n${rules}`;
 }
 
@@ -118,7 +118,8 @@ function list(kind: Kind): LocalMethod {
       throw new TollgateError('invalid_params', 'params.cursor must be a string');
     }
     const own = kind === 'tools' && quota.listed(limits.current, call.principal) ? QUOTA_TOOL_TEXT : undefined;
-    const page = await catalog.list(kind, cursor, call.era, targets.visibility(call.principal), own);
+    const { principal } = call;
+    const page = await catalog.list(kind, cursor, call.era, targets.visibility(principal), own, principal.id);
     return page.body;
   };
 }

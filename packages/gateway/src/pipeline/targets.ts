@@ -3,9 +3,11 @@
  * (may they). Three kinds of refusal must not be told apart more than the product says: a name whose first route needs
  * a scope the caller lacks is 403 whether or not it exists; what is hidden looks exactly like what does not exist.
  */
+import type { AccessObject, CallerAccess, EndpointAccess } from '../access/rules.ts';
 import { checkRouteScope } from '../access/scopes.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Entry } from '../catalog/merge.ts';
+import type { Shown } from '../catalog/page.ts';
 import type { ToolRules } from '../config/tool-rules.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
@@ -43,6 +45,10 @@ export interface TargetParts {
   /** Scope that the endpoint itself needs. */
   readonly scope: string | undefined;
   readonly tools: ToolRules;
+  /** Rules of `access`; undefined: there are none. */
+  readonly access?: EndpointAccess | undefined;
+  /** False: hidden from everybody, whatever the rules say (a definition that is not approved). Default: nothing is. */
+  readonly offered?: ((entry: Entry) => boolean) | undefined;
 }
 
 export const KIND_OF: Readonly<Record<Entry['kind'], RouteKind>> = {
@@ -52,10 +58,18 @@ export const KIND_OF: Readonly<Record<Entry['kind'], RouteKind>> = {
   templates: 'resource',
 };
 
+/** Combinations of scopes whose callers share one view; further ones have a view for each caller. */
+const MAX_GROUPS = 1000;
+
 export class TargetResolver {
   readonly #parts: TargetParts;
   /** An entry keeps its object while nothing about it changes, so what follows from it is worked out once. */
   readonly #targets = new WeakMap<Entry, Target | TollgateError>();
+  /** What rules match of a template: one object each, as its decisions are kept with it. */
+  readonly #templates = new WeakMap<Entry, AccessObject>();
+  readonly #shown = new WeakMap<Principal, { readonly caller: CallerAccess | undefined; readonly shown: Shown }>();
+  /** By class of callers, then by the scopes that they have; without rules all are one class. */
+  readonly #groups = new WeakMap<object, Map<string, Shown>>();
 
   constructor(parts: TargetParts) {
     this.#parts = parts;
@@ -67,7 +81,7 @@ export class TargetResolver {
 
   /** The tools that this caller is shown. */
   tools(principal: Principal): Target[] {
-    const visible = this.visibility(principal);
+    const visible = this.visibility(principal)?.entry;
     const found: Target[] = [];
     for (const entry of this.#parts.catalog.tools) {
       if (!entry.advertised || visible?.(entry) === false) continue;
@@ -87,41 +101,102 @@ export class TargetResolver {
 
   /** Where a call about this entry goes. Throws what refuses it. */
   entry(entry: Entry, principal: Principal): Target {
-    return this.#resolve(KIND_OF[entry.kind], entry.name, entry, principal);
+    return this.#resolve(KIND_OF[entry.kind], entry.name, entry, principal, this.#objectOf(entry));
   }
 
   /** The server that owns a resource, for subscriptions; undefined when unknown, and for who may not read it. */
   ownerOf(uri: string, principal: Principal): Server | undefined {
     try {
-      return this.resource(uri, principal).upstream;
+      const { kind, entry, upstream } = this.resource(uri, principal);
+      const asked = { method: 'resources/subscribe', arguments: undefined };
+      return this.#parts.access?.permits(principal, kind, entry, asked) === false ? undefined : upstream;
     } catch (error) {
       if (TollgateError.is(error)) return undefined;
       throw error;
     }
   }
 
-  /** Throws `insufficient_scope` for who may not use the endpoint at all; for methods without a name to decide by. */
+  /**
+   * Throws for who may not send this server a method that names nothing, so that it could touch all it has: who lacks
+   * the endpoint's scope or one of a route to the server is told so; to whom the rules do not give all of the server
+   * the method does not exist.
+   */
+  checkWhole(server: string, method: string, principal: Principal): void {
+    const { router, scope, access } = this.#parts;
+    throwIf(checkRouteScope(principal.scopes, scope));
+    for (const needed of router.scopesTo(server)) throwIf(checkRouteScope(principal.scopes, needed));
+    if (access === undefined || access.of(principal).coversAll(server)) return;
+    throw new TollgateError('method_not_found', `Method not found: ${method}`);
+  }
+
+  /** Throws `insufficient_scope` for who may not use the endpoint at all. */
   checkEndpoint(principal: Principal): void {
     throwIf(checkRouteScope(principal.scopes, this.#parts.scope));
   }
 
-  /** Whether a list shows an entry to this caller; undefined when it shows everything to everybody. */
-  visibility(principal: Principal): ((entry: Entry) => boolean) | undefined {
-    const { router, scope } = this.#parts;
-    if (!router.configured && scope === undefined) return undefined;
-    return (entry) => {
-      const target = this.#targetOf(KIND_OF[entry.kind], entry);
-      return (
-        !TollgateError.is(target) &&
-        checkRouteScope(principal.scopes, scope) === undefined &&
-        checkRouteScope(principal.scopes, target.scope) === undefined
-      );
-    };
+  /** Throws `access_denied` where the rules give the name to this caller, but not with these arguments. */
+  checkCall({ kind, entry }: Target, call: Call): void {
+    const { access } = this.#parts;
+    if (access === undefined || access.of(call.principal).conditionsOf(kind, entry) === true) return;
+    const asked = { method: call.method, arguments: call.message.raw(Field.arguments) };
+    if (access.permits(call.principal, kind, entry, asked)) return;
+    throw new TollgateError(
+      'access_denied',
+      `Not run, not charged. You may use ${entry.name}, but not with these arguments. Repeating this call will not help.`,
+    );
   }
 
-  #resolve(kind: RouteKind, name: string, entry: Entry | undefined, principal: Principal): Target {
+  /** What lists show to this caller; undefined when they show everything to everybody. */
+  visibility(principal: Principal): Shown | undefined {
+    const { router, scope, access, offered } = this.#parts;
+    if (!router.configured && scope === undefined && access === undefined && offered === undefined) return undefined;
+    const caller = access?.of(principal);
+    const known = this.#shown.get(principal);
+    if (known !== undefined && known.caller === caller) return known.shown;
+    const shown = this.#shownTo(caller, principal.scopes);
+    this.#shown.set(principal, { caller, shown });
+    return shown;
+  }
+
+  /** Callers of one class with the same of the scopes that matter here see the same, and share the object. */
+  #shownTo(caller: CallerAccess | undefined, scopes: readonly string[] | undefined): Shown {
+    const { scope, router } = this.#parts;
+    const has = new Set([scope, ...router.scopes].filter((needed) => checkRouteScope(scopes, needed) === undefined));
+    const groups = this.#groups.get(caller ?? this) ?? new Map<string, Shown>();
+    this.#groups.set(caller ?? this, groups);
+    const key = JSON.stringify([...has]);
+    let shown = groups.get(key);
+    if (shown === undefined) {
+      const enters = has.has(scope);
+      shown = {
+        entry: (entry) => {
+          if (!enters || !this.#isShown(entry, this.#objectOf(entry), caller)) return false;
+          const target = this.#targetOf(KIND_OF[entry.kind], entry);
+          return !TollgateError.is(target) && (target.scope === undefined || has.has(target.scope));
+        },
+        server: (server) => enters && caller?.reaches(server) !== false,
+      };
+      if (groups.size < MAX_GROUPS) groups.set(key, shown);
+    }
+    return shown;
+  }
+
+  /** The one order in which an entry can be hidden: definition, then rules. What the endpoint hides is no entry at all. */
+  #isShown(entry: Entry, object: AccessObject, caller: CallerAccess | undefined): boolean {
+    if (this.#parts.offered?.(entry) === false) return false;
+    return caller === undefined || caller.conditionsOf(KIND_OF[entry.kind], object) !== false;
+  }
+
+  #resolve(
+    kind: RouteKind,
+    name: string,
+    entry: Entry | undefined,
+    principal: Principal,
+    object: AccessObject | undefined = entry,
+  ): Target {
     throwIf(checkRouteScope(principal.scopes, this.#parts.scope));
-    if (entry === undefined) {
+    // From here on what is hidden takes the very way of what does not exist.
+    if (entry === undefined || !this.#isShown(entry, object!, this.#parts.access?.of(principal))) {
       throwIf(checkRouteScope(principal.scopes, this.#parts.router.routeUnknown(kind, name)?.scope));
       throw unknown(kind, name);
     }
@@ -132,6 +207,19 @@ export class TargetResolver {
     }
     throwIf(checkRouteScope(principal.scopes, target.scope));
     return target;
+  }
+
+  /** Of a template itself. A URI that fits it is judged as what it is. */
+  #objectOf(entry: Entry): AccessObject {
+    const { template } = entry.item;
+    if (entry.kind !== 'templates' || template === undefined) return entry;
+    let object = this.#templates.get(entry);
+    if (object === undefined) {
+      const { canonicalId, server } = entry;
+      object = { canonicalId, server, prefix: `${server}/${template.prefix}` };
+      this.#templates.set(entry, object);
+    }
+    return object;
   }
 
   #targetOf(kind: RouteKind, entry: Entry): Target | TollgateError {

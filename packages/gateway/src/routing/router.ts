@@ -33,6 +33,10 @@ export interface Router {
    * checked all the same, so that a caller without it cannot find out which names exist.
    */
   routeUnknown(kind: RouteKind, name: string): Route | undefined;
+  /** Every scope that some route needs, once. */
+  readonly scopes: readonly string[];
+  /** Those of the routes to this server. */
+  scopesTo(server: string): readonly string[];
 }
 
 interface Rule {
@@ -70,12 +74,22 @@ class CompiledRouter implements Router {
   readonly configured: boolean;
   readonly #tables: Readonly<Record<RouteKind, Table>>;
   readonly #fallback: Route | undefined;
+  readonly scopes: readonly string[];
+  readonly #scopes = new Map<string, string[]>();
 
   constructor(options: readonly RouteOptions[]) {
     const routes = options.map((route, index): Route => ({ ...route, index }));
     this.configured = routes.length > 0;
     this.#fallback = routes.find((route) => patternOf(route) === undefined);
     const table = (kind: RouteKind): Table => ({ rules: rulesOf(kind, routes), memo: new Map() });
+    this.scopes = [...new Set(routes.flatMap(({ scope }) => scope ?? []))];
+    for (const { to, scope } of routes) {
+      for (const server of scope === undefined ? [] : to) {
+        const known = this.#scopes.get(server);
+        if (known === undefined) this.#scopes.set(server, [scope!]);
+        else if (!known.includes(scope!)) known.push(scope!);
+      }
+    }
     this.#tables = { tool: table('tool'), prompt: table('prompt'), resource: table('resource') };
   }
 
@@ -103,7 +117,13 @@ class CompiledRouter implements Router {
     const rule = this.#tables[kind].rules.find(({ unknown }) => unknown.matches(name));
     return rule === undefined ? this.#fallback : rule.route;
   }
+
+  scopesTo(server: string): readonly string[] {
+    return this.#scopes.get(server) ?? NO_SCOPES;
+  }
 }
+
+const NO_SCOPES: readonly string[] = [];
 
 function rulesOf(kind: RouteKind, routes: readonly Route[]): Rule[] {
   const rules: Rule[] = [];
