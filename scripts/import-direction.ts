@@ -9,6 +9,7 @@ export const SOURCES: string = resolve(import.meta.dirname, '../packages/gateway
 const ROOMS = [
   'inbound',
   'identity',
+  'oauth-bridge',
   'access',
   'catalog',
   'routing',

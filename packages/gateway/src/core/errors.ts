@@ -87,6 +87,12 @@ export const ERROR_SHAPES = {
     about: 'The credential lacks a scope that the first matching route requires.',
   },
   access_denied: { rpc: 403, http: 200, about: 'A rule on the caller or the arguments denies this call.' },
+  oauth_refused: {
+    rpc: -32600,
+    http: 400,
+    about:
+      'An OAuth endpoint of the gateway refuses a request; `error` of its answer says why in the words of RFC 6749.',
+  },
   // Limits.
   rate_limited: {
     rpc: 429,

@@ -1,0 +1,215 @@
+/**
+ * The OAuth bridge: towards MCP clients an authorization server that anybody may register at, towards the identity
+ * provider one confidential client that its operator registered. This file is its HTTP side.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { getRequestListener, type HttpBindings } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { TollgateError } from '../core/errors.ts';
+import { Authorization, type Step } from './authorize.ts';
+import { Clients } from './clients.ts';
+import type { BridgeDeps, BridgeParts } from './contract.ts';
+import { oauthCodeOf, refusal, tooOften } from './errors.ts';
+import { metadataAt } from './metadata.ts';
+import type { BridgeEntry } from './options.ts';
+import { consentPage, errorPage, leavingPage, pageHeaders } from './pages.ts';
+import { Provider } from './provider.ts';
+import { Rates } from './rates.ts';
+import { type OpenedToken, TokenEndpoint } from './token-endpoint.ts';
+import { randomText } from './tokens.ts';
+
+const MAX_FORM = 64 * 1024;
+const MAX_REGISTRATION = 16 * 1024;
+const MINUTE = 60_000;
+const PRUNE_EVERY = 10 * MINUTE;
+/** What is over is kept so long, to notice when it is used again. */
+const REMEMBER_USED = 60 * MINUTE;
+
+type Served = Context<{ Bindings: HttpBindings }>;
+
+export interface Bridge {
+  /** Takes a request for one of its paths; false: not its path. It answers exactly once. */
+  handle(request: IncomingMessage, response: ServerResponse, path: string): boolean;
+  /** What an access token of ours stands for; undefined: none of ours, over or revoked. */
+  open(token: string): Promise<OpenedToken | undefined>;
+  /** Grows when a token that was good is not any more. */
+  readonly revision: number;
+  close(): void;
+}
+
+export function createBridge(deps: BridgeDeps): Bridge {
+  return new HttpBridge(deps);
+}
+
+class HttpBridge implements Bridge {
+  readonly #parts: BridgeParts;
+  readonly #authorization: Authorization;
+  readonly #tokens: TokenEndpoint;
+  readonly #providers = new Map<string, Provider>();
+  readonly #listener: (request: IncomingMessage, response: ServerResponse) => unknown;
+  readonly #prune: NodeJS.Timeout;
+  readonly #registrations = new Rates(MINUTE, 300, 30);
+  readonly #signIns = new Rates(MINUTE, 1200, 120);
+  readonly #redemptions = new Rates(MINUTE, 6000, 600);
+
+  constructor(deps: BridgeDeps) {
+    const { egress, records, clock } = deps;
+    this.#parts = {
+      ...deps,
+      clients: new Clients({ egress, records, clock }),
+      provider: (entry) => this.#providerOf(entry),
+    };
+    this.#authorization = new Authorization(this.#parts);
+    this.#tokens = new TokenEndpoint(this.#parts);
+    this.#listener = getRequestListener(this.#app().fetch, { overrideGlobalObjects: false });
+    this.#prune = setInterval(() => this.#forget(), PRUNE_EVERY).unref();
+  }
+
+  get revision(): number {
+    return this.#tokens.revision;
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse, path: string): boolean {
+    const view = this.#parts.view();
+    if (view.entries.size === 0) return false;
+    if (!path.startsWith('/oauth/') && metadataAt(view, path) === undefined) return false;
+    this.#listener(request, response);
+    return true;
+  }
+
+  open(token: string): Promise<OpenedToken | undefined> {
+    return this.#tokens.open(token);
+  }
+
+  close(): void {
+    clearInterval(this.#prune);
+  }
+
+  #app(): Hono<{ Bindings: HttpBindings }> {
+    const app = new Hono<{ Bindings: HttpBindings }>();
+    const { view, clients } = this.#parts;
+    app.use('/oauth/register', this.#limit(MAX_REGISTRATION));
+    app.use('/oauth/*', this.#limit(MAX_FORM));
+
+    // With what comes after it the path of an endpoint; the pattern takes the bare one too.
+    app.get('/oauth/authorize/*', (c) => this.#begin(c, c.req.path.slice('/oauth/authorize'.length) || undefined));
+    app.post('/oauth/consent', async (c) => {
+      this.#count(c, this.#signIns);
+      requireForm(c);
+      // Browsers say where a form was (Fetch metadata); ours can only have been on our own page.
+      const site = c.req.header('sec-fetch-site');
+      if (site !== undefined && site !== 'same-origin') throw refusal('access_denied', 'This form was not ours.');
+      return this.#show(c, await this.#authorization.decide(await c.req.text(), c.req.header('cookie')));
+    });
+    app.get('/oauth/callback/:entry', async (c) => {
+      this.#count(c, this.#signIns);
+      const entry = c.req.param('entry');
+      return this.#show(c, await this.#authorization.finish(entry, queryOf(c), c.req.header('cookie')));
+    });
+    app.post('/oauth/token', async (c) => {
+      this.#count(c, this.#redemptions);
+      requireForm(c);
+      return c.json(await this.#tokens.answer(await c.req.text()), 200, UNKEPT);
+    });
+    app.post('/oauth/revoke', async (c) => {
+      this.#count(c, this.#redemptions);
+      requireForm(c);
+      await this.#tokens.revoke(await c.req.text());
+      return c.body(null, 200, UNKEPT);
+    });
+    app.post('/oauth/register', async (c) => {
+      this.#count(c, this.#registrations);
+      let metadata: unknown;
+      try {
+        metadata = JSON.parse(await c.req.text());
+      } catch {
+        throw refusal('invalid_client_metadata', 'The body is not JSON.');
+      }
+      return c.json(await clients.register(metadata), 201, UNKEPT);
+    });
+    app.get('*', (c) => {
+      const metadata = metadataAt(view(), c.req.path);
+      return metadata === undefined ? c.notFound() : c.json(metadata, 200, { 'cache-control': 'max-age=60' });
+    });
+    app.notFound((c) => c.json({ error: 'not_found', error_description: 'Nothing is served at this path.' }, 404));
+    app.onError((thrown, c) => this.#refuse(c, TollgateError.from(thrown)));
+    return app;
+  }
+
+  async #begin(c: Served, path: string | undefined): Promise<Response> {
+    this.#count(c, this.#signIns);
+    return this.#show(c, await this.#authorization.begin(queryOf(c), path, c.req.header('cookie')));
+  }
+
+  async #show(c: Served, step: Step): Promise<Response> {
+    const nonce = randomText();
+    if (step.kind === 'redirect') {
+      return c.body(null, 302, { ...UNKEPT, location: step.url, 'referrer-policy': 'no-referrer' });
+    }
+    for (const cookie of step.cookies) c.header('set-cookie', cookie, { append: true });
+    const page =
+      step.kind === 'leave'
+        ? leavingPage(nonce, step.url, step.host)
+        : consentPage({ ...step, nonce, verifiedHost: step.host });
+    return c.html(page, 200, pageHeaders(nonce));
+  }
+
+  /** A person gets a page, a program JSON. */
+  async #refuse(c: Context, error: TollgateError): Promise<Response> {
+    if (error.code === 'internal')
+      this.#parts.log.error({ err: error.cause ?? error }, 'a request to the OAuth bridge failed');
+    const retry = error.retryAfterSeconds;
+    if (retry !== undefined) c.header('retry-after', String(retry));
+    const { path } = c.req;
+    const code = oauthCodeOf(error);
+    const status = error.code === 'internal' ? 500 : error.http;
+    if (path.startsWith('/oauth/authorize') || path.startsWith('/oauth/c')) {
+      const nonce = randomText();
+      return c.html(errorPage(nonce, error.message), status as 400, pageHeaders(nonce));
+    }
+    return c.json({ error: code, error_description: error.message }, status as 400, UNKEPT);
+  }
+
+  #limit(maxSize: number) {
+    return bodyLimit({
+      maxSize,
+      onError: () => {
+        throw refusal('invalid_request', `The body has more than ${maxSize} bytes.`, { http: 413 });
+      },
+    });
+  }
+
+  #count(c: Served, rates: Rates): void {
+    const seconds = rates.take(c.env.incoming.socket.remoteAddress ?? '', this.#parts.clock.wall());
+    if (seconds !== undefined) throw tooOften(seconds);
+  }
+
+  /** One for each entry as it is configured: its metadata and keys are kept with it. */
+  #providerOf(entry: BridgeEntry): Provider {
+    const known = this.#providers.get(entry.name);
+    if (known?.entry === entry) return known;
+    const { log, clock, fetch } = this.#parts;
+    const made = new Provider(entry, { log, now: () => clock.wall(), fetch });
+    this.#providers.set(entry.name, made);
+    return made;
+  }
+
+  #forget(): void {
+    this.#parts.records.prune(this.#parts.clock.wall() - REMEMBER_USED).catch((error: unknown) => {
+      this.#parts.log.warn({ err: error }, 'what is over could not be deleted; it is tried again in ten minutes');
+    });
+  }
+}
+
+const UNKEPT = { 'cache-control': 'no-store', pragma: 'no-cache' };
+
+function queryOf(c: Context): string {
+  const at = c.req.url.indexOf('?');
+  return at < 0 ? '' : c.req.url.slice(at + 1);
+}
+
+function requireForm(c: Context): void {
+  if (/^application\/x-www-form-urlencoded *(?:;|$)/i.test(c.req.header('content-type') ?? '')) return;
+  throw refusal('invalid_request', 'The body must be application/x-www-form-urlencoded.', { http: 400 });
+}
