@@ -33,7 +33,7 @@ export interface AdministrationPort {
   now(): number;
 }
 
-type Guard = (c: Context, ...roles: readonly ('operator' | 'auditor' | 'admin')[]) => Principal;
+export type Guard = (c: Context, ...roles: readonly ('operator' | 'auditor' | 'admin')[]) => Principal;
 
 /** Longest time that a grant or stop with an end lasts: a year. */
 const MAX_TIME = 366 * 86_400_000;
@@ -68,13 +68,13 @@ export function addAdministration(app: Hono, port: AdministrationPort, guard: Gu
   });
   app.post('/budgets/reset', async (c) => {
     const by = guard(c, 'admin').id;
-    const { limit, principal, reason } = await read(c, resetBody);
+    const { limit, principal, reason } = await readBody(c, resetBody);
     await port.reset(limit, principal, by, reason);
     return c.json({ limit, principal, reset: true });
   });
   app.post('/budgets/accept-loss', async (c) => {
     const by = guard(c, 'admin').id;
-    const { reason } = await read(c, lossBody);
+    const { reason } = await readBody(c, lossBody);
     await port.acceptLoss(by, reason);
     return c.json({ accepted: true });
   });
@@ -84,7 +84,7 @@ export function addAdministration(app: Hono, port: AdministrationPort, guard: Gu
   });
   app.post('/grants', async (c) => {
     const by = guard(c, 'operator', 'admin').id;
-    const { limit, principal, reason, ...body } = await read(c, grantBody);
+    const { limit, principal, reason, ...body } = await readBody(c, grantBody);
     const { amount, unit } = readAmount(body.amount);
     const end = readUntil(body.until, port.now());
     return c.json(await port.grant({ rule: limit, principal, amount, unit, until: end, reason, by }), 201);
@@ -99,7 +99,7 @@ export function addAdministration(app: Hono, port: AdministrationPort, guard: Gu
   });
   app.post('/stops', async (c) => {
     const by = guard(c, 'operator', 'admin').id;
-    const body = await read(c, stopBody);
+    const body = await readBody(c, stopBody);
     const end = body.until === undefined ? undefined : readUntil(body.until, port.now());
     return c.json(await port.stop({ scope: body.scope as Stop['scope'], reason: body.reason, by, until: end }), 201);
   });
@@ -117,7 +117,8 @@ function found(c: Context, changed: boolean, what: string): Response {
   return c.json({ id: c.req.param('id'), ended: true });
 }
 
-async function read<T extends z.ZodType>(c: Context, schema: T): Promise<z.output<T>> {
+/** The JSON body of a request, as the schema has it. Throws `invalid_params` with status 400, naming the member. */
+export async function readBody<T extends z.ZodType>(c: Context, schema: T): Promise<z.output<T>> {
   const body = await c.req.text();
   if (body.length > MAX_BODY) throw new TollgateError('payload_too_large', `The body may have ${MAX_BODY} bytes`);
   let value: unknown;
@@ -142,7 +143,8 @@ function readAmount(written: string): { readonly amount: number; readonly unit: 
   return { amount: micros, unit };
 }
 
-function readUntil(written: string, now: number): number {
+/** A duration from `now`, or a moment to come with its offset, at most a year ahead. */
+export function readUntil(written: string, now: number): number {
   const instant = /^\d{4}-\d{2}-\d{2}T/.test(written)
     ? Date.parse(/(Z|[+-]\d{2}:\d{2})$/.test(written) ? written : 'no offset')
     : now + reading('until', () => parseDuration(written));

@@ -15,6 +15,7 @@ import type { Identified } from '../protocol/call.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
 import { type AdministrationPort, addAdministration } from './administration.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
+import { addKeys, type KeysPort } from './keys.ts';
 
 export type Role = 'user' | 'operator' | 'auditor' | 'admin';
 
@@ -27,6 +28,8 @@ export interface ControlPort {
   /** Records of decisions; absent: none are kept. */
   readonly decisions?: DecisionPort | undefined;
   readonly administration: AdministrationPort;
+  /** API keys; absent: this gateway issues none. */
+  readonly keys?: KeysPort | undefined;
 }
 
 export interface ControlDeps {
@@ -78,6 +81,7 @@ export function createControlApi(deps: ControlDeps): ControlHandler {
   });
 
   addAdministration(app, deps.port.administration, guard);
+  if (deps.port.keys !== undefined) addKeys(app, deps.port.keys, guard);
 
   app.get('/calls', (c) => {
     guard(c, 'operator', 'auditor', 'admin');

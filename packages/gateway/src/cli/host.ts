@@ -12,7 +12,7 @@ import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { Gateway, type Listening } from '../pipeline/gateway.ts';
 import type { GatewayAdministration } from '../pipeline/gateway-administration.ts';
-import { administrationOf, operationsOf } from '../pipeline/ports.ts';
+import { administrationOf, keyAdministrationOf, operationsOf } from '../pipeline/ports.ts';
 import { GatewayState } from '../pipeline/state.ts';
 import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
 import { tokensOf } from '../pipeline/tokens.ts';
@@ -152,6 +152,7 @@ export class Host {
         reload: () => this.reload(),
         decisions: this.#state.decisions,
         administration: this.#administration,
+        keys: keyAdministrationOf(this.#ports),
       },
     });
   }

@@ -191,6 +191,42 @@ function build(): Command {
     .option(...configOption)
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./budget.ts')).resetBudget));
+  const keys = program
+    .command('keys')
+    .description('Make, list and revoke the API keys of an `auth` entry with `keys: {}`. Needs the running gateway.');
+  keys
+    .command('create')
+    .description('Make a key and print it: it is shown this once and cannot be shown again.')
+    .argument('[subject]', 'whose key it is; the caller is called <entry>/<subject>')
+    .option('--roles <names>', 'roles, separated by commas; default user')
+    .option('--scopes <names>', 'scopes, separated by commas; default none')
+    .option('--tenant <name>', 'tenant of the caller')
+    .option('--tier <name>', 'tier of the caller')
+    .option('--expires <time>', 'a duration like 90d, or a moment like 2030-01-31T18:00:00Z; default never')
+    .option('--label <text>', 'shown in the list')
+    .option('--entry <name>', 'the auth entry that accepts it, where there are several')
+    .option('--replaces <id>', 'make a successor of this key, with all that it may do; that key ends at once')
+    .option('--overlap <duration>', 'with --replaces: how long the older key goes on working beside it')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./keys.ts')).createKey));
+  keys
+    .command('list')
+    .description(
+      'List the keys: whose they are, what they may do, when they were last used. Never the keys themselves.',
+    )
+    .option('--all', 'also those that are revoked or expired')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./keys.ts')).listKeys));
+  keys
+    .command('revoke')
+    .description('Refuse a key from now on, on every gateway, and end what it has open.')
+    .argument('<id>', 'as `keys list` shows it: the part of the key between the two underscores')
+    .option('--reason <text>', 'kept with the revocation')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./keys.ts')).revokeKey));
   program
     .command('stop')
     .description('Refuse everything, or one server, tool or tenant, until it is resumed.')
@@ -213,7 +249,7 @@ function build(): Command {
     .option('--all', 'every stop')
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./stop.ts')).resume));
-  for (const command of [...program.commands, ...budget.commands]) command.exitOverride();
+  for (const command of [...program.commands, ...budget.commands, ...keys.commands]) command.exitOverride();
   return program;
 }
 

@@ -54,13 +54,13 @@ export function checkAuth(checks: Checks): void {
 
 function checkKind(checks: Checks, entry: Entry, path: KeyPath): void {
   const { findings } = checks;
-  const kinds = [entry.bearer, entry.anonymous].filter((kind) => kind !== undefined).length;
+  const kinds = [entry.bearer, entry.keys, entry.anonymous].filter((kind) => kind !== undefined).length;
   if (kinds !== 1) {
     const what = kinds === 0 ? 'An auth entry needs a method.' : 'An auth entry has one method, not several.';
-    findings.push(mistake(path, what, 'Write `bearer` or `anonymous`.'));
+    findings.push(mistake(path, what, 'Write `bearer`, `keys` or `anonymous`.'));
     return;
   }
-  if (entry.bearer !== undefined && entry.name === undefined) {
+  if (entry.anonymous === undefined && entry.name === undefined) {
     findings.push(
       mistake(path, 'The entry needs a name; principals are called `<name>/<subject>`.', 'Write name: ci.'),
     );
@@ -68,7 +68,7 @@ function checkKind(checks: Checks, entry: Entry, path: KeyPath): void {
   if (entry.anonymous !== undefined && entry.name !== undefined && entry.name !== 'anonymous') {
     findings.push(mistake([...path, 'name'], 'The anonymous entry is always called anonymous.', 'Remove the name.'));
   }
-  if (entry.bearer !== undefined && entry.name === 'anonymous') {
+  if (entry.anonymous === undefined && entry.name === 'anonymous') {
     findings.push(
       mistake([...path, 'name'], '"anonymous" is the name of the anonymous entry.', 'Choose another name.'),
     );

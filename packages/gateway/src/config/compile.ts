@@ -189,6 +189,7 @@ function compileEndpoints(config: Config, names: ReadonlyMap<string, string>): E
 }
 
 function compileEntry(entry: AuthConfig): AuthEntry {
+  if (entry.keys !== undefined) return { kind: 'keys', name: entry.name!, tier: entry.keys.tier };
   if (entry.bearer === undefined) {
     const { anonymous } = entry;
     return { kind: 'anonymous', name: 'anonymous', tier: typeof anonymous === 'object' ? anonymous.tier : undefined };

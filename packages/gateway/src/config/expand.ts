@@ -34,7 +34,7 @@ const MAX_SECRET_FILE = 64 * 1024;
 
 /**
  * Replaces `${env:X}`, `${env:X:-default}` and `${file:/p}` in every text below `value`; `$${` stands for a
- * literal `${`. Unset and empty are mistakes that name the variable. Command lines take none: `ps` shows them.
+ * literal `${`. Where X has no value and X_FILE has, the value is what that file holds. Unset and empty are mistakes that name the variable. Command lines take none: `ps` shows them.
  */
 export function expand(value: unknown, options: ExpandOptions): Expanded {
   const expansions: Expansion[] = [];
@@ -65,19 +65,28 @@ export function expand(value: unknown, options: ExpandOptions): Expanded {
     function fromEnvironment(expression: EnvExpression): string {
       const found = options.env[expression.name];
       const set = found !== undefined && found !== '';
+      // The convention of container images: NAME_FILE names a file with the value, and a value of NAME itself wins.
+      const place = `${expression.name}_FILE`;
+      if (!set && (options.env[place] ?? '') !== '') return fromFile(options.env[place]!, place);
       if (!set && expression.fallback === undefined) {
         const state = found === undefined ? 'not set' : 'empty';
         return fail(
           `The environment variable ${expression.name} is ${state}.`,
-          `Set it, or write \${env:${expression.name}:-default}.`,
+          `Set it or ${place}, or write \${env:${expression.name}:-default}.`,
         );
       }
       expansions.push({ path: keys, kind: 'env', name: expression.name, defaulted: !set });
       return set ? found : expression.fallback!;
     }
 
-    function fromFile(name: string): string {
-      expansions.push({ path: keys, kind: 'file', name, defaulted: false });
+    /** `variable`: the one that names the file; undefined: the expression does. */
+    function fromFile(name: string, variable?: string): string {
+      expansions.push({
+        path: keys,
+        kind: variable === undefined ? 'file' : 'env',
+        name: variable ?? name,
+        defaulted: false,
+      });
       const file = path.resolve(options.baseDir, name);
       try {
         const stat = statSync(file);

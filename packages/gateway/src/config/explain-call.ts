@@ -4,6 +4,7 @@ import { hasScope } from '../access/scopes.ts';
 import { TollgateError } from '../core/errors.ts';
 import { compileGlob } from '../core/glob.ts';
 import type { Principal } from '../core/principal.ts';
+import type { AuthEntry } from '../identity/options.ts';
 import { compileRoutes } from '../routing/router.ts';
 import type { LoadedConfig } from './assemble.ts';
 import { type CompiledConfig, compile, type EndpointOptions } from './compile.ts';
@@ -126,25 +127,7 @@ function explainPrice({ config, source }: LoadedConfig, tool: string): CallExpla
 
 function findCaller(compiled: CompiledConfig, asked: string | undefined): Caller {
   const { entries } = compiled.identity;
-  const callers: Caller[] = entries.map((entry) =>
-    entry.kind === 'anonymous'
-      ? {
-          id: 'anonymous',
-          entry: 'anonymous',
-          scopes: undefined,
-          tenant: undefined,
-          tier: entry.tier,
-          roles: ['user'],
-        }
-      : {
-          id: `${entry.name}/${entry.subject}`,
-          entry: entry.name,
-          scopes: entry.scopes,
-          tenant: entry.tenant,
-          tier: entry.tier,
-          roles: entry.roles,
-        },
-  );
+  const callers = entries.map((entry) => callerOf(entry, asked));
   if (asked?.startsWith('local/') === true) {
     return { id: asked, entry: 'local', scopes: undefined, tenant: undefined, tier: undefined, roles: ['user'] };
   }
@@ -153,6 +136,26 @@ function findCaller(compiled: CompiledConfig, asked: string | undefined): Caller
   const known = callers.map(({ id }) => id);
   if (asked === undefined) throw new TollgateError('usage', 'Nobody may call: `auth` has no entry.');
   throw new TollgateError('usage', `There is no caller "${asked}". ${suggest(asked, known)}`);
+}
+
+/** Whom an entry accepts. What a key may is stored with it: the configuration knows only its tier. */
+function callerOf(entry: AuthEntry, asked: string | undefined): Caller {
+  const { name, tier } = entry;
+  const unknown = { entry: name, scopes: undefined, tenant: undefined, tier, roles: ['user'] };
+  switch (entry.kind) {
+    case 'anonymous':
+      return { ...unknown, id: 'anonymous' };
+    case 'keys':
+      return { ...unknown, id: asked?.startsWith(`${name}/`) === true ? asked : `${name}/…` };
+    case 'bearer':
+      return {
+        ...unknown,
+        id: `${name}/${entry.subject}`,
+        scopes: entry.scopes,
+        tenant: entry.tenant,
+        roles: entry.roles,
+      };
+  }
 }
 
 function serverOf(compiled: CompiledConfig, tool: string): string {

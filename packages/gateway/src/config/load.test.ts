@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { verifies } from '@tollgate/testkit/verifies';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
 import type { ConsentReview } from './consent.ts';
@@ -67,6 +68,11 @@ describe('a named file', () => {
     );
     const { config, source, warnings } = await loadConfig('tollgate.yaml', { cwd: folder, env: { ...env, C: 'c' } });
     expect(config.servers['a']!.env).toEqual({ A: 's3cret-s3cret-s3cret', B: 'b and ${env:B}', C: 'c' });
+    verifies('X4-06');
+    const files = { ...env, C_FILE: 'secret', B_FILE: 'secret', B: 'direct' };
+    const fromFiles = await loadConfig('tollgate.yaml', { cwd: folder, env: files });
+    expect(fromFiles.config.servers['a']!.env).toMatchObject({ B: 'direct and ${env:B}', C: 's3cret-s3cret-s3cret' });
+    expect(fromFiles.source.expansions.find(({ path }) => path.at(-1) === 'C')).toMatchObject({ name: 'C_FILE' });
     expect(source.expansions.map(({ kind, name, defaulted }) => [kind, name, defaulted])).toEqual([
       ['file', 'secret', false],
       ['env', 'B', true],

@@ -8,6 +8,7 @@ const TOKEN_SHAPES: readonly RegExp[] = [
   /\bxox[abprs]-[A-Za-z0-9-]{10,}/,
   /\bAKIA[0-9A-Z]{16}\b/,
   /\bAIza[0-9A-Za-z_-]{30,}/,
+  /\btg_[0-9a-z]{16}_[0-9a-z]{58}\b/,
   /\bntn_[A-Za-z0-9]{20,}/,
   /\blin_api_[A-Za-z0-9]{20,}/,
   /\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\./,

@@ -5,6 +5,7 @@ import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import { addressPrefix } from './address.ts';
 import { BearerMethod } from './bearer.ts';
+import { type KeySource, KeysMethod } from './keys.ts';
 import type { Audience, AuthMethod, MethodView, Outcome } from './method.ts';
 import type { AnonymousEntry, AuthEntry, IdentityOptions } from './options.ts';
 import { AnonymousTable, LOCAL, loopbackAnonymous, type PrincipalKeys } from './principals.ts';
@@ -56,6 +57,8 @@ export interface IdentityDeps {
   readonly clock: Clock;
   /** Canonical URI of an endpoint's path; of the REST and admin surfaces for the empty path. Asked when first needed. */
   readonly resource: (path: string) => string;
+  /** API keys that were issued; absent: entries of `keys` accept nobody. */
+  readonly issued?: KeySource | undefined;
   /**
    * Methods of an entry that other rooms make (keys, tokens of the bridge), tried after the entry's own. Default none.
    * Whoever makes them gives the same ones again for an entry that did not change.
@@ -254,6 +257,8 @@ function methodOf(entry: AuthEntry, deps: IdentityDeps): AuthMethod | undefined 
   switch (entry.kind) {
     case 'bearer':
       return new BearerMethod(entry, deps.keys);
+    case 'keys':
+      return deps.issued === undefined ? undefined : new KeysMethod(entry, deps.issued, deps.keys);
     case 'anonymous':
       return undefined;
   }

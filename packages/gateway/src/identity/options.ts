@@ -11,7 +11,7 @@ export interface IdentityOptions {
   readonly loopback: boolean;
 }
 
-export type AuthEntry = BearerEntry | AnonymousEntry;
+export type AuthEntry = BearerEntry | KeysEntry | AnonymousEntry;
 
 export interface BearerEntry {
   readonly kind: 'bearer';
@@ -24,6 +24,14 @@ export interface BearerEntry {
   readonly roles: readonly string[];
   /** Granted scopes; an empty list grants none. */
   readonly scopes: readonly string[];
+}
+
+/** API keys that Tollgate issues; which there are is no configuration. */
+export interface KeysEntry {
+  readonly kind: 'keys';
+  readonly name: string;
+  /** Tier of keys that have none of their own. */
+  readonly tier: string | undefined;
 }
 
 export interface AnonymousEntry {

@@ -125,6 +125,12 @@ export async function gatewayOf(loaded: LoadedConfig, options: GatewayOptions): 
       '`persist: false` contradicts `state` or `storage` of the configuration.',
     );
   }
+  if (options.persist !== true && compiled.identity.entries.some(({ kind }) => kind === 'keys')) {
+    throw new TollgateError(
+      'config_invalid',
+      '`auth` has an entry of `keys`, but nothing is kept. Name a `dataDir`, or set `persist: true`.',
+    );
+  }
   const state = options.persist === true ? await GatewayState.open(compiled, deps) : await GatewayState.transient(deps);
   try {
     return new LibraryGateway(loaded, compiled, state, options);

@@ -44,6 +44,7 @@ async function rig(input: object = { preset: 'mcp' }): Promise<Rig> {
     config: () => config,
     admission: () => admission,
     books,
+    keys: { of: () => [] },
     ledger: undefined,
     status: () => ({ problems: [], version: '0', startedAt: '', ready: true, calls: { total: 0, refused: 0 } }),
     configuration: () => {

@@ -13,7 +13,7 @@ import type { Ledger } from '../store/storage.ts';
 import type { Books } from './books.ts';
 import { LedgerTotals } from './ledger-totals.ts';
 import { isPage, usedOf, violations } from './operations-answers.ts';
-import { OPS, principalOf, principalsNamed, subjectOf } from './operations-clients.ts';
+import { type KeyHolders, OPS, principalOf, principalsNamed, subjectOf } from './operations-clients.ts';
 import { ExternalHolds } from './operations-holds.ts';
 import type {
   Client,
@@ -37,6 +37,7 @@ export interface GatewayOperationsDeps {
   readonly config: () => CompiledConfig;
   readonly admission: () => Admission;
   readonly books: Books;
+  readonly keys: KeyHolders;
   /** Undefined: totals are those that the limits count, and holds are known only to this process. */
   readonly ledger: Ledger | undefined;
   readonly status: () => Omit<LimiterStatus, 'limiter'>;
@@ -90,7 +91,7 @@ export class GatewayOperations implements OperationsPort {
   }
 
   async resolve(id: string, create: boolean): Promise<Client | 'unknown' | 'ambiguous'> {
-    const known = principalsNamed(id, this.#deps.config().identity, this.#deps.books.tiers);
+    const known = principalsNamed(id, this.#deps.config().identity, this.#deps.books.tiers, this.#deps.keys);
     if (known.length > 1) return 'ambiguous';
     if (known[0] !== undefined) return this.clientOf(known[0]);
     return create ? this.stranger(id) : 'unknown';

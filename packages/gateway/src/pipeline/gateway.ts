@@ -103,6 +103,7 @@ export class Gateway implements Face {
       log,
       keys,
       url: () => this.#listening?.url ?? `http://${formatListen(config.listen)}`,
+      issued: deps.state?.keys,
       authMethods: deps.authMethods,
       calls: this.calls,
       transforms: deps.transforms,
@@ -124,6 +125,7 @@ export class Gateway implements Face {
     };
     this.#current = buildGeneration(config, this.#lasting, undefined);
     this.#adopt(this.#current);
+    deps.state?.keys.whenWithdrawn(() => this.#revoke());
     this.#guard = this.#makeGuard(config.admission.sessionGuard);
     const face = (): Face => this;
     const shared = sameAddress(config.listen, config.admin);

@@ -14,6 +14,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Log } from '../core/log.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
 import { createIdentity, type Identity, type IdentityDeps } from '../identity/identity.ts';
+import type { KeySource } from '../identity/keys.ts';
 import type { AuthMethod } from '../identity/method.ts';
 import type { AuthEntry } from '../identity/options.ts';
 import type { PrincipalKeys } from '../identity/principals.ts';
@@ -38,6 +39,8 @@ export interface Lasting {
   readonly keys: PrincipalKeys;
   /** Base URL where no `publicUrl` is configured. */
   readonly url: () => string;
+  /** API keys that were issued; absent: none can be. */
+  readonly issued?: KeySource | undefined;
   /** Methods of other rooms for an auth entry: keys, tokens of the bridge. */
   readonly authMethods?: ((entry: AuthEntry) => readonly AuthMethod[]) | undefined;
   readonly parked: ParkedCalls;
@@ -105,6 +108,7 @@ function identityDeps(config: CompiledConfig, lasting: Lasting): IdentityDeps {
     keys: lasting.keys,
     clock: lasting.clock,
     resource: (path) => (config.publicUrl ?? lasting.url()) + path,
+    issued: lasting.issued,
     methods: lasting.authMethods,
   };
 }

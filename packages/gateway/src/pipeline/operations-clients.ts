@@ -7,16 +7,38 @@ import type { IdentityOptions } from '../identity/options.ts';
 /** Entry of clients that only operations know. No entry of `auth` can have this name. */
 export const OPS = 'ops';
 
+/** The API keys in force, by whose they are. */
+export interface KeyHolders {
+  of(entry: string, subject: string): readonly (PrincipalParts & { readonly subject: string })[];
+}
+
+/** Keys of one holder may differ in roles; a limit asks for any of them. */
+function keyPrincipals(id: string, entry: string, tier: string | undefined, keys: KeyHolders): readonly Principal[] {
+  const subject = id.startsWith(`${entry}/`) ? id.slice(entry.length + 1) : id;
+  const held = keys.of(entry, subject);
+  const [first] = held;
+  if (first === undefined) return [];
+  const roles = [...new Set(held.flatMap((key) => key.roles ?? []))];
+  return [principalOf(`${entry}/${subject}`, { tenant: first.tenant, tier: first.tier ?? tier, roles })];
+}
+
 /**
  * Principals of this id: named by the configuration, or given a tier. A bare id is looked for under every entry, so that
  * the work does not depend on who exists.
  */
-export function principalsNamed(id: string, identity: IdentityOptions, tiers: TierBook): readonly Principal[] {
+export function principalsNamed(
+  id: string,
+  identity: IdentityOptions,
+  tiers: TierBook,
+  keys: KeyHolders,
+): readonly Principal[] {
   const found = new Map<string, Principal>();
-  const configured = identity.entries.map((entry) =>
-    entry.kind === 'bearer'
-      ? principalOf(`${entry.name}/${entry.subject}`, entry)
-      : principalOf(entry.name, { tier: entry.tier, roles: ['user'] }),
+  const configured = identity.entries.flatMap((entry) =>
+    entry.kind === 'keys'
+      ? keyPrincipals(id, entry.name, entry.tier, keys)
+      : entry.kind === 'bearer'
+        ? [principalOf(`${entry.name}/${entry.subject}`, entry)]
+        : [principalOf(entry.name, { tier: entry.tier, roles: ['user'] })],
   );
   for (const principal of configured) {
     if (principal.id === id || principal.subject === id) found.set(principal.id, principal);

@@ -6,6 +6,7 @@ import { configurationView } from './configuration-view.ts';
 import type { Gateway } from './gateway.ts';
 import { GatewayAdministration } from './gateway-administration.ts';
 import { GatewayOperations } from './gateway-operations.ts';
+import { KeyAdministration } from './key-administration.ts';
 import { principalsNamed } from './operations-clients.ts';
 import type { GatewayState } from './state.ts';
 
@@ -31,10 +32,15 @@ export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAd
       ),
     ],
     principal: (id) => {
-      const [known] = principalsNamed(id, gateway().generation.config.identity, books.tiers);
+      const [known] = principalsNamed(id, gateway().generation.config.identity, books.tiers, state.keys);
       return { tenant: known?.tenant, tier: known?.tier };
     },
   });
+}
+
+export function keyAdministrationOf({ clock, state, gateway }: PortDeps): KeyAdministration {
+  const { keys, books } = state;
+  return new KeyAdministration({ clock, keys, books, identity: () => gateway().generation.config.identity });
 }
 
 /** `warnings`: of the configuration in force; those about secrets in plain text are findings of a scan. */
@@ -46,6 +52,7 @@ export function operationsOf(
   return new GatewayOperations({
     clock,
     books: state.books,
+    keys: state.keys,
     ledger: state.store?.ledger,
     config: () => gateway().generation.config,
     admission: () => gateway().admission,

@@ -22,6 +22,7 @@ import { Webhooks } from '../telemetry/webhooks.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Books } from './books.ts';
 import { decisionPolicy } from './decision-policy.ts';
+import { KeyBook } from './key-book.ts';
 import { type Drift, LedgerWatch } from './ledger-watch.ts';
 import { LedgerWriter } from './ledger-writer.ts';
 import { MemoryState } from './memory-state.ts';
@@ -54,6 +55,8 @@ const ROUND_KEY_PAUSE = 2_000;
 
 export class GatewayState {
   readonly books: Books;
+  /** API keys; without storage there are none. */
+  readonly keys: KeyBook;
   readonly decisions: DecisionLog;
   /** Undefined: no storage, nothing outlives the process. */
   readonly store: Store | undefined;
@@ -78,10 +81,11 @@ export class GatewayState {
 
   /** State of a gateway that keeps nothing: the library without a data folder, tests. */
   static async transient(deps: StateDeps): Promise<GatewayState> {
-    const books = await Books.open({ ...deps, storage: undefined, shared: false });
+    const nothing = { ...deps, storage: undefined, shared: false };
     const vaultEvents = new VaultEvents(deps.log);
     return new GatewayState(deps, {
-      books,
+      books: await Books.open(nothing),
+      keys: await KeyBook.open(nothing),
       vault: transientVault({ ...deps, onEvent: vaultEvents.tell }),
       vaultEvents,
       decisions: new MemoryDecisions(),
@@ -102,15 +106,18 @@ export class GatewayState {
     const lock = config.state.kind === 'memory' ? await lockState(options, deps) : undefined;
     let store: Store | undefined;
     let vault: Vault | undefined;
+    let keys: KeyBook | undefined;
     try {
       store = await openStore(options, deps);
       const vaultEvents = new VaultEvents(deps.log);
       vault = await storedVault(config.vault, store, { ...deps, onEvent: vaultEvents.tell });
       const shared = config.state.kind === 'redis';
       const books = await Books.open({ ...deps, storage: store, shared });
+      keys = await KeyBook.open({ ...deps, storage: store, shared });
       const ledger = new LedgerWriter(store.ledger, { ...deps, journaled: !shared });
       const parts = {
         books,
+        keys,
         decisions: store.decisions,
         store,
         vault,
@@ -128,6 +135,7 @@ export class GatewayState {
       return new GatewayState(deps, { ...parts, memory }).#for(config);
     } catch (error) {
       await vault?.close();
+      await keys?.close();
       await store?.close();
       await lock?.release();
       throw error;
@@ -138,6 +146,7 @@ export class GatewayState {
     deps: StateDeps,
     parts: {
       readonly books: Books;
+      readonly keys: KeyBook;
       readonly decisions: DecisionStore;
       readonly roundKey: Buffer;
       readonly key: Buffer;
@@ -152,6 +161,7 @@ export class GatewayState {
   ) {
     this.#deps = deps;
     this.books = parts.books;
+    this.keys = parts.keys;
     this.store = parts.store;
     this.roundKey = parts.roundKey;
     this.webhooks = new Webhooks(deps.log);
@@ -275,6 +285,7 @@ export class GatewayState {
     await this.#ledger?.close(CLOSE_MS);
     await this.decisions.close();
     this.books.close();
+    await this.keys.close();
     this.webhooks.close();
     await this.#redis?.close();
     await this.vault.close();

@@ -1,12 +1,19 @@
 import { TollgateError } from '../core/errors.ts';
+import { randomId } from '../core/ids.ts';
 import type { KeysTable, Session } from './schema.ts';
+import { settingsOn } from './settings.ts';
 import type { Keys, KeyUse, NewKey, Page, Part, ReplacedKey, StoredKey } from './storage.ts';
 import { natural, page, pageSize, readCursor, readText, storedProse, storedText, writeCursor } from './values.ts';
 
 const DIGEST = /^[0-9a-f]{64}$/;
+const VERSION = 'keys_version';
 
 /** API keys as digests. Rows are never deleted: whose a key was must be answerable after it is gone. */
-export function keysOn({ db }: Session): Keys {
+export function keysOn(session: Session): Keys {
+  const { db } = session;
+  const settings = settingsOn(session);
+  // In the same transaction: a gateway that dies in between would leave a revoked key in force at the others.
+  const changed = (): Promise<void> => settings.set(VERSION, randomId(12));
   return {
     async add(key: NewKey, replaces?: ReplacedKey): Promise<boolean> {
       if (!DIGEST.test(key.digest))
@@ -17,7 +24,9 @@ export function keysOn({ db }: Session): Keys {
         .onConflict((conflict) => conflict.column('id').doNothing())
         .returning('id')
         .executeTakeFirst();
-      if (added === undefined || replaces === undefined) return added !== undefined;
+      if (added === undefined) return false;
+      await changed();
+      if (replaces === undefined) return true;
       const until = natural(replaces.until, 'until');
       const ended = await db
         .updateTable('tg_keys')
@@ -45,7 +54,18 @@ export function keysOn({ db }: Session): Keys {
         .where('revoked_at', 'is', null)
         .returning('id')
         .executeTakeFirst();
-      return revoked !== undefined;
+      if (revoked === undefined) return false;
+      await changed();
+      return true;
+    },
+
+    async get(id: string): Promise<StoredKey | undefined> {
+      const row = await db.selectFrom('tg_keys').selectAll().where('id', '=', storedText(id)).executeTakeFirst();
+      return row === undefined ? undefined : keyOf(row);
+    },
+
+    async version(): Promise<string> {
+      return (await settings.get(VERSION)) ?? '';
     },
 
     async list(query: Part & { readonly at?: number } = {}): Promise<Page<StoredKey>> {

@@ -26,7 +26,7 @@ export const METHODS: Methods = {
   tiers: { tier: 'read', setTier: 'write', allTiers: 'read' },
   grants: { add: 'write', active: 'read', revoke: 'write' },
   stops: { add: 'write', active: 'read', lift: 'write' },
-  keys: { add: 'write', revoke: 'write', list: 'read', used: 'list' },
+  keys: { add: 'write', revoke: 'write', get: 'read', list: 'read', version: 'read', used: 'list' },
   decisions: { put: 'list', get: 'read', list: 'read' },
   settings: { get: 'read', set: 'write', once: 'write', remove: 'write', ledgerId: 'write' },
   actions: { append: 'write', list: 'read' },

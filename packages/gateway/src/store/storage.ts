@@ -290,8 +290,11 @@ export interface Keys {
   add(key: NewKey, replaces?: ReplacedKey): Promise<boolean>;
   /** False: unknown or revoked already. */
   revoke(id: string, by: string, at: number): Promise<boolean>;
+  get(id: string): Promise<StoredKey | undefined>;
   /** By id. `at`: only those that are accepted at that moment. */
   list(query?: Part & { readonly at?: number }): Promise<Page<StoredKey>>;
+  /** Changes with every `add` and `revoke`, in their transaction; empty before the first. */
+  version(): Promise<string>;
   /** Moves the last use of keys on, never back. */
   used(uses: readonly KeyUse[]): Promise<readonly boolean[]>;
 }

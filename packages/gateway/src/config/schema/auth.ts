@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { flag, list, secret, section, text } from './kit.ts';
 import { ruleName, scopeName } from './names.ts';
 
-const LATER = ['oidc', 'jwt', 'keys', 'bridge', 'map', 'mtls', 'introspection'] as const;
+const LATER = ['oidc', 'jwt', 'bridge', 'map', 'mtls', 'introspection'] as const;
 
 const bearer = section({
   token: secret('a token', '"${env:TOKEN}"').describe('The whole credential, at least 16 characters. Never shown.'),
@@ -24,10 +24,19 @@ const anonymous = section({
   public: flag().prefault(false).describe('Needed to let anybody in when listening beyond loopback.'),
 });
 
+const keys = section({
+  tier: ruleName('a tier', 'basic').optional().describe('Tier of keys that were made without one.'),
+});
+
 const entry = section(
   {
     name: ruleName('a name', 'ci').optional().describe('Name of the entry; required except for `anonymous`.'),
     bearer: bearer.optional().describe('One static token.'),
+    keys: keys
+      .optional()
+      .describe(
+        'API keys that Tollgate issues: `tollgate keys create`. They need `storage`, where their digests are kept.',
+      ),
     anonymous: z
       .union([z.literal(true), anonymous], { error: 'Must be true or a map with `tier` and `public`.' })
       .optional()
