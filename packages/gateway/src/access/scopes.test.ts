@@ -1,6 +1,6 @@
 import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
-import { checkRouteScope, hasScope, scopeChallenge } from './scopes.ts';
+import { checkScopes, hasScope, scopesOf } from './scopes.ts';
 
 describe('hasScope', () => {
   it.each([
@@ -21,27 +21,29 @@ describe('hasScope', () => {
   });
 });
 
-describe('checkRouteScope', () => {
+describe('checkScopes', () => {
   it('lets pass what needs no scope, also callers that know none', () => {
-    expect(checkRouteScope(undefined, undefined)).toBeUndefined();
-    expect(checkRouteScope(['calculate'], 'calculate')).toBeUndefined();
+    expect(checkScopes(undefined, undefined, undefined)).toBeUndefined();
+    expect(checkScopes(['calculate'], 'calculate')).toBeUndefined();
+    expect(checkScopes(['calculate', 'team'], 'team', 'calculate')).toBeUndefined();
   });
 
   it('refuses with exactly the scope needed, anonymous callers included', () => {
     for (const granted of [undefined, [], ['read']]) {
-      const refusal = checkRouteScope(granted, 'calculate')!;
+      const refusal = checkScopes(granted, undefined, 'calculate')!;
       expect(refusal.code).toBe('insufficient_scope');
       expect(refusal.http).toBe(403);
       expect(refusal.data).toEqual({ reason: 'insufficient_scope', requiredScopes: ['calculate'] });
-      expect(scopeChallenge(refusal, undefined)).toBe('Bearer error="insufficient_scope", scope="calculate"');
-      expect(scopeChallenge(refusal, 'https://gw/.well-known/oauth-protected-resource/mcp')).toBe(
-        'Bearer error="insufficient_scope", scope="calculate", resource_metadata="https://gw/.well-known/oauth-protected-resource/mcp"',
-      );
+      expect(scopesOf(refusal)).toBe('calculate');
     }
   });
 
-  it('cannot be made to break out of the challenge', () => {
-    const refusal = checkRouteScope([], 'a"b\\c\r\nd')!;
-    expect(scopeChallenge(refusal, undefined)).toBe('Bearer error="insufficient_scope", scope="abcd"');
+  it('names all that the operation needs at once, whichever of them is there', () => {
+    for (const granted of [[], ['team'], ['calculate']]) {
+      const refusal = checkScopes(granted, 'team', 'calculate')!;
+      expect(scopesOf(refusal)).toBe('team calculate');
+      expect(refusal.message).toContain('the scopes "team" and "calculate"');
+    }
+    expect(scopesOf(checkScopes([], 'team', 'team')!)).toBe('team');
   });
 });

@@ -18,24 +18,38 @@ export function hasScope(granted: readonly string[] | undefined, required: strin
 }
 
 /**
- * The refusal when the caller lacks the scope, else undefined. `data.requiredScopes` holds exactly what is needed,
- * for the challenge of the 403. The text names the scope and nothing of the name asked for: it reads the same
- * whether or not that name exists.
+ * The refusal when the caller lacks one of the scopes that an operation needs, else undefined. `data.requiredScopes`
+ * holds all of them, those it has included, so that one new token is enough (MCP authorization, scope challenges). The
+ * text names the scopes and nothing of the name asked for: it reads the same whether or not that name exists.
  */
-export function checkRouteScope(
+export function checkScopes(
   granted: readonly string[] | undefined,
-  required: string | undefined,
+  endpoint: string | undefined,
+  route?: string | undefined,
 ): TollgateError | undefined {
-  if (required === undefined || hasScope(granted, required)) return undefined;
-  return new TollgateError('insufficient_scope', `Not run. This needs the scope "${required}".`, {
-    data: { reason: 'insufficient_scope', requiredScopes: [required] },
-  });
+  if ((endpoint === undefined || hasScope(granted, endpoint)) && (route === undefined || hasScope(granted, route))) {
+    return undefined;
+  }
+  return checkAllScopes(granted, [endpoint, route]);
 }
 
-/** Value of `WWW-Authenticate` for a refusal of `checkRouteScope` (RFC 6750, section 3; RFC 9728, section 5.1). */
-export function scopeChallenge(error: TollgateError, resourceMetadata: string | undefined): string {
+/** The same for any number of scopes. */
+export function checkAllScopes(
+  granted: readonly string[] | undefined,
+  needed: readonly (string | undefined)[],
+): TollgateError | undefined {
+  const requiredScopes = [...new Set(needed.filter((scope) => scope !== undefined))];
+  if (requiredScopes.every((scope) => hasScope(granted, scope))) return undefined;
+  const named = requiredScopes.map((scope) => `"${scope}"`).join(' and ');
+  return new TollgateError(
+    'insufficient_scope',
+    `Not run. This needs the scope${requiredScopes.length > 1 ? 's' : ''} ${named}.`,
+    { data: { reason: 'insufficient_scope', requiredScopes } },
+  );
+}
+
+/** The scopes that a refusal of `checkScopes` names, with spaces between. */
+export function scopesOf(error: TollgateError): string {
   const data = error.data as { readonly requiredScopes?: readonly string[] } | undefined;
-  const scope = (data?.requiredScopes ?? []).map((text) => text.replace(/[^\x21\x23-\x5b\x5d-\x7e]/g, '')).join(' ');
-  const metadata = resourceMetadata === undefined ? '' : `, resource_metadata="${resourceMetadata}"`;
-  return `Bearer error="insufficient_scope", scope="${scope}"${metadata}`;
+  return (data?.requiredScopes ?? []).join(' ');
 }

@@ -48,7 +48,9 @@ export async function loadForCommand(file: string | undefined, flags: LoadFlags 
     file: loaded.source.file ?? '',
     dataDir: compiled.dataDir,
     found: file === undefined || flags.found === true,
-    url: compiled.publicUrl ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url:
+      compiled.publicUrl ??
+      `${compiled.inbound.tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`,
     mainPath: endpoints.includes('/mcp') ? '/mcp' : (endpoints[0] ?? '/mcp'),
   };
 }

@@ -204,7 +204,8 @@ function complete(parsed: ParsedConfig, context: TreeContext, origins: Config['o
   const servers: Record<string, Config['servers'][string]> = {};
   for (const [name, server] of Object.entries(parsed.servers)) {
     if (server.command === undefined) {
-      servers[name] = server;
+      const ca = server.tls?.ca;
+      servers[name] = ca === undefined ? server : { ...server, tls: { ...server.tls!, ca: path.resolve(baseDir, ca) } };
       continue;
     }
     const command = /^\.{1,2}[\\/]/.test(server.command) ? path.resolve(baseDir, server.command) : server.command;
@@ -214,15 +215,10 @@ function complete(parsed: ParsedConfig, context: TreeContext, origins: Config['o
     parsed.dataDir === undefined ? defaultDataDir(context) : path.resolve(baseDir, expandHome(parsed.dataDir, env));
   const { toolhive } = context;
   const vault = completeVault(parsed.vault, baseDir);
-  return deepFreeze({
-    ...parsed,
-    state: completeState(parsed.state, baseDir),
-    vault,
-    servers,
-    dataDir,
-    origins,
-    toolhive,
-  });
+  const state = completeState(parsed.state, baseDir);
+  const { tls: files } = parsed;
+  const tls = files && { ...files, cert: path.resolve(baseDir, files.cert), key: path.resolve(baseDir, files.key) };
+  return deepFreeze({ ...parsed, state, tls, vault, servers, dataDir, origins, toolhive });
 }
 
 /** Files of certificates start at the folder of the configuration. */

@@ -33,7 +33,13 @@ export function checkListen(checks: Checks): void {
       );
     }
     if (config.publicUrl?.startsWith('http:') === true && !isLoopback(new URL(config.publicUrl).hostname)) {
-      findings.push(doubt(['publicUrl'], 'Credentials would travel unencrypted.', 'Put TLS in front and write https.'));
+      findings.push(
+        doubt(
+          ['publicUrl'],
+          'Credentials would travel unencrypted.',
+          'Write `tls`, or put TLS in front, and write https.',
+        ),
+      );
     }
   }
   if (admin === undefined || checks.isDamaged('admin') || checks.isDamaged('listen')) return;
@@ -48,10 +54,8 @@ export function checkListen(checks: Checks): void {
       );
     }
   }
-  if (!isLoopback(admin.host)) {
-    findings.push(
-      doubt(['admin'], 'The admin token would travel unencrypted.', 'Listen on loopback, or put TLS in front.'),
-    );
+  if (!isLoopback(admin.host) && config.tls === undefined) {
+    findings.push(doubt(['admin'], 'The admin token would travel unencrypted.', 'Listen on loopback, or write `tls`.'));
   }
 }
 

@@ -6,7 +6,7 @@ import { formatDuration } from './units.ts';
 type Server = ParsedConfig['servers'][string];
 
 const PROCESS_KEYS = ['args', 'env', 'cwd', 'instances'] as const;
-const HTTP_KEYS = ['headers', 'auth', 'pool'] as const;
+const HTTP_KEYS = ['headers', 'auth', 'pool', 'tls'] as const;
 
 /** Connecting takes this long by default, or the whole call's time where that is less. */
 export const DEFAULT_CONNECT = 5000;
@@ -47,6 +47,12 @@ function checkKind(checks: Checks, path: KeyPath, server: Server): void {
       ? 'is for servers with a URL; this one is a process.'
       : 'is for servers with a command; this one has a URL.';
     findings.push(mistake([...path, key], `\`${key}\` ${what}`, 'Remove it.'));
+  }
+  if (server.tls !== undefined && server.url?.startsWith('http:') === true) {
+    findings.push(mistake([...path, 'tls'], 'The URL is plain HTTP.', 'Write https, or remove `tls`.'));
+  }
+  if (server.tls?.pin?.length === 0) {
+    findings.push(mistake([...path, 'tls', 'pin'], 'No key is pinned, so none could be right.', 'Remove it.'));
   }
   if (server.type !== undefined && (server.type === 'stdio') !== stdio) {
     const fix = stdio ? 'Write type: stdio, or remove it.' : 'Write type: http, or remove it.';

@@ -8,7 +8,7 @@ import type { CatalogOptions } from '../catalog/options.ts';
 import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
 import type { InboundOptions } from '../inbound/options.ts';
 import type { RouteOptions } from '../routing/options.ts';
-import type { ServerOptions } from '../upstream/options.ts';
+import type { ServerOptions, ServerTls } from '../upstream/options.ts';
 import type { VaultOptions } from '../vault/options.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
 import { compileAccessRules } from './compile-access.ts';
@@ -120,7 +120,7 @@ function compileServer(name: string, server: ServerConfig, maxResponse: number):
     name,
     target:
       server.command === undefined
-        ? { kind: 'http', url: new URL(server.url!), headers: server.headers ?? {} }
+        ? { kind: 'http', url: new URL(server.url!), headers: server.headers ?? {}, tls: compileTls(server) }
         : { kind: 'stdio', command: server.command, args: server.args ?? [], env: server.env ?? {}, cwd: server.cwd! },
     protocol: server.protocol ?? (server.type === 'sse' ? 'sse' : 'auto'),
     auth: server.auth,
@@ -133,6 +133,18 @@ function compileServer(name: string, server: ServerConfig, maxResponse: number):
     instances: { mode: 'auto', max: 8, idle: 300_000, ...instances },
     pool: { max: server.pool?.max ?? 10 },
     maxResponse,
+  };
+}
+
+const TLS_VERSIONS = { '1.2': 'TLSv1.2', '1.3': 'TLSv1.3' } as const;
+
+function compileTls({ url, tls }: ServerConfig): ServerTls | undefined {
+  if (!url!.startsWith('https:')) return undefined;
+  return {
+    ca: tls?.ca,
+    pins: tls?.pin,
+    serverName: tls?.serverName,
+    minVersion: TLS_VERSIONS[tls?.minVersion ?? '1.3'],
   };
 }
 
@@ -213,6 +225,9 @@ function compileInbound(config: Config, loopback: boolean, env: Environment): In
     port: listen.port,
     allowedHosts: [...hosts],
     allowedOrigins: [...origins],
+    trustedProxies: config.trustedProxies,
+    cors: config.cors,
+    tls: config.tls === undefined ? undefined : { ...config.tls, minVersion: TLS_VERSIONS[config.tls.minVersion] },
     attachSocket: attachSocket(config.dataDir, env),
     caps: {
       ...caps,
@@ -244,6 +259,7 @@ export function restartOnlyChanges(before: CompiledConfig, after: CompiledConfig
   const changed: string[] = keys.filter((key) => !isDeepStrictEqual(before[key], after[key]));
   // The file of the master key goes with the data folder, which is named already.
   if (!changed.includes('dataDir') && !isDeepStrictEqual(before.vault, after.vault)) changed.push('vault');
+  if ((before.inbound.tls === undefined) !== (after.inbound.tls === undefined)) changed.push('tls');
   for (const cap of ['headers', 'streams'] as const) {
     if (before.inbound.caps[cap] !== after.inbound.caps[cap]) changed.push(`caps.${cap}`);
   }

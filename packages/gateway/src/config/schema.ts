@@ -10,7 +10,7 @@ import { auth } from './schema/auth.ts';
 import { endpoints, refusals, routes, tools } from './schema/endpoints.ts';
 import { choice, duration, list, message, parsed, section, size, text, whole } from './schema/kit.ts';
 import { limits, sessionGuard, tiers } from './schema/limits.ts';
-import { hostName, origin, publicUrl } from './schema/names.ts';
+import { corsHeader, hostName, network, origin, publicUrl } from './schema/names.ts';
 import { currency, unpriced } from './schema/prices.ts';
 import { servers } from './schema/servers.ts';
 import { state, storage, webhooks } from './schema/stores.ts';
@@ -18,19 +18,7 @@ import { vault } from './schema/vault.ts';
 import type { ToolhiveView } from './toolhive/view.ts';
 import { parseListen } from './units.ts';
 
-const LATER = [
-  'trustedProxies',
-  'tls',
-  'cors',
-  'trust',
-  'cache',
-  'resilience',
-  'transforms',
-  'guards',
-  'notify',
-  'audit',
-  'telemetry',
-] as const;
+const LATER = ['trust', 'cache', 'resilience', 'transforms', 'guards', 'notify', 'audit', 'telemetry'] as const;
 
 const listen = () => parsed('a listen address', '127.0.0.1:7117', parseListen, { unit: 'listen' });
 
@@ -55,6 +43,24 @@ const caps = section({
     .describe(
       'Between keep-alive comments on quiet streams. A legacy call that is quiet for so long becomes a stream.',
     ),
+});
+
+const tls = section({
+  cert: text('a file', './cert.pem').describe('PEM file: the certificate, then what leads to its authority.'),
+  key: text('a file', './key.pem').describe('PEM file of its private key, without a passphrase.'),
+  minVersion: choice(['1.3', '1.2'])
+    .prefault('1.3')
+    .describe('Lowest version of TLS that clients may speak. `1.2` only for clients that cannot do better.'),
+});
+
+const cors = section({
+  allowedHeaders: list(corsHeader(), 'header names', '[traceparent]')
+    .prefault([])
+    .describe('Request headers that pages may send, beside those of MCP and `Authorization`.'),
+  exposedHeaders: list(corsHeader(), 'header names', '[x-request-id]')
+    .prefault([])
+    .describe('Response headers that pages may read, beside those of MCP, challenges and limits.'),
+  maxAge: duration().prefault('10m').describe('For so long a browser remembers what it may send.'),
 });
 
 export const configSchema = section(
@@ -85,6 +91,15 @@ export const configSchema = section(
     allowedOrigins: list(origin(), 'origins', '["https://app.example"]')
       .prefault([])
       .describe('Pages that may call, beside the origin of `publicUrl` and, on loopback, every loopback origin.'),
+    trustedProxies: list(network(), 'addresses or networks', '[10.0.0.0/8]')
+      .prefault([])
+      .describe(
+        'Proxies whose `X-Forwarded-For`, `-Host` and `-Proto` count: the address of a client is the right-most one that is none of them. From everybody else these headers have no effect.',
+      ),
+    tls: tls.optional().describe('Serve HTTPS. The files are read again when they change. Default: plain HTTP.'),
+    cors: cors
+      .prefault({})
+      .describe('What pages of `allowedOrigins` may send and read. Cookies are never allowed along.'),
     caps: caps.prefault({}).describe('Upper bounds; all have a default.'),
     dataDir: text('a folder', '.tollgate')
       .optional()

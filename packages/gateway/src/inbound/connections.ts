@@ -36,6 +36,8 @@ export class Connection {
 
 /** The sockets of a listener and what is unanswered on them. */
 export class Connections {
+  /** Below TLS: sockets whose handshake may still be under way. */
+  readonly #raw = new Set<Socket>();
   readonly #bySocket = new Map<Socket, Connection>();
 
   get size(): number {
@@ -47,11 +49,23 @@ export class Connections {
     socket.on('close', () => this.#bySocket.delete(socket));
   }
 
+  /** A socket on which TLS begins; what is added later is the one above it. */
+  addRaw(socket: Socket): void {
+    this.#raw.add(socket);
+    // Before the handshake nobody else listens, and an error without a listener ends the process.
+    socket.on('error', ignore);
+    socket.on('close', () => this.#raw.delete(socket));
+  }
+
   /** Notes a request on its connection; its exchange takes it off again. */
   begin(socket: Socket, response: ServerResponse): Connection | undefined {
     const connection = this.#bySocket.get(socket);
     connection?.begin(response);
     return connection;
+  }
+
+  has(socket: Socket): boolean {
+    return this.#bySocket.has(socket);
   }
 
   /** True when a bare status line would be read as what it is. */
@@ -61,5 +75,8 @@ export class Connections {
 
   destroy(): void {
     for (const socket of this.#bySocket.keys()) socket.destroy();
+    for (const socket of this.#raw) socket.destroy();
   }
 }
+
+function ignore(): void {}

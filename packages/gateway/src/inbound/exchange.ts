@@ -10,7 +10,7 @@ import { EventStream, type Streams } from './stream.ts';
 type HeaderList = readonly (readonly [string, string])[];
 
 /** What a page of an allowed origin may read besides the body. */
-const EXPOSED = 'Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy';
+export const EXPOSED = 'Mcp-Session-Id, WWW-Authenticate, Retry-After, RateLimit, RateLimit-Policy';
 
 /** Milliseconds without progress after which an answer that nobody reads is given up. */
 const STALL = 60_000;
@@ -21,13 +21,23 @@ export class Exchange {
   readonly response: ServerResponse;
   /** Allowed origin of the page that asks; undefined for programs. */
   readonly origin: string | undefined;
+  /** Names of the headers that such a page may read. */
+  readonly exposed: string;
+  /** Names and values for every answer of this exchange; undefined: an answer of MCP. */
+  always: readonly string[] | undefined = undefined;
   readonly connection: Connection | undefined;
   #gone: (() => void) | undefined;
   #stream: EventStream | undefined;
 
-  constructor(response: ServerResponse, origin: string | undefined, connection?: Connection) {
+  constructor(
+    response: ServerResponse,
+    origin: string | undefined,
+    exposed: string,
+    connection: Connection | undefined,
+  ) {
     this.response = response;
     this.origin = origin;
+    this.exposed = exposed;
     this.connection = connection;
     // A late write to a dead socket must not end the process; the `close` event says all there is to know.
     response.on('error', ignore);
@@ -83,7 +93,9 @@ export class Exchange {
   /** A JSON-RPC error under its HTTP status. `id` is the JSON text of the request's id, undefined when not known. */
   refuse(error: TollgateError, id?: string, headers?: HeaderList): void {
     const extra: [string, string][] = headers === undefined ? [] : headers.map(([name, value]) => [name, value]);
-    if (error.http === 401) extra.push(['www-authenticate', 'Bearer']);
+    if (error.http === 401 && !extra.some(([name]) => name === 'www-authenticate')) {
+      extra.push(['www-authenticate', 'Bearer']);
+    }
     if (error.retryAfterSeconds !== undefined) extra.push(['retry-after', String(error.retryAfterSeconds)]);
     this.json(errorBytes(id, error.rpc, error.message, error.data), { status: error.http, headers: extra });
   }
@@ -120,8 +132,10 @@ export class Exchange {
 
   #addTo(list: string[], headers: HeaderList | undefined): void {
     if (headers !== undefined) for (const [name, value] of headers) list.push(name, value);
+    if (this.always !== undefined) list.push(...this.always);
     if (this.origin === undefined) return;
-    list.push('access-control-allow-origin', this.origin, 'vary', 'Origin', 'access-control-expose-headers', EXPOSED);
+    list.push('access-control-allow-origin', this.origin, 'vary', 'Origin');
+    list.push('access-control-expose-headers', this.exposed);
   }
 }
 

@@ -20,6 +20,8 @@ export interface HostOriginRules {
   readonly host: string;
   readonly allowedHosts: readonly string[];
   readonly allowedOrigins: readonly string[];
+  /** Present: pages of the own origin come by HTTPS. */
+  readonly tls?: object | undefined;
 }
 
 /** Checks Host and Origin; undefined when both are fine. `port` is the one listened on. */
@@ -32,14 +34,17 @@ export class HostOriginGuard {
   constructor(rules: HostOriginRules, port: number) {
     const hosts = new Set(rules.allowedHosts.map((host) => host.toLowerCase()));
     const origins = new Set(rules.allowedOrigins.map((origin) => origin.toLowerCase()));
+    const scheme = rules.tls === undefined ? 'http' : 'https';
+    const usual = rules.tls === undefined ? 80 : 443;
+    const originOf = (name: string): string => `${scheme}://${name}${port === usual ? '' : `:${port}`}`;
     if (isLoopback(rules.host)) {
       for (const name of LOOPBACK_NAMES) {
         hosts.add(name);
-        origins.add(port === 80 ? `http://${name}` : `http://${name}:${port}`);
+        origins.add(originOf(name));
       }
       const own = rules.host.includes(':') && !rules.host.startsWith('[') ? `[${rules.host}]` : rules.host;
       hosts.add(own);
-      origins.add(port === 80 ? `http://${own}` : `http://${own}:${port}`);
+      origins.add(originOf(own));
     }
     this.#hosts = hosts;
     this.#origins = origins;

@@ -363,6 +363,73 @@ describe('CORS', () => {
   });
 });
 
+describe('an answer that is not MCP', () => {
+  const SECURITY: Readonly<Record<string, string>> = {
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    'x-frame-options': 'DENY',
+    'referrer-policy': 'no-referrer',
+  };
+
+  it.each([
+    ['/healthz', {}, 200],
+    ['/readyz', {}, 200],
+    ['/api/v1/x', {}, 200],
+    ['/nothing', {}, 404],
+    ['/mcp', { Host: 'evil.example' }, 403],
+    ['/x/../mcp', {}, 400],
+  ])('at %s has the security headers', async (path, headers, status) => {
+    verifies('R2-21');
+    const got = await rig.send(head('GET', { Host: '127.0.0.1', ...headers }, path));
+    expect(got.status).toBe(status);
+    for (const [name, value] of Object.entries(SECURITY)) expect(got.headers.get(name), name).toBe(value);
+    // Over plain HTTP a browser ignores it, and a proxy in between might not.
+    expect(got.headers.has('strict-transport-security')).toBe(false);
+  });
+
+  it('asks for TLS from now on where the client came by TLS', async () => {
+    const proxied = await startEdge(optionsOf({}, { trustedProxies: ['127.0.0.1'] }));
+    const got = await proxied.send(head('GET', { Host: '127.0.0.1', 'X-Forwarded-Proto': 'https' }, '/healthz'));
+    expect(got.headers.get('strict-transport-security')).toBe('max-age=31536000');
+    await proxied.stop();
+  });
+
+  it('of a mounted handler may set a policy of its own, and pages of allowed origins may read it', async () => {
+    const own = await startEdge(optionsOf({}, { allowedOrigins: ['https://app.example'] }), {
+      mount: (_request, response) => {
+        response.writeHead(200, { 'Content-Security-Policy': "default-src 'self'" }).end('page');
+        return true;
+      },
+    });
+    const page = await own.send(head('GET', { Host: '127.0.0.1', Origin: 'https://app.example' }, '/page'));
+    expect(page.headers.get('content-security-policy')).toBe("default-src 'self'");
+    expect(page.headers.get('x-content-type-options')).toBe('nosniff');
+    expect(page.headers.get('access-control-allow-origin')).toBe('https://app.example');
+    const preflight = { Host: '127.0.0.1', Origin: 'https://app.example', 'Access-Control-Request-Method': 'PUT' };
+    const asked = await own.send(head('OPTIONS', preflight, '/page'));
+    expect([asked.status, asked.headers.get('access-control-allow-methods')]).toEqual([
+      204,
+      'GET, POST, PUT, PATCH, DELETE, OPTIONS',
+    ]);
+    expect(asked.headers.has('access-control-allow-credentials')).toBe(false);
+    await own.stop();
+  });
+
+  it('takes what `cors` adds, at the next request', async () => {
+    verifies('R2-21');
+    const own = await startEdge(optionsOf({}, { allowedOrigins: ['https://app.example'] }));
+    const cors = { allowedHeaders: ['traceparent'], exposedHeaders: ['x-request-id'], maxAge: 60_000 };
+    own.edge.reconfigure(optionsOf({}, { allowedOrigins: ['https://app.example'], cors }));
+    const Origin = 'https://app.example';
+    const asked = await own.send(head('OPTIONS', { Host: '127.0.0.1', Origin }));
+    expect(asked.headers.get('access-control-allow-headers')).toContain('traceparent');
+    expect(asked.headers.get('access-control-max-age')).toBe('60');
+    const got = await own.send(modernPost('tools/list', {}, { Origin }));
+    expect(got.headers.get('access-control-expose-headers')).toMatch(/Mcp-Session-Id, .*, x-request-id$/);
+    await own.stop();
+  });
+});
+
 describe('paths', () => {
   it('that are no endpoint go to what is mounted, else 404', async () => {
     expect((await rig.send(head('GET', { Host: '127.0.0.1' }, '/api/v1/x'))).body).toContain('mounted');

@@ -3,12 +3,17 @@
  * the same gate first (raw headers, Host, Origin, path), whatever its path.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Face } from '../protocol/call.ts';
+import { type Mount, serveBeside } from './beside.ts';
+import { CertificateKeeper, loadCertificate } from './certificate.ts';
 import { Connections, MAX_PIPELINED } from './connections.ts';
+import { exposedHeaders } from './cors.ts';
 import { type Edge, OpenCalls } from './edge.ts';
 import { Exchange } from './exchange.ts';
 import { HostOriginGuard } from './host-origin.ts';
@@ -17,11 +22,15 @@ import { LegacySse } from './legacy-sse.ts';
 import { McpRouter } from './mcp-router.ts';
 import type { InboundOptions } from './options.ts';
 import { routePath } from './path.ts';
-import { type RequestHead, readHead } from './request-head.ts';
+import { Proxies } from './proxies.ts';
+import { RequestHead, readHead } from './request-head.ts';
+import { securityHeaders } from './security-headers.ts';
 import { Streams } from './stream.ts';
 
 /** Idle time of a kept-alive connection: longer than the 60 s of common load balancers, so that they close first. */
 const KEEP_ALIVE = 65_000;
+/** Milliseconds for a TLS handshake: Node's own two minutes would let strangers hold connections. */
+const HANDSHAKE = 10_000;
 /** Connections beside those that hold a stream. */
 const SPARE_CONNECTIONS = 1024;
 /** Milliseconds at the very end: for endpoints to answer ended calls, and for answers to reach their sockets. */
@@ -33,11 +42,10 @@ export interface HttpEdgeDeps {
   readonly clock: Clock;
   /** Whether `/readyz` answers 200. A draining edge is never ready. */
   readonly ready: () => boolean;
-  /**
-   * Handler of paths that are no MCP endpoint (control API, console, metadata), after Host, Origin and path were
-   * checked. False: not its path. It authenticates by itself and answers exactly once.
-   */
-  readonly mount?: ((request: IncomingMessage, response: ServerResponse, path: string) => boolean) | undefined;
+  /** Control API, REST, pages. */
+  readonly mount?: Mount | undefined;
+  /** Milliseconds between looks at the files of the certificate. Default 10 s. */
+  readonly certificateEvery?: number | undefined;
 }
 
 export interface HttpEdgeView {
@@ -60,6 +68,13 @@ export interface HttpEdge {
    * caps on header bytes and connections.
    */
   reconfigure(options: InboundOptions): void;
+  /**
+   * Reads the certificate of a configuration that is about to be applied; the result puts it into use. Rejects with
+   * `config_invalid` for one that could not serve.
+   */
+  loadCertificate(options: InboundOptions): Promise<() => void>;
+  /** SHA-256 of the public key in use, base64; undefined without TLS. */
+  readonly pin: string | undefined;
   /** Closes at once: open calls end with `shutting_down`, sockets are destroyed. */
   close(): Promise<void>;
   readonly view: HttpEdgeView;
@@ -73,12 +88,15 @@ export function createHttpEdge(options: InboundOptions, face: () => Face, deps: 
 class NodeHttpEdge implements HttpEdge {
   readonly #edge: Edge;
   readonly #deps: HttpEdgeDeps;
-  readonly #server: Server;
+  readonly #server: Server | TlsServer;
+  readonly #certificate: CertificateKeeper | undefined;
   readonly #legacy: LegacyHttp;
   readonly #sse: LegacySse;
   readonly #router: McpRouter;
   readonly #connections = new Connections();
   #guard: HostOriginGuard;
+  #proxies: Proxies;
+  #exposed: string;
   #port: number;
   #closing = false;
 
@@ -98,8 +116,10 @@ class NodeHttpEdge implements HttpEdge {
     this.#router = new McpRouter(this.#edge, this.#legacy, this.#sse, () => this.#closing);
     this.#port = options.port;
     this.#guard = new HostOriginGuard(options, options.port);
+    this.#proxies = new Proxies(options.trustedProxies);
+    this.#exposed = exposedHeaders(options.cors);
     const { headerTime, bodyTime, headers, streams } = options.caps;
-    this.#server = createServer({
+    const settings = {
       maxHeaderSize: headers,
       headersTimeout: headerTime,
       requestTimeout: headerTime + bodyTime,
@@ -107,14 +127,30 @@ class NodeHttpEdge implements HttpEdge {
       keepAliveTimeout: KEEP_ALIVE,
       requireHostHeader: true,
       insecureHTTPParser: false,
-    });
+    };
+    if (options.tls === undefined) {
+      this.#server = createServer(settings);
+      this.#server.on('connection', (socket) => this.#connections.add(socket));
+    } else {
+      const server = createTlsServer({ ...settings, handshakeTimeout: HANDSHAKE });
+      this.#server = server;
+      this.#certificate = new CertificateKeeper(
+        options.tls,
+        ({ context }) => server.setSecureContext(context),
+        deps.log,
+        deps.certificateEvery,
+      );
+      server.on('connection', (socket) => this.#connections.addRaw(socket as Socket));
+      server.on('secureConnection', (socket) => this.#connections.add(socket));
+    }
     // Node would silently leave out the fields above its own limit, and with them a repeated one.
     this.#server.maxHeadersCount = 0;
     this.#server.maxConnections = streams + SPARE_CONNECTIONS;
-    this.#server.on('connection', (socket) => this.#connections.add(socket));
-    this.#server.on('request', (request, response) => this.#onRequest(request, response));
-    this.#server.on('clientError', (error, socket) => this.#clientError(error, socket as Socket));
-    this.#server.on('error', (error) => {
+    this.#server.on('request', (request: IncomingMessage, response: ServerResponse) =>
+      this.#onRequest(request, response),
+    );
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#clientError(error, socket));
+    this.#server.on('error', (error: Error) => {
       // A failure to listen is told to who called `listen`.
       if (this.#server.listening) deps.log.error({ err: error }, 'the HTTP listener failed');
     });
@@ -133,7 +169,8 @@ class NodeHttpEdge implements HttpEdge {
   }
 
   async listen(): Promise<{ host: string; port: number; url: string }> {
-    const { host, port } = this.#edge.options;
+    const { host, port, tls } = this.#edge.options;
+    await this.#certificate?.start();
     await new Promise<void>((resolve, reject) => {
       const failed = (error: NodeJS.ErrnoException): void => reject(listenFailed(host, port, error));
       this.#server.once('error', failed);
@@ -145,15 +182,32 @@ class NodeHttpEdge implements HttpEdge {
     const bound = (this.#server.address() as AddressInfo).port;
     this.#port = bound;
     this.#guard = new HostOriginGuard(this.#edge.options, bound);
-    return { host, port: bound, url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}` };
+    return {
+      host,
+      port: bound,
+      url: `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${bound}`,
+    };
   }
 
   reconfigure(options: InboundOptions): void {
-    const { host, port } = this.#edge.options;
-    this.#edge.options = { ...options, host, port };
+    const { host, port, tls } = this.#edge.options;
+    this.#edge.options = { ...options, host, port, tls };
+    this.#proxies = new Proxies(options.trustedProxies);
+    this.#exposed = exposedHeaders(options.cors);
     this.#guard = new HostOriginGuard(this.#edge.options, this.#port);
     this.#server.headersTimeout = options.caps.headerTime;
     this.#server.requestTimeout = options.caps.headerTime + options.caps.bodyTime;
+  }
+
+  async loadCertificate({ tls }: InboundOptions): Promise<() => void> {
+    const keeper = this.#certificate;
+    if (keeper === undefined || tls === undefined) return () => {};
+    const loaded = await loadCertificate(tls);
+    return () => keeper.adopt(tls, loaded);
+  }
+
+  get pin(): string | undefined {
+    return this.#certificate?.pin;
   }
 
   async drain(deadlineMs: number): Promise<void> {
@@ -166,6 +220,7 @@ class NodeHttpEdge implements HttpEdge {
 
   async close(): Promise<void> {
     this.#closing = true;
+    this.#certificate?.stop();
     this.#edge.calls.end('all');
     // Endpoints may need a turn to answer the calls that were just ended.
     await this.#edge.calls.empty(ANSWER_GRACE);
@@ -185,16 +240,19 @@ class NodeHttpEdge implements HttpEdge {
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
     const head = readHead(request);
+    const { socket } = request;
+    if (head instanceof RequestHead) this.#proxies.settle(head, socket.remoteAddress, socket instanceof TLSSocket);
     const path =
       head instanceof Error ? head : (this.#guard.check(head.host, head.origin) ?? routePath(request.url ?? ''));
     // Until Origin is known to be good, nothing in the answer lets a page read it.
     const origin = path instanceof Error ? undefined : (head as RequestHead).origin;
-    const connection = this.#connections.begin(request.socket, response);
-    const exchange = new Exchange(response, origin, connection);
+    const connection = this.#connections.begin(socket, response);
+    const exchange = new Exchange(response, origin, this.#exposed, connection);
     if (this.#closing) exchange.closeAfter();
     if (head instanceof Error || path instanceof Error) {
       const { code } = path as TollgateError;
       this.#deps.log.debug({ code, host: request.headers.host, origin: request.headers.origin }, 'refused at the gate');
+      exchange.always = securityHeaders(head instanceof RequestHead && head.secure);
       exchange.refuseUnread(path as TollgateError);
       return;
     }
@@ -203,13 +261,13 @@ class NodeHttpEdge implements HttpEdge {
       return;
     }
     try {
-      if (path === '/healthz') this.#health(request, exchange, true);
-      else if (path === '/readyz') this.#health(request, exchange, !this.#draining && this.#deps.ready());
-      else if (
-        !this.#router.route(request, exchange, head, path) &&
-        this.#deps.mount?.(request, response, path) !== true
-      ) {
-        exchange.refuse(new TollgateError('not_found', 'Nothing is served at this path.'));
+      if (!this.#router.route(request, exchange, head, path)) {
+        serveBeside(request, exchange, head, path, {
+          metadata: (asked) => this.#edge.face().metadata?.(asked),
+          ready: () => !this.#draining && this.#deps.ready(),
+          mount: this.#deps.mount,
+          cors: this.#edge.options.cors,
+        });
       }
     } catch (error) {
       this.#deps.log.error({ err: error, path }, 'a request handler failed');
@@ -219,17 +277,14 @@ class NodeHttpEdge implements HttpEdge {
 
   /** Answers what is not HTTP, or never became a whole request; then the connection cannot be used again. */
   #clientError(error: NodeJS.ErrnoException, socket: Socket): void {
-    if (socket.writable && this.#connections.silent(socket)) {
+    // Plain HTTP, or a handshake that failed: there is nobody to whom words could be said.
+    const opened = !(this.#certificate !== undefined && !this.#connections.has(socket));
+    if (opened && socket.writable && this.#connections.silent(socket)) {
       const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request';
       socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`, () => socket.destroy());
     } else {
       socket.destroy();
     }
-  }
-
-  #health(request: IncomingMessage, exchange: Exchange, well: boolean): void {
-    if (request.method === 'GET' || request.method === 'HEAD') exchange.empty(well ? 200 : 503);
-    else exchange.empty(405, [['allow', 'GET, HEAD']]);
   }
 }
 

@@ -106,11 +106,11 @@ export class LegacyReply implements Reply, OpenCall, SessionCall {
     clearTimeout(this.#quiet);
     for (const withdraw of this.#asks ?? []) withdraw('The call has ended.');
     const bytes = body instanceof Message ? responseBytes(body, this.#id) : body;
-    const asStream = this.#forms.streamFirst && (head?.status ?? 200) === 200;
+    const asStream = (this.#forms.streamFirst || !this.#forms.json) && (head?.status ?? 200) === 200;
     if (this.#opening !== undefined) this.#answerInitialize(bytes, this.#opening, head);
     else if (this.#stored !== undefined) this.#end(this.#stored, bytes);
     else if (this.#unwanted) this.#endSilently();
-    else if (this.#forms.json && !asStream) this.#exchange.json(bytes, head);
+    else if (!asStream) this.#exchange.json(bytes, head);
     else {
       const stored = this.#open();
       if (stored !== undefined) this.#end(stored, bytes);

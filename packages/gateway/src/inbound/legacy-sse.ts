@@ -71,11 +71,11 @@ export class LegacySse {
       exchange.refuse(new TollgateError('method_not_allowed', `Only ${method} is served here.`), undefined, [
         ['allow', method],
       ]);
-    } else if (route.what === 'stream') this.#open(request, exchange, head, route, principal);
+    } else if (route.what === 'stream') this.#open(exchange, head, route, principal);
     else this.#post(request, exchange, head, route, principal);
   }
 
-  #open(request: IncomingMessage, exchange: Exchange, head: RequestHead, route: SseRoute, principal: Principal): void {
+  #open(exchange: Exchange, head: RequestHead, route: SseRoute, principal: Principal): void {
     const refused = accepted(head.accept).stream
       ? this.#edge.streams.admit(principal.key)
       : new TollgateError('not_acceptable', 'A GET needs `Accept: text/event-stream`.');
@@ -92,7 +92,7 @@ export class LegacySse {
       endpoint: route.endpoint.path,
       face: this.#edge.face,
       clock: this.#edge.clock,
-      address: request.socket.remoteAddress,
+      address: head.address,
       calls: this.#edge.calls,
       maxCalls: this.#edge.options.caps.streamsPerPrincipal,
       send: (message) => stream.send(encodeEvent(message)),

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Endpoint, Face, Identified } from '../protocol/call.ts';
+import { bearerChallenge } from '../protocol/challenge.ts';
 import { Field } from '../protocol/message.ts';
 import { isModernVersion } from '../protocol/versions.ts';
 import { accepted } from './accept.ts';
@@ -38,14 +39,14 @@ export class McpRouter {
     const target = endpoint ?? sse?.endpoint;
     if (target === undefined) return false;
     if (request.method === 'OPTIONS') {
-      answerOptions(exchange, request.headers['access-control-request-headers'], ALLOW);
+      answerOptions(exchange, request.headers['access-control-request-headers'], ALLOW, this.#edge.options.cors);
       return true;
     }
     if (this.#closing() || face.draining) {
       exchange.refuseUnread(shuttingDown());
       return true;
     }
-    const who = face.identify(head.authorization, target.path, request.socket.remoteAddress, exchange.connection);
+    const who = face.identify(head.authorization, target.path, head.address, exchange.connection);
     if (who instanceof Promise) this.#serveLater(who, request, exchange, head, path);
     else this.#serveAs(who, request, exchange, head, target, sse);
     return true;
@@ -89,7 +90,8 @@ export class McpRouter {
     sse: SseRoute | undefined,
   ): void {
     const refused = who instanceof Error ? who : this.#guarded(request, this.#edge.face(), head, target, who);
-    if (who instanceof Error || refused !== undefined) exchange.refuse(refused!);
+    if (who instanceof Error) exchange.refuse(who, undefined, challengeOf(who, head, target));
+    else if (refused !== undefined) exchange.refuse(refused);
     else if (sse !== undefined) this.#sse.serve(request, exchange, head, sse, who);
     else this.#serve(request, exchange, head, target, who);
   }
@@ -147,8 +149,7 @@ export class McpRouter {
     }
     receive(this.#edge, request, exchange, head, (message) => {
       const startedAt = this.#edge.clock.monotonic();
-      const address = request.socket.remoteAddress;
-      this.#dispatch({ exchange, head, message, endpoint, principal, address, startedAt });
+      this.#dispatch({ exchange, head, message, endpoint, principal, address: head.address, startedAt });
     });
   }
 
@@ -178,4 +179,19 @@ export class McpRouter {
     else if (message.kind === 'request' || message.kind === 'notification') serveModern(this.#edge, posted);
     else exchange.refuse(new TollgateError('invalid_request', 'Responses cannot be posted in 2026-07-28.'));
   }
+}
+
+/**
+ * `WWW-Authenticate` of a 401: bare where no authorization server makes tokens for the endpoint. Whoever sent no token
+ * has made no error (RFC 6750 section 3.1).
+ */
+function challengeOf(
+  error: TollgateError,
+  head: RequestHead,
+  endpoint: Endpoint,
+): readonly (readonly [string, string])[] | undefined {
+  const challenge = error.http === 401 ? endpoint.challenge?.() : undefined;
+  if (challenge?.metadata === undefined) return undefined;
+  const sent = head.authorization !== undefined && /^bearer /i.test(head.authorization);
+  return [['www-authenticate', bearerChallenge({ ...challenge, error: sent ? 'invalid_token' : undefined })]];
 }

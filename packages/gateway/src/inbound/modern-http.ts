@@ -120,7 +120,8 @@ class ModernReply implements Reply, OpenCall {
     }
     const bytes = body instanceof Message ? responseBytes(body, this.#id) : body;
     if (this.#stream !== undefined) this.#stream.end(encodeEvent(bytes));
-    else if (this.#forms.json) this.#exchange.json(bytes, head);
+    // A challenge is told by its status, which an event stream no longer has.
+    else if (this.#forms.json || (head?.status ?? 200) !== 200) this.#exchange.json(bytes, head);
     else this.#open()?.end(encodeEvent(bytes));
   }
 

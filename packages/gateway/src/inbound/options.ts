@@ -6,6 +6,11 @@ export interface InboundOptions {
   readonly allowedHosts: readonly string[];
   /** Origins that may stand in Origin, lower case; on loopback every loopback origin is allowed. */
   readonly allowedOrigins: readonly string[];
+  /** Addresses and networks of proxies whose `X-Forwarded-*` counts; empty: nobody's. */
+  readonly trustedProxies: readonly string[];
+  readonly cors: CorsOptions;
+  /** Undefined: plain HTTP. */
+  readonly tls: ListenerTls | undefined;
   /** Path of the attach socket for stdio clients; undefined: no attach. */
   readonly attachSocket: string | undefined;
   readonly caps: InboundCaps;
@@ -35,4 +40,20 @@ export interface InboundCaps {
   readonly streamBuffer: number;
   /** Milliseconds between keep-alive comments on quiet streams. Default 15 s. */
   readonly keepAlive: number;
+}
+
+export interface CorsOptions {
+  /** Request headers that pages may send beside those of MCP, lower case. */
+  readonly allowedHeaders: readonly string[];
+  /** Response headers that pages may read beside those of MCP. */
+  readonly exposedHeaders: readonly string[];
+  /** Milliseconds for which a browser remembers a preflight. */
+  readonly maxAge: number;
+}
+
+export interface ListenerTls {
+  /** PEM file of the certificate and what leads to its authority. Absolute, like the next. */
+  readonly cert: string;
+  readonly key: string;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
 }

@@ -25,9 +25,17 @@ export class RequestHead {
   lastEventId: string | undefined = undefined;
   /** `Mcp-Param-*` as sent: name without prefix, lower case, and raw value. */
   params: [string, string][] | undefined = undefined;
+  /** `X-Forwarded-*` as sent, repeated ones joined by commas; they count only when a trusted proxy sent them. */
+  forwardedFor: string | undefined = undefined;
+  forwardedHost: string | undefined = undefined;
+  forwardedProto: string | undefined = undefined;
+  /** Of the client, after `Proxies.settle`; undefined once the socket is gone. */
+  address: string | undefined = undefined;
+  /** The client speaks TLS, with us or with a trusted proxy; after `Proxies.settle`. */
+  secure = false;
 }
 
-type Slot = Exclude<keyof RequestHead, 'params'>;
+type Slot = Exclude<keyof RequestHead, 'params' | 'address' | 'secure'>;
 
 const SLOTS: readonly (readonly [string, Slot])[] = [
   ['Host', 'host'],
@@ -43,7 +51,13 @@ const SLOTS: readonly (readonly [string, Slot])[] = [
   ['Mcp-Name', 'mcpName'],
   ['Mcp-Session-Id', 'sessionId'],
   ['Last-Event-ID', 'lastEventId'],
+  ['X-Forwarded-For', 'forwardedFor'],
+  ['X-Forwarded-Host', 'forwardedHost'],
+  ['X-Forwarded-Proto', 'forwardedProto'],
 ];
+
+/** List-valued (RFC 9110 section 5.3): nothing is decided by their first or last field alone. */
+const LISTS: ReadonlySet<Slot> = new Set(['accept', 'forwardedFor', 'forwardedHost', 'forwardedProto']);
 
 /** The two usual spellings, so that almost no name has to be lower-cased. */
 const slots = new Map<string, Slot>();
@@ -74,9 +88,8 @@ export function readHead(request: IncomingMessage): RequestHead | TollgateError 
     const value = raw[i + 1]!;
     if (head[slot] === undefined) {
       head[slot] = value;
-    } else if (slot === 'accept') {
-      // The one list-valued header here (RFC 9110 section 5.3); nothing is decided by its first or last field alone.
-      head.accept = `${head.accept},${value}`;
+    } else if (LISTS.has(slot)) {
+      head[slot] = `${head[slot]},${value}`;
     } else {
       return duplicate(name);
     }

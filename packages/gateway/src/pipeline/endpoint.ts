@@ -6,7 +6,7 @@
  * Everything that can refuse comes before anything that has an effect, and every path ends in `complete` or `fail`.
  */
 
-import { scopeChallenge } from '../access/scopes.ts';
+import { scopesOf } from '../access/scopes.ts';
 import type { Admission } from '../admission/contract.ts';
 import type { Decision, Verdict } from '../admission/decision.ts';
 import type { Target as LimitTarget } from '../admission/limits.ts';
@@ -19,7 +19,8 @@ import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Destination } from '../protocol/bridge/outcome.ts';
-import type { Call, ClientSession, Endpoint, ResponseHead } from '../protocol/call.ts';
+import type { Call, Challenge, ClientSession, Endpoint, ResponseHead } from '../protocol/call.ts';
+import { bearerChallenge } from '../protocol/challenge.ts';
 import { resultBytes } from '../protocol/json/splice.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import type { ListKind, Server } from '../protocol/peer.ts';
@@ -49,6 +50,10 @@ export interface EndpointParts {
   readonly catalog: Catalog;
   readonly servers: ReadonlyMap<string, Server>;
   readonly targets: TargetResolver;
+  /** Scope that the endpoint itself needs. */
+  readonly scope: string | undefined;
+  /** URL of its protected resource metadata; undefined: no authorization server makes tokens for it. */
+  readonly resourceMetadata: () => string | undefined;
   /** The limits in force, shared by all generations: a reload changes them for calls that are on their way, too. */
   readonly limits: LimitsInForce;
   readonly refusals: RefusalStyle;
@@ -107,6 +112,10 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     }
   }
 
+  challenge(): Challenge {
+    return { metadata: this.#parts.resourceMetadata(), scope: this.#parts.scope };
+  }
+
   // Subscribable
   get lists(): readonly ListKind[] {
     const capabilities = this.#parts.catalog.capabilities('modern');
@@ -126,7 +135,10 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
         'a call failed unexpectedly',
       );
     }
-    if (error.code === 'insufficient_scope') wire.headers.push(['www-authenticate', scopeChallenge(error, undefined)]);
+    if (error.code === 'insufficient_scope') {
+      const challenge = { error: error.code, scope: scopesOf(error), metadata: this.#parts.resourceMetadata() };
+      wire.headers.push(['www-authenticate', bearerChallenge(challenge)]);
+    }
     this.#finish(call, error.executed, undefined);
     this.#parts.calls.failed(call, error);
     call.lifetime.release();

@@ -11,7 +11,7 @@ import type { Admission } from '../admission/contract.ts';
 import { type SessionGuardOptions, SessionWindows, sessionGuard } from '../admission/session-guard.ts';
 import { Listings } from '../catalog/listing.ts';
 import { type CompiledConfig, restartOnlyChanges } from '../config/compile.ts';
-import { formatListen } from '../config/units.ts';
+import { formatListen, isLoopback } from '../config/units.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
@@ -22,6 +22,7 @@ import type { AuthMethod } from '../identity/method.ts';
 import type { AuthEntry } from '../identity/options.ts';
 import { localPrincipal, PrincipalKeys } from '../identity/principals.ts';
 import { createHttpEdge, type HttpEdge, type HttpEdgeView } from '../inbound/http.ts';
+import type { InboundOptions } from '../inbound/options.ts';
 import { createStdioEdge, type StdioEdge } from '../inbound/stdio.ts';
 import { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Endpoint, Face, Identified, SessionGuard } from '../protocol/call.ts';
@@ -102,7 +103,9 @@ export class Gateway implements Face {
       clock,
       log,
       keys,
-      url: () => this.#listening?.url ?? `http://${formatListen(config.listen)}`,
+      url: () =>
+        this.#listening?.url ??
+        `${config.inbound.tls === undefined ? 'http' : 'https'}://${formatListen(config.listen)}`,
       issued: deps.state?.keys,
       authMethods: deps.authMethods,
       calls: this.calls,
@@ -135,7 +138,7 @@ export class Gateway implements Face {
     this.#admin =
       shared || deps.mount === undefined
         ? undefined
-        : createHttpEdge({ ...config.inbound, ...config.admin, attachSocket: undefined }, () => NO_ENDPOINTS, {
+        : createHttpEdge(adminOptions(config), () => NO_ENDPOINTS, {
             ...edge,
             ...mount,
           });
@@ -198,6 +201,10 @@ export class Gateway implements Face {
     return who.then((late) =>
       identity === this.#current.identity ? late : this.identify(authorization, endpoint, address, slot),
     );
+  }
+
+  metadata(path: string): string | undefined {
+    return this.#current.resources.document(path);
   }
 
   /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */
@@ -271,6 +278,7 @@ export class Gateway implements Face {
         `${fixed.join(', ')} cannot change while the gateway runs. Restart it, or put the old value back.`,
       );
     }
+    const certificates = await this.#certificates(config);
     const next = buildGeneration(config, this.#lasting, before);
     // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
     await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
@@ -288,7 +296,8 @@ export class Gateway implements Face {
     this.#current = next;
     this.#adopt(next);
     this.#http.reconfigure(config.inbound);
-    this.#admin?.reconfigure(config.inbound);
+    this.#admin?.reconfigure(adminOptions(config));
+    for (const use of certificates) use();
     this.#stdio?.reconfigure(config.inbound);
     for (const [path, { catalog }] of before.endpoints) {
       announceDifference(path, catalog, next.endpoints.get(path), this.hub);
@@ -298,6 +307,12 @@ export class Gateway implements Face {
     before.identity.close(next.identity);
     this.#revoke();
     await this.hub.rebind();
+  }
+
+  /** The certificates of a configuration, read and checked; each of the functions puts one into use. */
+  #certificates(config: CompiledConfig): Promise<(() => void)[]> {
+    const edges = this.#admin === undefined ? [this.#http] : [this.#http, this.#admin];
+    return Promise.all(edges.map((edge) => edge.loadCertificate(config.inbound)));
   }
 
   /** Ends what is open for callers that would not be let in any more. */
@@ -364,6 +379,12 @@ function announceDifference(
 ): void {
   if (after === undefined) return;
   for (const kind of after.catalog.differs(before)) hub.listChanged(path, kind);
+}
+
+/** The admin surfaces speak TLS where they leave the machine; on loopback a certificate for its names would be needed. */
+function adminOptions({ inbound, admin }: CompiledConfig): InboundOptions {
+  const tls = isLoopback(admin.host) ? undefined : inbound.tls;
+  return { ...inbound, ...admin, tls, attachSocket: undefined };
 }
 
 const NO_ENDPOINTS: Face = {

@@ -26,6 +26,7 @@ import type { DecisionLog } from '../telemetry/decisions/log.ts';
 import type { TransformChains, TransformRegistry } from '../transform/registry.ts';
 import type { ServerOptions } from '../upstream/options.ts';
 import { EndpointChain, type LimitsInForce } from './endpoint.ts';
+import { ProtectedResources } from './protected-resources.ts';
 import type { Rounds } from './rounds.ts';
 import type { SubscriptionHub } from './subscriptions.ts';
 import { KIND_OF, TargetResolver } from './targets.ts';
@@ -68,6 +69,7 @@ export interface Generation {
   readonly servers: ReadonlyMap<string, Server>;
   readonly endpoints: ReadonlyMap<string, EndpointInUse>;
   readonly identity: Identity;
+  readonly resources: ProtectedResources;
 }
 
 /** Builds; starts reading the lists of new servers. Throws `config_invalid` and leaves `previous` as it was. */
@@ -79,7 +81,8 @@ export function buildGeneration(
   const router = compileRoutes(config.routes);
   // Only to refuse what cannot be kept; the counters move when the generation is taken into use.
   createAdmission(config.admission, { clock: lasting.clock });
-  const identity = createIdentity(config.identity, identityDeps(config, lasting), previous?.identity);
+  const resources = new ProtectedResources(config, () => config.publicUrl ?? lasting.url());
+  const identity = createIdentity(config.identity, identityDeps(resources, lasting), previous?.identity);
   const made: Server[] = [];
   const endpoints = new Map<string, EndpointInUse>();
   try {
@@ -91,9 +94,9 @@ export function buildGeneration(
       servers.set(options.name, server);
     }
     const transforms = lasting.transforms?.compose() ?? NO_TRANSFORMS;
-    const parts = { config, lasting, previous, router, servers, transforms };
+    const parts = { config, lasting, previous, router, servers, transforms, resources };
     for (const options of config.endpoints) endpoints.set(options.path, buildEndpoint(options, parts));
-    return { number: (previous?.number ?? 0) + 1, config, servers, endpoints, identity };
+    return { number: (previous?.number ?? 0) + 1, config, servers, endpoints, identity, resources };
   } catch (error) {
     for (const { catalog } of endpoints.values()) catalog.close();
     for (const server of made) void server.close();
@@ -103,11 +106,11 @@ export function buildGeneration(
 }
 
 /** Where rooms that make ways to be recognised meet the identity room. */
-function identityDeps(config: CompiledConfig, lasting: Lasting): IdentityDeps {
+function identityDeps(resources: ProtectedResources, lasting: Lasting): IdentityDeps {
   return {
     keys: lasting.keys,
     clock: lasting.clock,
-    resource: (path) => (config.publicUrl ?? lasting.url()) + path,
+    resource: (path) => resources.resource(path),
     issued: lasting.issued,
     methods: lasting.authMethods,
   };
@@ -129,6 +132,7 @@ interface Parts {
   readonly config: CompiledConfig;
   readonly lasting: Lasting;
   readonly previous: Generation | undefined;
+  readonly resources: ProtectedResources;
   readonly router: Router;
   readonly servers: ReadonlyMap<string, Server>;
   readonly transforms: TransformChains;
@@ -162,6 +166,8 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     catalog,
     servers,
     targets,
+    scope: options.scope,
+    resourceMetadata: () => parts.resources.metadataUrl(path),
     limits: lasting.limits,
     refusals: options.refusals,
     parked: lasting.parked,

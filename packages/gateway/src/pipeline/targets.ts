@@ -4,7 +4,7 @@
  * a scope the caller lacks is 403 whether or not it exists; what is hidden looks exactly like what does not exist.
  */
 import type { AccessObject, CallerAccess, EndpointAccess } from '../access/rules.ts';
-import { checkRouteScope } from '../access/scopes.ts';
+import { checkAllScopes, checkScopes } from '../access/scopes.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Entry } from '../catalog/merge.ts';
 import type { Shown } from '../catalog/page.ts';
@@ -123,15 +123,14 @@ export class TargetResolver {
    */
   checkWhole(server: string, method: string, principal: Principal): void {
     const { router, scope, access } = this.#parts;
-    throwIf(checkRouteScope(principal.scopes, scope));
-    for (const needed of router.scopesTo(server)) throwIf(checkRouteScope(principal.scopes, needed));
+    throwIf(checkAllScopes(principal.scopes, [scope, ...router.scopesTo(server)]));
     if (access === undefined || access.of(principal).coversAll(server)) return;
     throw new TollgateError('method_not_found', `Method not found: ${method}`);
   }
 
   /** Throws `insufficient_scope` for who may not use the endpoint at all. */
   checkEndpoint(principal: Principal): void {
-    throwIf(checkRouteScope(principal.scopes, this.#parts.scope));
+    throwIf(checkScopes(principal.scopes, this.#parts.scope));
   }
 
   /** Throws `access_denied` where the rules give the name to this caller, but not with these arguments. */
@@ -161,7 +160,7 @@ export class TargetResolver {
   /** Callers of one class with the same of the scopes that matter here see the same, and share the object. */
   #shownTo(caller: CallerAccess | undefined, scopes: readonly string[] | undefined): Shown {
     const { scope, router } = this.#parts;
-    const has = new Set([scope, ...router.scopes].filter((needed) => checkRouteScope(scopes, needed) === undefined));
+    const has = new Set([scope, ...router.scopes].filter((needed) => checkScopes(scopes, needed) === undefined));
     const groups = this.#groups.get(caller ?? this) ?? new Map<string, Shown>();
     this.#groups.set(caller ?? this, groups);
     const key = JSON.stringify([...has]);
@@ -194,18 +193,18 @@ export class TargetResolver {
     principal: Principal,
     object: AccessObject | undefined = entry,
   ): Target {
-    throwIf(checkRouteScope(principal.scopes, this.#parts.scope));
-    // From here on what is hidden takes the very way of what does not exist.
-    if (entry === undefined || !this.#isShown(entry, object!, this.#parts.access?.of(principal))) {
-      throwIf(checkRouteScope(principal.scopes, this.#parts.router.routeUnknown(kind, name)?.scope));
+    const { router, scope, access } = this.#parts;
+    // What is hidden takes the very way of what does not exist.
+    if (entry === undefined || !this.#isShown(entry, object!, access?.of(principal))) {
+      throwIf(checkScopes(principal.scopes, scope, router.routeUnknown(kind, name)?.scope));
       throw unknown(kind, name);
     }
     const target = this.#targetOf(kind, entry);
     if (TollgateError.is(target)) {
-      throwIf(checkRouteScope(principal.scopes, this.#parts.router.route(kind, entry)?.scope));
+      throwIf(checkScopes(principal.scopes, scope, router.route(kind, entry)?.scope));
       throw target;
     }
-    throwIf(checkRouteScope(principal.scopes, target.scope));
+    throwIf(checkScopes(principal.scopes, scope, target.scope));
     return target;
   }
 

@@ -153,6 +153,16 @@ export interface Endpoint {
   handle(call: Call): void;
   /** A client notification other than `cancelled` (the edge maps that to the call's lifetime). */
   notified(message: Message, session: ClientSession | undefined, principal: Principal): void;
+  /** What a 401 of this endpoint says beside its scheme. Absent: nothing. */
+  challenge?(): Challenge;
+}
+
+/** What a client needs to get a better token (RFC 6750 section 3, RFC 9728 section 5.1). */
+export interface Challenge {
+  /** URL of the metadata of the protected resource; undefined: there is none. */
+  readonly metadata: string | undefined;
+  /** Scopes that every operation here needs; undefined: none. */
+  readonly scope: string | undefined;
 }
 
 /** A caller, or why there is none. */
@@ -178,6 +188,8 @@ export interface Face {
    * used up its window. `session` is the validated id of a legacy session, else the principal counts. Undefined: off.
    */
   readonly guard: SessionGuard | undefined;
+  /** JSON text of the protected resource metadata (RFC 9728) served at this path; undefined: there is none. */
+  metadata?(path: string): string | undefined;
   /** True while draining: no new sessions or calls. */
   readonly draining: boolean;
 }

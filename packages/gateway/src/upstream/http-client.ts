@@ -7,6 +7,7 @@ import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { ScanCaps } from '../protocol/json/caps.ts';
 import type { HttpTarget, ServerOptions } from './options.ts';
+import { type SecureConnect, secureConnect } from './secure-connect.ts';
 
 /** Credentials of an `auth: oauth` server. */
 export interface TokenProvider {
@@ -64,6 +65,8 @@ export class HttpClient {
   readonly path: string;
   /** The head of a session's GET stream came too late to be waited for: some servers send it with the first event. */
   lateStreams = false;
+  /** How connections are opened. */
+  readonly #connect: Partial<SecureConnect> & { readonly timeout: number };
   readonly #calls: Pool;
   #control: Pool | undefined;
   #streams: Pool | undefined;
@@ -80,6 +83,11 @@ export class HttpClient {
     this.tokens = options.auth === 'oauth' ? deps.tokens : undefined;
     this.headers = operatorHeaders(options);
     this.path = `${options.target.url.pathname}${options.target.url.search}`;
+    const { tls } = options.target;
+    this.#connect = {
+      ...(tls === undefined ? {} : secureConnect(options.name, tls)),
+      timeout: options.timeout.connect,
+    };
     this.#calls = this.#makePool(options.pool.max);
   }
 
@@ -155,7 +163,7 @@ export class HttpClient {
   }
 
   #makePool(connections: number | null): Pool {
-    const { connect, firstByte, idle } = this.options.timeout;
+    const { firstByte, idle } = this.options.timeout;
     return new Pool(this.options.target.url.origin, {
       connections,
       factory: (origin, options) => {
@@ -166,7 +174,7 @@ export class HttpClient {
         );
         return client;
       },
-      connect: { timeout: connect },
+      connect: this.#connect,
       // HTTP/1.1 only: one exchange per connection, so one broken answer cannot touch another caller's.
       allowH2: false,
       pipelining: 1,

@@ -39,7 +39,12 @@ const CONNECT_WORDS: Readonly<Record<string, string>> = {
   SELF_SIGNED_CERT_IN_CHAIN: 'the TLS certificate chain has a self-signed certificate',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'the TLS certificate cannot be verified',
   CERT_HAS_EXPIRED: 'the TLS certificate has expired',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'the TLS certificate is of an authority that is not trusted (`tls.ca`)',
   ERR_TLS_CERT_ALTNAME_INVALID: 'the TLS certificate is for another host',
+  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: 'it speaks no version of TLS that is allowed (`tls.minVersion`)',
+  ERR_SSL_UNSUPPORTED_PROTOCOL: 'it speaks no version of TLS that is allowed (`tls.minVersion`)',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'TLS failed; check the scheme and the port of the URL',
+  TOLLGATE_NOT_PINNED: 'no key of its certificate chain is pinned (`tls.pin`)',
 };
 
 /**

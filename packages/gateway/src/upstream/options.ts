@@ -14,6 +14,18 @@ export interface HttpTarget {
   readonly url: URL;
   /** Operator's headers, expanded; may hold secrets. */
   readonly headers: Readonly<Record<string, string>>;
+  /** Undefined: plain HTTP. */
+  readonly tls?: ServerTls | undefined;
+}
+
+/** How a server is recognised; it is verified in any case. */
+export interface ServerTls {
+  /** PEM file of authorities, absolute; undefined: those of the system. */
+  readonly ca: string | undefined;
+  /** SHA-256 of public keys (SPKI), base64, one of which must be in the chain; undefined: not asked. */
+  readonly pins: readonly string[] | undefined;
+  readonly serverName: string | undefined;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
 }
 
 export interface InstanceOptions {

@@ -133,6 +133,56 @@ function bareOrigin(url: URL): string {
   return `${url.protocol}//${url.host}`.toLowerCase();
 }
 
+/** An address, or a network as `10.0.0.0/8`. */
+export function network() {
+  return parsed('an address or a network', '10.0.0.0/8', (value) => {
+    const [address = '', prefix, more] = value.split('/');
+    const family = isIP(address);
+    const bits = prefix === undefined ? undefined : /^\d{1,3}$/.test(prefix) ? Number(prefix) : -1;
+    const most = family === 6 ? 128 : 32;
+    if (
+      family === 0 ||
+      address.includes('%') ||
+      more !== undefined ||
+      (bits !== undefined && (bits < 0 || bits > most))
+    ) {
+      throw new UnitError(
+        `${JSON.stringify(value.slice(0, 80))} is not an address or a network.`,
+        'For example 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32.',
+      );
+    }
+    if (bits === 0) {
+      throw new UnitError('Everybody would be a trusted proxy, and could pretend to be anybody.', 'List the proxies.');
+    }
+    return value.toLowerCase();
+  });
+}
+
+/** A header name that pages may send or read; lower case. */
+export function corsHeader() {
+  return parsed('a header name', 'traceparent', (value) => {
+    if (value.includes('*')) throw new UnitError('Headers cannot have wildcards.', 'List each header.');
+    if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(value)) {
+      throw new UnitError(`${JSON.stringify(value.slice(0, 80))} is not a header name.`, 'For example traceparent.');
+    }
+    return value.toLowerCase();
+  });
+}
+
+/** What a pin names: SHA-256 of a public key (SPKI), base64, with or without `sha256/` before it. */
+export function pin() {
+  return parsed('a pin', '"sha256/AAAA…="', (value) => {
+    const text = value.replace(/^sha256\//, '');
+    if (!/^[A-Za-z0-9+/]{43}=$/.test(text)) {
+      throw new UnitError(
+        'A pin is the SHA-256 of a public key in base64: 44 characters.',
+        'openssl x509 -in cert.pem -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64',
+      );
+    }
+    return text;
+  });
+}
+
 /** The gateway's own address as clients see it; no trailing slash. */
 export function publicUrl() {
   return parsed('a URL', 'https://gw.example', (value) => {

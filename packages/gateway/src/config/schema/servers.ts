@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { choice, duration, list, map, message, secretMap, section, text, whole } from './kit.ts';
-import { environmentNameProblem, headerNameProblem, serverNameProblem, serverUrl } from './names.ts';
+import { environmentNameProblem, headerNameProblem, pin, serverNameProblem, serverUrl } from './names.ts';
 
 const INSTANCE_MODES = ['auto', 'shared', 'per-session', 'per-principal'] as const;
 
@@ -31,6 +31,23 @@ const instances = z.union(
   { error: message('Must be the name of a mode or a map.', 'For example shared, or { mode: shared, max: 2 }.') },
 );
 
+const tls = section({
+  ca: text('a file', './ca.pem')
+    .optional()
+    .describe('PEM file of the authorities to trust for this server. Default those of the system.'),
+  pin: list(pin(), 'pins', '["sha256/…"]')
+    .optional()
+    .describe(
+      'SHA-256 of the public key (SPKI, base64) of its certificate, or of one above it; one of them must be there, beside all other checks. Write the next key’s too, before you change it.',
+    ),
+  serverName: text('a host name', 'mcp.internal')
+    .optional()
+    .describe('Name in its certificate. Default: the host of `url`.'),
+  minVersion: choice(['1.3', '1.2'])
+    .prefault('1.3')
+    .describe('Lowest version of TLS. `1.2` only for a server that cannot do better.'),
+});
+
 const server = section(
   {
     command: text('a command', 'npx')
@@ -58,6 +75,7 @@ const server = section(
     instances: instances
       .optional()
       .describe('How many processes of a stdio server, and who shares one. Default `auto`.'),
+    tls: tls.optional().describe('How an `https` server is recognised. It is verified in any case.'),
     pool: section({
       max: whole(1, 10_000).prefault(10).describe('Connections kept to an HTTP server.'),
     })
@@ -65,7 +83,7 @@ const server = section(
       .describe('Connections to an HTTP server.'),
   },
   {
-    later: ['urls', 'balance', 'backup', 'retry', 'breaker', 'health', 'weight', 'tls', 'vault'],
+    later: ['urls', 'balance', 'backup', 'retry', 'breaker', 'health', 'weight', 'vault'],
     hints: {
       transport: 'Write `type` or `protocol`.',
       environment: 'Write `env`.',
