@@ -156,7 +156,9 @@ export class Provider {
     }
     const next = tokens.refresh_token;
     if (tokens.id_token === undefined) return { signedIn: undefined, refreshToken: next };
-    const signedIn = await this.#signedIn(metadata, tokens, tokens.id_token, undefined);
+    const signedIn = await this.#signedIn(metadata, tokens, tokens.id_token, undefined).catch((cause: unknown) => {
+      throw refusal('temporarily_unavailable', 'The identity provider gave an ID token that is not good.', { cause });
+    });
     return signedIn.claims['sub'] === subject ? { signedIn, refreshToken: next } : undefined;
   }
 

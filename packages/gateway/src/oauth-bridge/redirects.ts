@@ -4,6 +4,9 @@ const MAX_URI = 2048;
 /** The only characters of a URI (RFC 3986): no blank, control, backslash or other script that two parsers read in two ways. */
 const URI = /^[A-Za-z0-9\-._~:/?[\]@!$&'()*+,;=%]+$/;
 
+/** As written: 2130706433 and 127.1 are the same machine to some readers only. */
+const LOOPBACK = /^http:\/\/(?:127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?(?:[/?]|$)/;
+
 /** Why a redirect URI cannot be registered; undefined: it can. */
 export function redirectProblem(uri: unknown): string | undefined {
   if (typeof uri !== 'string' || uri.length > MAX_URI)
@@ -14,7 +17,7 @@ export function redirectProblem(uri: unknown): string | undefined {
     return 'a redirect URI names no user';
   }
   if (uri.startsWith('https://')) return undefined;
-  if (uri.startsWith('http://') && isLoopbackName(url.hostname)) return undefined;
+  if (LOOPBACK.test(uri)) return undefined;
   return 'a redirect URI is https, or http to 127.0.0.1, [::1] or localhost';
 }
 
@@ -36,8 +39,4 @@ export function isRegistered(asked: string, registered: readonly string[]): bool
 
 function withoutPort(uri: string): string {
   return uri.replace(/^(http:\/\/(?:\[[0-9a-f:]+\]|[^/?:]+))(?::[0-9]{1,5})?(?=[/?]|$)/, '$1');
-}
-
-function isLoopbackName(hostname: string): boolean {
-  return hostname === '127.0.0.1' || hostname === '[::1]' || hostname === 'localhost';
 }

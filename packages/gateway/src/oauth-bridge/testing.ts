@@ -55,6 +55,8 @@ export class MapSecrets implements Secrets {
 
 export interface BridgeUnderTest extends AsyncDisposable {
   readonly base: string;
+  /** Where it listens, which differs from `base` behind a proxy. */
+  readonly here: string;
   readonly bridge: Bridge;
   readonly records: BridgeRecords;
   readonly secrets: MapSecrets;
@@ -134,6 +136,7 @@ export async function startBridge(
   const key = options.key ?? randomBytes(32);
   const test = {
     base,
+    here,
     records,
     secrets,
     log: lines,
