@@ -19,6 +19,7 @@ const ROOMS = [
   'telemetry',
   'store',
   'vault',
+  'trust',
 ] as const;
 
 /** What a folder may import besides itself. */

@@ -78,6 +78,7 @@ function entryOf(i: number): Entry {
     paramHeaders: undefined,
     advertised: true,
     item: {} as Entry['item'],
+    standing: undefined,
     rank: 0,
     seq: i,
   };

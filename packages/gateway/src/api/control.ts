@@ -16,6 +16,7 @@ import type { FinishedCall } from '../telemetry/calls.ts';
 import { type AdministrationPort, addAdministration } from './administration.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
 import { addKeys, type KeysPort } from './keys.ts';
+import { addTrust, type TrustPort } from './trust.ts';
 
 export type Role = 'user' | 'operator' | 'auditor' | 'admin';
 
@@ -30,6 +31,8 @@ export interface ControlPort {
   readonly administration: AdministrationPort;
   /** API keys; absent: this gateway issues none. */
   readonly keys?: KeysPort | undefined;
+  /** Definitions of servers and their approval; absent: there is no such resource. */
+  readonly trust?: TrustPort | undefined;
 }
 
 export interface ControlDeps {
@@ -82,6 +85,7 @@ export function createControlApi(deps: ControlDeps): ControlHandler {
 
   addAdministration(app, deps.port.administration, guard);
   if (deps.port.keys !== undefined) addKeys(app, deps.port.keys, guard);
+  if (deps.port.trust !== undefined) addTrust(app, deps.port.trust, guard);
 
   app.get('/calls', (c) => {
     guard(c, 'operator', 'auditor', 'admin');

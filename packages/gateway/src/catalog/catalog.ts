@@ -195,6 +195,23 @@ export class Catalog {
     };
   }
 
+  /**
+   * Before a call of an entry: undefined, or a wait for the list of its server, where that said that the list has
+   * changed and changes are blocked. Rejects with `server_unavailable` when the list cannot be read in time.
+   */
+  recheck(kind: 'tools' | 'prompts', name: string): Promise<void> | undefined {
+    const entry = this.#snapshot.merged[kind].byName.get(name);
+    if (entry?.standing === undefined) return undefined;
+    const listing = this.#listings.find((one) => one.server.name === entry.server);
+    return listing?.recheck(kind, this.#options.listTimeout)?.then((read) => {
+      if (read) return;
+      throw new TollgateError(
+        'server_unavailable',
+        `${entry.server} says that its ${kind} have changed and does not list them: none is called until it does`,
+      );
+    });
+  }
+
   /** For `initialize` (legacy) and `server/discover` (modern). Wait for `settled` first. */
   capabilities(era: Era): Record<string, unknown> {
     return mergeCapabilities(this.#listings, era);
@@ -370,7 +387,12 @@ export class Catalog {
       if (known === undefined && this.#conflicts.size >= MAX_CONFLICTS) continue;
       this.#conflicts.set(newcomer, conflict);
       const fields = { endpoint: this.#options.endpoint, name, owner, newcomer, renamed };
-      const why = reason === 'reserved' ? 'the prefix tollgate_ is reserved' : `${owner} has the name "${name}"`;
+      const why =
+        reason === 'reserved'
+          ? 'the prefix tollgate_ is reserved'
+          : reason === 'confusable'
+            ? `it looks like "${name}"`
+            : `${owner} has the name "${name}"`;
       if (renamed !== undefined) this.#deps.log.info(fields, `${newcomer} is advertised as ${renamed}: ${why}`);
       else this.#deps.log.warn(fields, `${newcomer} is left out of ${this.#options.endpoint}: ${why}`);
     }

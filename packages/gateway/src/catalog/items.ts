@@ -2,8 +2,12 @@
  * Entries of a server's lists, kept as JSON text: whatever the gateway does not understand (schemas, annotations,
  * unknown members, large integers) goes on meaning for meaning, and listing a thousand of them costs a join.
  */
+import { createHash } from 'node:crypto';
+import { canonicalJson } from '../core/canonical-json.ts';
+import { plainJson } from '../core/plain-text.ts';
 import { compileParamHeaders, type ParamHeaders } from '../protocol/headers.ts';
 import type { Era } from '../protocol/versions.ts';
+import { nameProblem, uriProblem } from './names.ts';
 import { UriTemplate } from './uri-template.ts';
 
 /** The four lists. `templates` are resource templates; their changes are announced as `resources`. */
@@ -33,6 +37,9 @@ export interface Item {
   /** `_meta.ui.resourceUri` of a tool (MCP Apps); such a resource need not be listed. */
   readonly uiResource: string | undefined;
   readonly template: UriTemplate | undefined;
+  /** The whole entry as its server gave it, as canonical JSON (RFC 8785), and the SHA-256 of that in hexadecimal. */
+  readonly definition: string;
+  readonly digest: string;
 }
 
 /** Characters of a name or URI: enough for any honest one, and what a header and a rule can still carry. */
@@ -61,6 +68,8 @@ export function readItem(kind: Kind, entry: unknown, warn: (problem: string) => 
   const name = entry[key];
   if (typeof name !== 'string' || name === '') return `has no ${key}`;
   if (name.length > MAX_KEY) return `has a ${key} of more than ${MAX_KEY} characters`;
+  const misleading = kind === 'tools' || kind === 'prompts' ? nameProblem(name) : uriProblem(name);
+  if (misleading !== undefined) return `${plainJson(name)} ${misleading}`;
   if (kind === 'tools' && !(isObject(entry['inputSchema']) && entry['inputSchema']['type'] === 'object')) {
     return `"${name}" has no inputSchema of type object`;
   }
@@ -86,6 +95,7 @@ export function readItem(kind: Kind, entry: unknown, warn: (problem: string) => 
     if (kind !== 'tools' || member !== 'execution') modern += text;
     if (kind !== 'tools' || member !== 'outputSchema' || (value as Json)['type'] === 'object') legacy += text;
   }
+  const definition = canonicalJson(entry);
   return {
     name,
     modern,
@@ -94,6 +104,8 @@ export function readItem(kind: Kind, entry: unknown, warn: (problem: string) => 
     modernListed: broken === undefined,
     uiResource: kind === 'tools' ? uiResource(entry['_meta']) : undefined,
     template,
+    definition,
+    digest: createHash('sha256').update(definition).digest('hex'),
   };
 }
 
@@ -103,7 +115,7 @@ export function itemText(kind: Kind, item: Item, name: string, era: Era): string
 }
 
 export function sameItem(a: Item, b: Item): boolean {
-  return a === b || (a.name === b.name && a.modern === b.modern && a.legacy === b.legacy);
+  return a === b || (a.name === b.name && a.digest === b.digest);
 }
 
 function uiResource(meta: unknown): string | undefined {

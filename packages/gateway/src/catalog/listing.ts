@@ -9,14 +9,17 @@ import type { Log } from '../core/log.ts';
 import type { Connection, Scope, Server, ServerEvent } from '../protocol/peer.ts';
 import type { Era } from '../protocol/versions.ts';
 import { DEFAULT_CAPS, EMPTY_LIST, type FetchCaps, type FetchedList, fetchList } from './fetch.ts';
-import { KINDS, type Kind, LISTS } from './items.ts';
+import { type Item, KINDS, type Kind, LISTS } from './items.ts';
 import { type CatalogClient, declined } from './request.ts';
+import type { ListTrust, Standing } from './trust.ts';
 
 export interface ListingDeps {
   readonly client: CatalogClient;
   readonly clock: Clock;
   readonly log: Log;
   readonly caps?: Partial<FetchCaps>;
+  /** Who judges what a server lists. Default: nobody, all of it is taken. */
+  readonly trust?: (server: Server) => ListTrust;
   /** Source of jitter in [0, 1). Default `Math.random`. */
   readonly random?: () => number;
 }
@@ -32,6 +35,8 @@ export interface ServerFacts {
 
 interface Slot {
   list: FetchedList | undefined;
+  /** What stands of each entry of the list; undefined: nobody judges it. */
+  standings: ReadonlyMap<string, Standing> | undefined;
   fetchedAt: number;
   /** When a list that the server gave a lifetime is read again; earlier than its end by the jitter. */
   staleAt: number;
@@ -76,6 +81,7 @@ export class Listing {
   readonly #listeners = new Set<ChangeListener>();
   readonly #lifetime = new Lifetime();
   readonly #unsubscribe: () => void;
+  readonly #trust: ListTrust | undefined;
   readonly #wanted = new Set<Kind>();
   readonly #warnings = new Set<string>();
   #running: Promise<void> | undefined;
@@ -95,12 +101,38 @@ export class Listing {
     this.#slots = { tools: slot(), prompts: slot(), resources: slot(), templates: slot() };
     this.#startedAt = deps.clock.monotonic();
     this.#unsubscribe = server.onEvent((event) => this.#onEvent(event));
+    this.#trust = deps.trust?.(server);
+    this.#trust?.onChange(() => {
+      for (const listener of [...this.#listeners]) listener([]);
+    });
     this.firstAttempt = this.refresh();
   }
 
   /** The last good list; undefined when there has been none. */
   list(kind: Kind): FetchedList | undefined {
     return this.#slots[kind].list;
+  }
+
+  /** What stands of an entry of the list; undefined: it may be shown and called. */
+  standing(kind: Kind, item: Item): Standing | undefined {
+    return this.#slots[kind].standings?.get(item.name);
+  }
+
+  /**
+   * Before a call: undefined, or a wait of at most `wait` milliseconds for the list that the server has announced to
+   * have changed, where changes are blocked. False when it could not be read. Lists that merely got old are read again
+   * in the background.
+   */
+  recheck(kind: Kind, wait: number): Promise<boolean> | undefined {
+    if (this.#trust?.strict !== true) return undefined;
+    const own = this.#slots[kind];
+    const asked = this.#deps.clock.monotonic();
+    if (!own.dirty && !own.announced) {
+      if (asked >= own.staleAt && own.problem === undefined) void this.refresh([kind]);
+      return undefined;
+    }
+    const read = (): boolean => own.fetchedAt >= asked && own.problem === undefined;
+    return bounded(this.refresh([kind]), Math.max(1, wait))!.then(read);
   }
 
   /** False when the server does not declare the capability, so that it has no part in the list. */
@@ -178,6 +210,7 @@ export class Listing {
 
   close(): void {
     this.#unsubscribe();
+    this.#trust?.close();
     clearTimeout(this.#timer);
     this.#listeners.clear();
     this.#lifetime.end(new TollgateError('shutting_down', 'The catalog was closed'));
@@ -269,6 +302,8 @@ export class Listing {
       const now = this.#deps.clock.monotonic();
       const ttl = list === EMPTY_LIST ? LEGACY_TTL : (list.ttlMs ?? LEGACY_TTL);
       const jitter = 0.9 + 0.1 * (this.#deps.random ?? Math.random)();
+      // Judged before anybody can see it.
+      own.standings = this.#trust?.judge(kind, list.items);
       own.list = list;
       own.fetchedAt = now;
       own.staleAt = now + Math.max(STALE_FLOOR, ttl * jitter);
@@ -414,7 +449,15 @@ function sameList(a: FetchedList, b: FetchedList): boolean {
 }
 
 function slot(): Slot {
-  return { list: undefined, fetchedAt: 0, staleAt: 0, dirty: false, announced: false, problem: undefined };
+  return {
+    list: undefined,
+    standings: undefined,
+    fetchedAt: 0,
+    staleAt: 0,
+    dirty: false,
+    announced: false,
+    problem: undefined,
+  };
 }
 
 /** Waits for `promise` at most `ms` milliseconds; undefined when there is no time left. */

@@ -4,6 +4,7 @@ import type { ParamHeaders } from '../protocol/headers.ts';
 import type { Era } from '../protocol/versions.ts';
 import { type Item, itemText, type Kind } from './items.ts';
 import type { Conflict, NameBook } from './naming.ts';
+import type { Standing } from './trust.ts';
 
 /** One entry of an endpoint's catalog. The object stays the same while nothing about it changes. */
 export interface Entry {
@@ -22,6 +23,8 @@ export interface Entry {
   /** False: exists, but is not advertised, as no route takes it. */
   readonly advertised: boolean;
   readonly item: Item;
+  /** Blocked: neither listed nor called. Undefined: nobody judges it. */
+  readonly standing: Standing | undefined;
   /** Place in the list: rank of the server, then order of first appearance. */
   readonly rank: number;
   readonly seq: number;
@@ -32,6 +35,7 @@ export interface Part {
   readonly server: string;
   readonly rank: number;
   readonly items: readonly Item[];
+  readonly standing: (item: Item) => Standing | undefined;
 }
 
 export interface Merged {
@@ -78,12 +82,15 @@ export function mergeNamed(
   sequence: Sequence,
   rules: Rules,
 ): Merged & { readonly conflicts: readonly Conflict[] } {
-  const claims: { server: string; rank: number; name: string; canonicalId: string; item: Item }[] = [];
-  for (const { server, rank, items } of parts) {
+  const claims: (Claimed & { readonly name: string })[] = [];
+  for (const { server, rank, items, standing: standingOf } of parts) {
     for (const item of items) {
       const canonicalId = `${server}/${item.name}`;
+      const standing = standingOf(item);
+      // What is blocked claims no name; one that it was given before stays its own.
+      if (standing?.blocked === true) continue;
       if (kind === 'tools' && !isAllowed(canonicalId, rules)) continue;
-      claims.push({ server, rank, name: item.name, canonicalId, item });
+      claims.push({ server, rank, name: item.name, canonicalId, item, standing });
     }
   }
   const { names, conflicts } = book.assign(claims);
@@ -105,9 +112,9 @@ export function mergeByUri(
   rules: Rules,
 ): Merged & { readonly conflicts: readonly Conflict[] } {
   const known = byCanonicalId(before);
-  const owners = new Map<string, Entry>();
+  const owners = new Map<string, { readonly canonicalId: string; readonly entry: Entry | undefined }>();
   const conflicts: Conflict[] = [];
-  for (const { server, rank, items } of parts) {
+  for (const { server, rank, items, standing: standingOf } of parts) {
     for (const item of items) {
       const canonicalId = `${server}/${item.name}`;
       const owner = owners.get(item.name);
@@ -121,10 +128,15 @@ export function mergeByUri(
         });
         continue;
       }
-      owners.set(item.name, toEntry(kind, item.name, { server, rank, canonicalId, item }, known, sequence, rules));
+      const standing = standingOf(item);
+      const claim = { server, rank, canonicalId, item, standing };
+      // A later server does not get a URI because the one of an earlier one is blocked.
+      const entry = standing?.blocked === true ? undefined : toEntry(kind, item.name, claim, known, sequence, rules);
+      owners.set(item.name, { canonicalId, entry });
     }
   }
-  return { ...finish([...owners.values()], sequence), conflicts };
+  const entries = [...owners.values()].flatMap(({ entry }) => entry ?? []);
+  return { ...finish(entries, sequence), conflicts };
 }
 
 /** True when a client that reads both lists sees no difference. */
@@ -143,15 +155,23 @@ export function entryText(entry: Entry, era: Era): string {
   return itemText(entry.kind, entry.item, entry.name, era);
 }
 
+interface Claimed {
+  readonly server: string;
+  readonly rank: number;
+  readonly canonicalId: string;
+  readonly item: Item;
+  readonly standing: Standing | undefined;
+}
+
 function toEntry(
   kind: Kind,
   name: string,
-  claim: { readonly server: string; readonly rank: number; readonly canonicalId: string; readonly item: Item },
+  claim: Claimed,
   known: ReadonlyMap<string, Entry>,
   sequence: Sequence,
   rules: Rules,
 ): Entry {
-  const { server, rank, canonicalId, item } = claim;
+  const { server, rank, canonicalId, item, standing } = claim;
   const draft: Entry = {
     kind,
     server,
@@ -162,6 +182,7 @@ function toEntry(
     paramHeaders: item.paramHeaders,
     advertised: true,
     item,
+    standing,
     rank,
     seq: sequence.of(canonicalId),
   };
@@ -171,6 +192,7 @@ function toEntry(
     old !== undefined &&
     old.name === name &&
     old.item === item &&
+    old.standing === standing &&
     old.rank === rank &&
     old.seq === entry.seq &&
     old.advertised === entry.advertised;

@@ -4,6 +4,7 @@
  * over the name of one that died.
  */
 import { createHash } from 'node:crypto';
+import { skeleton } from './names.ts';
 import type { CatalogOptions } from './options.ts';
 
 const MAX_NAME = 64;
@@ -25,7 +26,7 @@ export interface Conflict {
   readonly newcomer: string;
   /** Undefined: left out. */
   readonly renamed: string | undefined;
-  readonly reason: 'collision' | 'reserved' | 'exhausted';
+  readonly reason: 'collision' | 'reserved' | 'exhausted' | 'confusable';
 }
 
 /** Assignments of one kind (tools or prompts) of one endpoint. */
@@ -35,6 +36,8 @@ export class NameBook {
   readonly #chosenNames: ReadonlyMap<string, string>;
   readonly #nameOf = new Map<string, string>();
   readonly #ownerOf = new Map<string, string>();
+  /** The first name of each skeleton, of names beyond ASCII: those look like no ASCII name, but may like each other. */
+  readonly #skeletons = new Map<string, string>();
 
   /** `chosen`: names the operator wrote, by canonical id; they come before every other claim. */
   constructor(naming: CatalogOptions['naming'], chosen: ReadonlyMap<string, string>, previous?: NameBook) {
@@ -62,6 +65,11 @@ export class NameBook {
 
   #claim(claim: Claim, conflicts: Conflict[]): string | undefined {
     const { canonicalId } = claim;
+    const alike = this.#skeletons.get(skeleton(claim.name));
+    if (alike !== undefined && alike !== claim.name) {
+      conflicts.push({ name: alike, owner: alike, newcomer: canonicalId, renamed: undefined, reason: 'confusable' });
+      return undefined;
+    }
     const chosen = this.#chosen.get(canonicalId);
     if (chosen !== undefined) {
       if (this.#free(chosen, canonicalId)) return this.#assign(canonicalId, chosen);
@@ -74,7 +82,7 @@ export class NameBook {
         : this.#naming === 'bare'
           ? claim.name
           : cutName(claim.name, canonicalId);
-    const reserved = own.startsWith(RESERVED_PREFIX);
+    const reserved = isReserved(own);
     if (!reserved && this.#free(own, canonicalId)) return this.#assign(canonicalId, own);
     const renamed = this.#naming === 'auto' || this.#naming === 'prefix' ? this.#alternative(claim) : undefined;
     const reason = renamed === undefined && this.#renames ? 'exhausted' : reserved ? 'reserved' : 'collision';
@@ -91,7 +99,7 @@ export class NameBook {
     const prefixed = `${claim.server}_${claim.name}`;
     const digested = withDigest(prefixed, claim.canonicalId);
     return [cutName(prefixed, claim.canonicalId), digested].find(
-      (name) => !name.startsWith(RESERVED_PREFIX) && this.#free(name, claim.canonicalId),
+      (name) => !isReserved(name) && this.#free(name, claim.canonicalId),
     );
   }
 
@@ -101,6 +109,9 @@ export class NameBook {
   }
 
   #assign(canonicalId: string, name: string): string {
+    const own = canonicalId.slice(canonicalId.indexOf('/') + 1);
+    const looks = skeleton(own);
+    if (looks !== own || /[^\x20-\x7e]/.test(own)) this.#skeletons.set(looks, own);
     this.#nameOf.set(canonicalId, name);
     this.#ownerOf.set(name, canonicalId);
     return name;
@@ -119,6 +130,11 @@ export class NameBook {
       this.#ownerOf.delete(name);
     }
   }
+}
+
+/** In any case of letters: a model does not tell `Tollgate_quota` from the gateway's own. */
+function isReserved(name: string): boolean {
+  return name.slice(0, RESERVED_PREFIX.length).toLowerCase() === RESERVED_PREFIX;
 }
 
 /** A name of at most 64 characters: longer ones are cut and end in six hex digits of their canonical id. */

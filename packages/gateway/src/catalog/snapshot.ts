@@ -81,7 +81,14 @@ function partsOf(listings: readonly Listing[], kind: Kind): Part[] {
   const parts: Part[] = [];
   listings.forEach((listing, rank) => {
     const list = listing.list(kind);
-    if (list !== undefined) parts.push({ server: listing.server.name, rank, items: list.items });
+    if (list !== undefined) {
+      parts.push({
+        server: listing.server.name,
+        rank,
+        items: list.items,
+        standing: (item) => listing.standing(kind, item),
+      });
+    }
   });
   return parts;
 }

@@ -61,14 +61,18 @@ export function stateFolder(): string {
 
 /** Shows what an unnamed configuration would run, and asks. The default is no; so are Ctrl-C and the end of the input. */
 export async function askConsent(review: ConsentReview, streams: Terminal = OWN_TERMINAL): Promise<boolean> {
-  const { input, output } = streams;
-  output.write(`${withoutControls(formatReview(review))}\n`);
+  streams.output.write(`${withoutControls(formatReview(review))}\n`);
+  return askYes('Run it?', streams);
+}
+
+/** Asks a person. The default is no; so are Ctrl-C and the end of the input. */
+export async function askYes(question: string, { input, output }: Terminal = OWN_TERMINAL): Promise<boolean> {
   const terminal = createInterface({ input, output });
   // A terminal that is gone answers nothing: without this the question would wait for ever.
   const gone = new Promise<undefined>((resolve) => terminal.once('close', () => resolve(undefined)));
   try {
     // Ctrl-C and Ctrl-D reject the question; the person has answered all the same.
-    const asked = terminal.question('Run it? [y/N] ').catch(() => undefined);
+    const asked = terminal.question(`${question} [y/N] `).catch(() => undefined);
     const answer = await Promise.race([asked, gone]);
     if (answer === undefined) output.write('\n');
     return /^y(es)?$/i.test((answer ?? '').trim());

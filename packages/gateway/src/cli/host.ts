@@ -153,6 +153,7 @@ export class Host {
         decisions: this.#state.decisions,
         administration: this.#administration,
         keys: keyAdministrationOf(this.#ports),
+        trust: this.#state.trust,
       },
     });
   }

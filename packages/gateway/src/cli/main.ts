@@ -249,7 +249,33 @@ function build(): Command {
     .option('--all', 'every stop')
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./stop.ts')).resume));
-  for (const command of [...program.commands, ...budget.commands, ...keys.commands]) command.exitOverride();
+  const trust = program
+    .command('trust')
+    .description('Show which tools, prompts and templates of servers were approved, what changed, and approve it.');
+  trust
+    .command('list')
+    .description('Say what servers offer, and what of it was approved.')
+    .argument('[server]', 'only this server')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./trust.ts')).listTrust));
+  trust
+    .command('diff')
+    .description('Show what nobody has approved, member by member, and the digest to approve it by.')
+    .argument('<what>', 'a server, or one definition of it: files/read_file')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./trust.ts')).diffTrust));
+  trust
+    .command('approve')
+    .description('Approve what `trust diff` showed. What the server has changed since is not approved.')
+    .argument('<what>', 'a server, or one definition of it: files/read_file')
+    .option('--digest <sha256>', 'what `trust diff` printed; without it the difference is shown and asked about')
+    .option('--yes', 'approve what is shown without asking')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./trust.ts')).approveTrust));
+  for (const command of [...program.commands, ...budget.commands, ...keys.commands, ...trust.commands]) command.exitOverride();
   return program;
 }
 

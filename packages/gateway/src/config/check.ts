@@ -6,6 +6,7 @@ import { checkListen } from './check-listen.ts';
 import { checkPrices } from './check-prices.ts';
 import { checkServers } from './check-servers.ts';
 import { checkStores } from './check-stores.ts';
+import { checkTrust } from './check-trust.ts';
 import { checkVault } from './check-vault.ts';
 import { type Finding, isWithin, type KeyPath } from './problems.ts';
 import type { configSchema } from './schema.ts';
@@ -78,6 +79,11 @@ export class Checks {
     return valueAt(this.#context.written, path) !== undefined;
   }
 
+  /** True when the configuration says where the vault's key is, or takes a secret out of it. */
+  get usesVault(): boolean {
+    return this.isWritten('vault') || [...this.#context.originals.values()].some((text) => text.includes('${vault:'));
+  }
+
   /** True when the value was written out, not taken from a variable or file. */
   isLiteral(...path: (string | number)[]): boolean {
     return !this.#context.originals.has(placeKey(this.#context.place(path)));
@@ -101,5 +107,6 @@ export function checkConfig(config: ParsedConfig, context: CheckContext): Findin
   checkPrices(checks);
   checkStores(checks);
   checkVault(checks);
+  checkTrust(checks);
   return checks.findings.map((finding) => ({ ...finding, path: context.place(finding.path) }));
 }

@@ -8,6 +8,7 @@ import type { CatalogOptions } from '../catalog/options.ts';
 import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
 import type { InboundOptions } from '../inbound/options.ts';
 import type { RouteOptions } from '../routing/options.ts';
+import type { TrustOptions } from '../trust/options.ts';
 import type { ServerOptions, ServerTls } from '../upstream/options.ts';
 import type { VaultOptions } from '../vault/options.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
@@ -61,6 +62,9 @@ export interface CompiledConfig {
   readonly state: StateOptions;
   readonly vault: VaultOptions;
   readonly webhooks: readonly WebhookOptions[];
+  readonly trust: TrustOptions;
+  /** True: programs of servers may run as the user that can read the vault's key file. */
+  readonly sameUserAllowed: boolean;
   readonly refusals: RefusalStyle;
   /** Without a trailing slash. Undefined: clients use the listen address. */
   readonly publicUrl: string | undefined;
@@ -103,6 +107,8 @@ export function compile(config: Config, env: Environment = process.env): Compile
     storage: compileStorage(config.storage),
     state: compileState(config.state),
     vault: compileVault(config, env),
+    trust: compileTrust(config.trust),
+    sameUserAllowed: config.trust.sameUser === 'allow',
     webhooks: config.webhooks.map(({ url, secret }) => ({ url, secret })),
     refusals: config.refusals,
     publicUrl: config.publicUrl,
@@ -145,6 +151,17 @@ function compileTls({ url, tls }: ServerConfig): ServerTls | undefined {
     pins: tls?.pin,
     serverName: tls?.serverName,
     minVersion: TLS_VERSIONS[tls?.minVersion ?? '1.3'],
+  };
+}
+
+function compileTrust(trust: Config['trust']): TrustOptions {
+  const { new: unseen, changed, servers } = trust;
+  return {
+    new: unseen,
+    changed,
+    servers: new Map(
+      Object.entries(servers).map(([name, own]) => [name, { new: own.new ?? unseen, changed: own.changed ?? changed }]),
+    ),
   };
 }
 

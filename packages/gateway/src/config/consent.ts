@@ -4,6 +4,7 @@ import path from 'node:path';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { LoadedConfig } from './assemble.ts';
+import { carriesCode } from './check-trust.ts';
 import type { Environment } from './expand.ts';
 import { placeKey } from './tree.ts';
 
@@ -26,7 +27,7 @@ interface ConsentServer {
   readonly cwd: string | undefined;
   /** As written, variables unexpanded. */
   readonly url: string | undefined;
-  /** Names of the variables it is given. */
+  /** Names of the variables it is given; with the value, as written, where one decides which code runs. */
   readonly env: readonly string[];
   readonly headers: readonly string[];
 }
@@ -59,7 +60,10 @@ export function reviewConfig(loaded: LoadedConfig): Omit<ConsentReview, 'changed
             ],
       cwd: server.cwd,
       url: server.url === undefined ? undefined : written(server.url, 'servers', name, 'url'),
-      env: Object.keys(server.env ?? {}),
+      // Those that decide which code runs are part of the command, so with what they hold.
+      env: Object.entries(server.env ?? {}).map(([variable, value]) =>
+        carriesCode(variable) ? `${variable}=${written(value, 'servers', name, 'env', variable)}` : variable,
+      ),
       headers: Object.keys(server.headers ?? {}),
     })),
   };

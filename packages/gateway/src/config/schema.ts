@@ -14,11 +14,12 @@ import { corsHeader, hostName, network, origin, publicUrl } from './schema/names
 import { currency, unpriced } from './schema/prices.ts';
 import { servers } from './schema/servers.ts';
 import { state, storage, webhooks } from './schema/stores.ts';
+import { trust } from './schema/trust.ts';
 import { vault } from './schema/vault.ts';
 import type { ToolhiveView } from './toolhive/view.ts';
 import { parseListen } from './units.ts';
 
-const LATER = ['trust', 'cache', 'resilience', 'transforms', 'guards', 'notify', 'audit', 'telemetry'] as const;
+const LATER = ['cache', 'resilience', 'transforms', 'guards', 'notify', 'audit', 'telemetry'] as const;
 
 const listen = () => parsed('a listen address', '127.0.0.1:7117', parseListen, { unit: 'listen' });
 
@@ -131,6 +132,7 @@ export const configSchema = section(
       ),
     sessionGuard: sessionGuard.optional(),
     webhooks: webhooks.prefault([]),
+    trust: trust.prefault({}),
     refusals: refusals
       .prefault('default')
       .describe(

@@ -196,19 +196,44 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     }, noop);
   }
 
-  #classify(call: Call): void {
+  /** Where changed definitions are blocked: a call does not overtake the change that its server has announced. */
+  #recheck(call: Call, kind: 'tools' | 'prompts', name: string): boolean {
+    const read = this.#parts.catalog.recheck(kind, name);
+    read?.then(
+      () => {
+        if (call.lifetime.over) this.#left(call);
+        else this.#try(call, () => this.#classify(call, true));
+      },
+      (error: unknown) => this.fail(call, beforeSending(TollgateError.from(error))),
+    );
+    return read !== undefined;
+  }
+
+  #try(call: Call, proceed: () => void): void {
+    try {
+      proceed();
+    } catch (error) {
+      this.fail(call, TollgateError.from(error));
+    }
+  }
+
+  #classify(call: Call, rechecked = false): void {
     const { targets } = this.#parts;
     const { message, principal } = call;
     switch (message.method) {
       case 'tools/call': {
         const name = required(message, Field.name);
         if (name === QUOTA_TOOL && this.#tellQuota(call)) return;
+        if (!rechecked && this.#recheck(call, 'tools', name)) return;
         this.#admit(call, targets.tool(name, principal));
         return;
       }
-      case 'prompts/get':
-        this.#admit(call, targets.prompt(required(message, Field.name), principal));
+      case 'prompts/get': {
+        const name = required(message, Field.name);
+        if (!rechecked && this.#recheck(call, 'prompts', name)) return;
+        this.#admit(call, targets.prompt(name, principal));
         return;
+      }
       case 'resources/read':
         this.#admit(call, targets.resource(required(message, Field.uri), principal));
         return;

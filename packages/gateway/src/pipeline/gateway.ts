@@ -33,9 +33,11 @@ import type { TokenProvider } from '../upstream/http-client.ts';
 import { createServer } from '../upstream/servers.ts';
 import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
 import { Rounds } from './rounds.ts';
+import { checkKeyFile } from './same-user.ts';
 import type { GatewayState, StateView } from './state.ts';
 import { SubscriptionHub } from './subscriptions.ts';
 import { TaskOwners } from './task-owners.ts';
+import { Trust } from './trust.ts';
 
 export type Mount = (request: IncomingMessage, response: ServerResponse, path: string) => boolean;
 
@@ -76,6 +78,8 @@ export class Gateway implements Face {
   readonly calls: CallLog;
   readonly hub: SubscriptionHub;
   readonly parked: ParkedCalls;
+  /** Which definitions of servers are approved, and what they offer beside. */
+  readonly trust: Trust;
   readonly startedAt = new Date();
   #current: Generation;
   readonly #lasting: Lasting;
@@ -99,6 +103,7 @@ export class Gateway implements Face {
     this.hub = new SubscriptionHub(log);
     this.parked = new ParkedCalls(clock);
     const keys = new PrincipalKeys();
+    this.trust = deps.state?.trust ?? new Trust({ clock, log, storage: undefined, shared: false });
     this.#lasting = {
       clock,
       log,
@@ -121,7 +126,13 @@ export class Gateway implements Face {
       },
       rounds: new Rounds(clock, deps.state?.roundKey),
       decisions: deps.state?.decisions,
-      listings: new Listings({ client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES }, clock, log }),
+      trust: this.trust,
+      listings: new Listings({
+        client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES },
+        clock,
+        log,
+        trust: this.trust.ofServer,
+      }),
       tasks: new TaskOwners(() => this.#current.servers),
       createServer: (options) =>
         createServer(options, { log, clock, ...(deps.tokens === undefined ? {} : { tokens: deps.tokens }) }),
@@ -279,6 +290,7 @@ export class Gateway implements Face {
       );
     }
     const certificates = await this.#certificates(config);
+    checkKeyFile(config, this.#lasting.log);
     const next = buildGeneration(config, this.#lasting, before);
     // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
     await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
@@ -290,6 +302,7 @@ export class Gateway implements Face {
       previous: limits.current,
     });
     state?.adopt(config);
+    this.trust.configure(config.trust);
     if (!isDeepStrictEqual(before.config.admission.sessionGuard, config.admission.sessionGuard)) {
       this.#guard = this.#makeGuard(config.admission.sessionGuard);
     }

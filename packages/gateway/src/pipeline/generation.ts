@@ -31,6 +31,7 @@ import type { Rounds } from './rounds.ts';
 import type { SubscriptionHub } from './subscriptions.ts';
 import { KIND_OF, TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
+import type { Trust } from './trust.ts';
 
 /** What outlives a reload. */
 export interface Lasting {
@@ -52,6 +53,8 @@ export interface Lasting {
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
   readonly limits: LimitsInForce;
+  /** Which definitions of servers are approved. */
+  readonly trust: Trust;
   /** Absent: nothing is transformed. */
   readonly transforms?: TransformRegistry | undefined;
   readonly createServer: (options: ServerOptions) => Server;
@@ -90,7 +93,10 @@ export function buildGeneration(
     for (const options of config.servers) {
       const known = unchanged(options, previous);
       const server = known ?? lasting.createServer(options);
-      if (known === undefined) made.push(server);
+      if (known === undefined) {
+        made.push(server);
+        lasting.trust.introduce(server, options, config.trust);
+      }
       servers.set(options.name, server);
     }
     const transforms = lasting.transforms?.compose() ?? NO_TRANSFORMS;

@@ -28,7 +28,9 @@ import { LedgerWriter } from './ledger-writer.ts';
 import { MemoryState } from './memory-state.ts';
 import { MoneyRecovery } from './money-recovery.ts';
 import { RedisState } from './redis-state.ts';
+import { checkKeyFile } from './same-user.ts';
 import { requireToolhiveRedis } from './toolhive-start.ts';
+import { Trust } from './trust.ts';
 import { storedVault, transientVault, VaultEvents } from './vault-state.ts';
 
 interface StateDeps {
@@ -57,6 +59,8 @@ export class GatewayState {
   readonly books: Books;
   /** API keys; without storage there are none. */
   readonly keys: KeyBook;
+  /** Which definitions of servers are approved. */
+  readonly trust: Trust;
   readonly decisions: DecisionLog;
   /** Undefined: no storage, nothing outlives the process. */
   readonly store: Store | undefined;
@@ -88,6 +92,7 @@ export class GatewayState {
       keys: await KeyBook.open(nothing),
       vault: transientVault({ ...deps, onEvent: vaultEvents.tell }),
       vaultEvents,
+      trust: new Trust({ ...deps, storage: undefined, shared: false }),
       decisions: new MemoryDecisions(),
       roundKey: randomBytes(32),
       key: randomBytes(32),
@@ -102,6 +107,7 @@ export class GatewayState {
    */
   static async open(config: CompiledConfig, deps: StateDeps): Promise<GatewayState> {
     await requireToolhiveRedis(config);
+    checkKeyFile(config, deps.log);
     const options: StoreOptions = { dataDir: config.dataDir, ...config.storage };
     const lock = config.state.kind === 'memory' ? await lockState(options, deps) : undefined;
     let store: Store | undefined;
@@ -118,6 +124,7 @@ export class GatewayState {
       const parts = {
         books,
         keys,
+        trust: await Trust.open({ ...deps, storage: store, shared }),
         decisions: store.decisions,
         store,
         vault,
@@ -147,6 +154,7 @@ export class GatewayState {
     parts: {
       readonly books: Books;
       readonly keys: KeyBook;
+      readonly trust: Trust;
       readonly decisions: DecisionStore;
       readonly roundKey: Buffer;
       readonly key: Buffer;
@@ -162,6 +170,7 @@ export class GatewayState {
     this.#deps = deps;
     this.books = parts.books;
     this.keys = parts.keys;
+    this.trust = parts.trust;
     this.store = parts.store;
     this.roundKey = parts.roundKey;
     this.webhooks = new Webhooks(deps.log);
@@ -173,7 +182,12 @@ export class GatewayState {
       guardDenials: () => this.guardDenials(),
       ledgerWaiting: () => this.#ledger?.waiting ?? 0,
       ledgerDrift: () => this.#watch?.drift?.amount,
+      blockedDefinitions: () => this.trust.blocked,
     });
+    this.trust.onNotice = (notice) => {
+      this.metrics.noticed(notice);
+      this.webhooks.tell(notice.state === 'new' ? 'definition_new' : 'definition_changed', notice.at, notice);
+    };
     this.decisions = new DecisionLog({
       store: parts.decisions,
       skeletons: new Skeletons(parts.key),
@@ -286,6 +300,7 @@ export class GatewayState {
     await this.decisions.close();
     this.books.close();
     await this.keys.close();
+    this.trust.close();
     this.webhooks.close();
     await this.#redis?.close();
     await this.vault.close();

@@ -4,6 +4,7 @@ import type { ServerView } from '../protocol/peer.ts';
 import type { CallCounts } from '../telemetry/calls.ts';
 import type { Gateway } from './gateway.ts';
 import type { StateView } from './state.ts';
+import type { DefinitionView } from './trust.ts';
 
 /** What `tollgate status` and the start-up print show. No secrets. */
 export interface StatusReport {
@@ -87,6 +88,10 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
       ),
     };
   });
+  const unapproved = Map.groupBy(
+    gateway.trust.list().filter(({ state }) => state !== 'approved'),
+    ({ server }) => server,
+  );
   const servers = [...generation.servers.values()].map((server): ServerReport => {
     const offer = offers.get(server.name);
     return {
@@ -95,7 +100,7 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
       prompts: offer?.prompts ?? 0,
       resources: offer?.resources ?? 0,
       tokens: offer?.tokens ?? 0,
-      warnings: offer?.warnings ?? [],
+      warnings: [...unapprovedLines(server.name, unapproved.get(server.name) ?? []), ...(offer?.warnings ?? [])],
     };
   });
   return {
@@ -117,4 +122,17 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
     calls,
     state: gateway.state,
   };
+}
+
+/** What nobody has approved of a server, where its policy wants to hear of it. */
+function unapprovedLines(server: string, definitions: readonly DefinitionView[]): string[] {
+  return (['changed', 'new'] as const).flatMap((state) => {
+    const of = definitions.filter((one) => one.state === state);
+    if (of.length === 0) return [];
+    const names = of.slice(0, 5).map(({ name }) => name);
+    const more = of.length > names.length ? ` and ${of.length - names.length} more` : '';
+    const what = state === 'changed' ? 'changed since approved' : 'not approved yet';
+    const blocked = of.some((one) => one.blocked) ? ', blocked' : '';
+    return `${what}${blocked}: ${names.join(', ')}${more}. See: tollgate trust diff ${server}`;
+  });
 }

@@ -47,8 +47,6 @@ export interface TargetParts {
   readonly tools: ToolRules;
   /** Rules of `access`; undefined: there are none. */
   readonly access?: EndpointAccess | undefined;
-  /** False: hidden from everybody, whatever the rules say (a definition that is not approved). Default: nothing is. */
-  readonly offered?: ((entry: Entry) => boolean) | undefined;
 }
 
 export const KIND_OF: Readonly<Record<Entry['kind'], RouteKind>> = {
@@ -147,8 +145,8 @@ export class TargetResolver {
 
   /** What lists show to this caller; undefined when they show everything to everybody. */
   visibility(principal: Principal): Shown | undefined {
-    const { router, scope, access, offered } = this.#parts;
-    if (!router.configured && scope === undefined && access === undefined && offered === undefined) return undefined;
+    const { router, scope, access } = this.#parts;
+    if (!router.configured && scope === undefined && access === undefined) return undefined;
     const caller = access?.of(principal);
     const known = this.#shown.get(principal);
     if (known !== undefined && known.caller === caller) return known.shown;
@@ -182,7 +180,8 @@ export class TargetResolver {
 
   /** The one order in which an entry can be hidden: definition, then rules. What the endpoint hides is no entry at all. */
   #isShown(entry: Entry, object: AccessObject, caller: CallerAccess | undefined): boolean {
-    if (this.#parts.offered?.(entry) === false) return false;
+    // Also in the moment between a change of its standing and the next merge of the catalog.
+    if (entry.standing?.blocked === true) return false;
     return caller === undefined || caller.conditionsOf(KIND_OF[entry.kind], object) !== false;
   }
 

@@ -55,6 +55,7 @@ export const METHODS: Methods = {
     lease: 'write',
     release: 'write',
   },
+  pins: { add: 'write', approve: 'write', definition: 'read', all: 'read' },
 };
 
 export interface Work {

@@ -15,6 +15,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { about: 'API keys, as digests', up: addKeys },
   { about: 'Clients, codes and tokens of the OAuth bridge', up: addBridge },
   { about: 'The vault: sealed secrets, the versions of its master key, leases', up: addVault },
+  { about: 'Definitions that were approved', up: addPins },
 ];
 
 /** The settings table comes before the first migration, because the version is kept in it. */
@@ -224,6 +225,16 @@ async function addVault(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
     'made_by text not null',
   );
   await table('tg_vault_leases', 'slot text primary key', 'holder text not null', 'until bigint not null');
+}
+
+async function addPins(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
+  await run(
+    db,
+    kind,
+    `create table tg_pins (id text primary key, server text not null,
+      kind text not null check (kind in ('tool', 'prompt', 'template')), name text not null, digest text not null,
+      source text not null, definition text not null, approved_by text not null, at bigint not null)${strict(kind)}`,
+  );
 }
 
 /** SQLite checks types in STRICT tables only. */

@@ -4,6 +4,7 @@ import { type DecisionRetention, decisionsOn } from './decisions.ts';
 import { grantsOn } from './grants.ts';
 import { keysOn } from './keys.ts';
 import { ledgerOn } from './ledger.ts';
+import { pinsOn } from './pins.ts';
 import type { Session } from './schema.ts';
 import { settingsOn } from './settings.ts';
 import { stopsOn } from './stops.ts';
@@ -24,5 +25,6 @@ export function repositoriesOn(session: Session, retention: DecisionRetention): 
     actions: actionsOn(session),
     bridge: bridgeOn(session),
     vault: vaultOn(session),
+    pins: pinsOn(session),
   };
 }

@@ -36,6 +36,7 @@ export interface Tables {
     made_by: string;
   };
   tg_vault_leases: { slot: string; holder: string; until: number };
+  tg_pins: PinsTable;
   tg_actions: { id: string; at: number; done_by: string; action: string; details: string };
 }
 
@@ -152,6 +153,18 @@ export interface BridgeFamiliesTable {
   at: number;
   expires_at: number;
   ended_at: number | null;
+}
+
+export interface PinsTable {
+  id: string;
+  server: string;
+  kind: 'tool' | 'prompt' | 'template';
+  name: string;
+  digest: string;
+  source: string;
+  definition: string;
+  approved_by: string;
+  at: number;
 }
 
 export type SqlKind = 'sqlite' | 'postgres';

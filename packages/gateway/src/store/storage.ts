@@ -1,7 +1,7 @@
 import type { VaultRecords } from '../core/vault-records.ts';
 
 /**
- * What must last, whatever holds it: the faces of the ledger, tiers, grants, stops, keys, decisions, settings and actions.
+ * What must last, whatever holds it: the faces of the ledger, tiers, grants, stops, keys, decisions, settings, actions and pins.
  * Amounts are integers in micro-units within ±2^53, times are integer milliseconds since the epoch.
  *
  * Every write is idempotent by its id, so that one whose outcome is unknown can be repeated. A method rejects with
@@ -19,6 +19,7 @@ export interface Storage {
   readonly actions: Actions;
   readonly bridge: Bridge;
   readonly vault: VaultRecords;
+  readonly pins: Pins;
 }
 
 /** Which part of a list: at most `limit` (default 1000, at most 10,000) after the cursor that the last part ended with. */
@@ -337,6 +338,31 @@ export interface Settings {
   remove(name: string): Promise<void>;
   /** Random id of this ledger, made with the database. A Redis that holds money of another ledger differs in it. */
   ledgerId(): Promise<string>;
+}
+
+/** A definition of a tool, prompt or template that was approved. */
+export interface PinRecord {
+  /** Digest of server, kind and name, 64 hexadecimal digits. */
+  readonly id: string;
+  readonly server: string;
+  readonly kind: 'tool' | 'prompt' | 'template';
+  readonly name: string;
+  /** SHA-256 of the definition as canonical JSON. */
+  readonly digest: string;
+  /** Digest of the program or address that offered it. */
+  readonly source: string;
+  readonly by: string;
+  readonly at: number;
+}
+
+export interface Pins {
+  /** Keeps the first of each id, with its definition; answers with what is kept of all ids that were given. */
+  add(pins: readonly (PinRecord & { readonly definition: string })[]): Promise<readonly PinRecord[]>;
+  /** In place of what was kept of these ids. The latest `at` wins, so that a repeat never undoes a later approval. */
+  approve(pins: readonly (PinRecord & { readonly definition: string })[]): Promise<void>;
+  /** The definition that was approved; empty when it was too large to be kept. Undefined: unknown. */
+  definition(id: string): Promise<string | undefined>;
+  all(part?: Part): Promise<Page<PinRecord>>;
 }
 
 export interface ActionRecord {

@@ -4,7 +4,12 @@ import { describe, expect, it } from 'vitest';
 import { LimitMetrics, type SeenAdmission, timed } from './metrics.ts';
 import { Registry } from './registry.ts';
 
-const IDLE = { guardDenials: () => 0, ledgerWaiting: () => 0, ledgerDrift: () => undefined };
+const IDLE = {
+  guardDenials: () => 0,
+  ledgerWaiting: () => 0,
+  ledgerDrift: () => undefined,
+  blockedDefinitions: () => 0,
+};
 const seen = (limits: readonly string[], over: Partial<SeenAdmission> = {}): SeenAdmission => ({
   rules: limits.map((limit) => ({ limit, shadow: false })),
   shadowed: [],
@@ -59,7 +64,12 @@ describe('numbers of limits', () => {
   });
 
   it('tell what stood in for a store, what the guard refused, and how far the ledger is behind', () => {
-    const metrics = new LimitMetrics({ guardDenials: () => 7, ledgerWaiting: () => 3, ledgerDrift: () => -250 });
+    const metrics = new LimitMetrics({
+      guardDenials: () => 7,
+      ledgerWaiting: () => 3,
+      ledgerDrift: () => -250,
+      blockedDefinitions: () => 2,
+    });
     for (const degraded of ['local', 'open', 'closed', 'open'] as const) metrics.admitted(seen([], { degraded }));
     expect(samples(metrics, 'tollgate_limit_degraded_total')).toEqual([
       '{policy="local"} 1',

@@ -37,6 +37,8 @@ export interface MetricSources {
   readonly ledgerWaiting: () => number;
   /** Undefined: no ledger, or not compared yet. */
   readonly ledgerDrift: () => number | undefined;
+  /** Definitions of servers that are neither listed nor called. */
+  readonly blockedDefinitions: () => number;
 }
 
 /** Seconds. Decisions take microseconds to milliseconds; the boundaries of ToolHive begin at 10 ms. */
@@ -48,6 +50,7 @@ export class LimitMetrics {
   readonly #registry = new Registry();
   readonly #decisions: Counter;
   readonly #degraded: Counter;
+  readonly #definitions: Counter;
   readonly #toolhive: {
     readonly decisions: Counter;
     readonly redisErrors: Counter;
@@ -77,6 +80,16 @@ export class LimitMetrics {
       'tollgate_ledger_drift',
       'What counters and ledger differ by, in millionths; 0 when idle.',
       sources.ledgerDrift,
+    );
+    this.#definitions = registry.counter(
+      'tollgate_trust_definitions_total',
+      'Definitions of servers that nobody had approved when they were seen.',
+      ['server', 'state', 'action'],
+    );
+    registry.gauge(
+      'tollgate_trust_blocked',
+      'Definitions of servers that are neither listed nor called until somebody approves them.',
+      sources.blockedDefinitions,
     );
     const place = ['namespace', 'server'];
     this.#toolhive = {
@@ -131,6 +144,17 @@ export class LimitMetrics {
     // As ToolHive counts: once, for the first bucket in the way.
     const first = violated.find(({ limit }) => this.#file?.buckets[limit.name] !== undefined);
     if (first !== undefined && seen.degraded === undefined) this.#bucket(first.limit.name, 'rejected');
+  }
+
+  /** A server offers definitions that nobody has approved. */
+  noticed(notice: {
+    readonly server: string;
+    readonly state: string;
+    readonly action: string;
+    readonly count: number;
+  }): void {
+    const { server, state, action, count } = notice;
+    this.#definitions.add({ server, state, action }, count);
   }
 
   /** A decision took so many seconds, failed ones included. */

@@ -1,0 +1,74 @@
+/** Definitions of servers over the control API: what is offered, what differs, and the approval of exact digests. */
+import type { Context, Hono } from 'hono';
+import * as z from 'zod';
+import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
+import type { DefinitionDifference, DefinitionRef, DefinitionView } from '../pipeline/trust.ts';
+
+export interface TrustPort {
+  /** What servers offer now. */
+  list(server?: string): readonly DefinitionView[];
+  /** What nobody has approved, with what differs; of one name also when it is approved. */
+  differences(server: string, name?: string): Promise<readonly DefinitionDifference[]>;
+  /** All or none; rejects with `invalid_params` (409) for a digest that is not offered now. */
+  approve(refs: readonly DefinitionRef[], by: string): Promise<void>;
+}
+
+type Guard = (c: Context, ...roles: readonly ('operator' | 'auditor' | 'admin')[]) => Principal;
+
+/** A server of 10,000 definitions can be approved at once. */
+const MAX_BODY = 4 * 1024 * 1024;
+
+const approval = z.strictObject({
+  definitions: z
+    .array(
+      z.strictObject({
+        server: z.string().min(1).max(64),
+        kind: z.enum(['tool', 'prompt', 'template']),
+        name: z.string().min(1).max(4096),
+        digest: z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 of 64 hexadecimal digits'),
+      }),
+    )
+    .min(1)
+    .max(20_000),
+});
+
+export function addTrust(app: Hono, port: TrustPort, guard: Guard): void {
+  app.get('/trust', (c) => {
+    guard(c, 'operator', 'auditor', 'admin');
+    return c.json({ definitions: port.list(c.req.query('server')) });
+  });
+  app.get('/trust/diff', async (c) => {
+    guard(c, 'operator', 'auditor', 'admin');
+    const server = c.req.query('server');
+    if (server === undefined || server === '') {
+      throw new TollgateError('invalid_params', 'Name the server: ?server=NAME, and &name=NAME for one definition', {
+        http: 400,
+      });
+    }
+    return c.json({ definitions: await port.differences(server, c.req.query('name')) });
+  });
+  app.post('/trust/approve', async (c) => {
+    const by = guard(c, 'operator', 'admin').id;
+    const body = await c.req.text();
+    if (body.length > MAX_BODY) throw new TollgateError('payload_too_large', `The body may have ${MAX_BODY} bytes`);
+    const { definitions } = read(body);
+    await port.approve(definitions, by);
+    return c.json({ approved: definitions });
+  });
+}
+
+function read(body: string): z.output<typeof approval> {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    throw new TollgateError('parse_error', 'The body is not JSON');
+  }
+  const result = approval.safeParse(value);
+  if (result.success) return result.data;
+  const { path, message } = result.error.issues[0]!;
+  throw new TollgateError('invalid_params', `${path.length === 0 ? 'body' : path.join('.')}: ${message}`, {
+    http: 400,
+  });
+}
