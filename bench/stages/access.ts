@@ -39,7 +39,10 @@ const entries = Array.from({ length: TOOLS }, (_, i) => ({
     modernListed: true,
     uiResource: undefined,
     template: undefined,
+    definition: '',
+    digest: '',
   },
+  standing: undefined,
   rank: 0,
   seq: i,
 }));
