@@ -5,6 +5,7 @@ import { limit, rate } from '../../packages/gateway/src/admission/testing.ts';
 import type { Catalog } from '../../packages/gateway/src/catalog/catalog.ts';
 import type { Entry } from '../../packages/gateway/src/catalog/merge.ts';
 import { systemClock } from '../../packages/gateway/src/core/clock.ts';
+import { silentLog } from '../../packages/gateway/src/core/log.ts';
 import type { Principal } from '../../packages/gateway/src/core/principal.ts';
 import { createIdentity } from '../../packages/gateway/src/identity/identity.ts';
 import { PrincipalKeys } from '../../packages/gateway/src/identity/principals.ts';
@@ -63,7 +64,13 @@ const identity = createIdentity(
     endpointEntries: new Map(),
     loopback: true,
   },
-  { keys: new PrincipalKeys(), clock: systemClock, resource: (path) => `https://gw.example${path}` },
+  {
+    keys: new PrincipalKeys(),
+    clock: systemClock,
+    log: silentLog,
+    egress: () => Promise.reject(),
+    resource: (path) => `https://gw.example${path}`,
+  },
 );
 
 function entryOf(i: number): Entry {

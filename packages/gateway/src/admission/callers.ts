@@ -75,8 +75,8 @@ export class Callers {
   addKey(ask: Ask, limit: CompiledLimit, asker: Asker, caller: Caller): void {
     const { principal } = asker;
     if (limit.bySession) {
-      if (asker.session === undefined) addOr(ask, undefined, principal.lanes);
-      else addOr(ask, this.#sessionLanes(asker.session), principal.lanes);
+      const session = asker.session ?? principal.session;
+      addOr(ask, session === undefined ? undefined : this.#sessionLanes(session), principal.lanes);
     }
     if (limit.byPrincipal) ask.key(principal.lanes[0]).key(principal.lanes[1]);
     // Who has no tenant, or no client id, shares a counter with nobody.

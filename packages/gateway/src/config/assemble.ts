@@ -8,7 +8,7 @@ import type { ConfigKind } from './find.ts';
 import { explainIssues } from './issues.ts';
 import { type Preset, presetOf, withPreset } from './preset.ts';
 import { type Finding, invalidConfig, isWithin, type KeyPath, type Problem } from './problems.ts';
-import { type Config, configSchema } from './schema.ts';
+import { type AuthConfig, type Config, configSchema } from './schema.ts';
 import type { ToolhiveView } from './toolhive/view.ts';
 import { placeKey, type SourceTree } from './tree.ts';
 import { deepFreeze, isRecord, valueAt } from './values.ts';
@@ -218,7 +218,15 @@ function complete(parsed: ParsedConfig, context: TreeContext, origins: Config['o
   const state = completeState(parsed.state, baseDir);
   const { tls: files } = parsed;
   const tls = files && { ...files, cert: path.resolve(baseDir, files.cert), key: path.resolve(baseDir, files.key) };
-  return deepFreeze({ ...parsed, state, tls, vault, servers, dataDir, origins, toolhive });
+  const auth = parsed.auth?.map((entry) => completeAuth(entry, baseDir));
+  return deepFreeze({ ...parsed, auth, state, tls, vault, servers, dataDir, origins, toolhive });
+}
+
+/** A file of keys starts at the folder of the configuration. */
+function completeAuth(entry: AuthConfig, baseDir: string): AuthConfig {
+  const jwks = entry.jwt?.jwks;
+  if (typeof jwks !== 'string' || /^https?:\/\//i.test(jwks)) return entry;
+  return { ...entry, jwt: { ...entry.jwt!, jwks: path.resolve(baseDir, jwks) } };
 }
 
 /** Files of certificates start at the folder of the configuration. */

@@ -1,4 +1,5 @@
 import type { Checks, ParsedConfig } from './check.ts';
+import { checkTokens } from './check-tokens.ts';
 import { doubt, type KeyPath, mistake, suggest } from './problems.ts';
 import { isPlaceholder } from './secrets.ts';
 
@@ -28,6 +29,7 @@ export function checkAuth(checks: Checks): void {
       }
       names.add(name);
     }
+    checkTokens(checks, entry, path);
     const token = entry.bearer?.token;
     if (token === undefined) return;
     checkToken(checks, token, [...path, 'bearer', 'token']);
@@ -52,23 +54,27 @@ export function checkAuth(checks: Checks): void {
   }
 }
 
+/** Methods of which an entry has one, in the order in which advice names them. */
+const KINDS = ['oidc', 'jwt', 'keys', 'bearer', 'anonymous'] as const;
+
 function checkKind(checks: Checks, entry: Entry, path: KeyPath): void {
   const { findings } = checks;
-  const kinds = [entry.bearer, entry.keys, entry.anonymous].filter((kind) => kind !== undefined).length;
-  if (kinds !== 1) {
-    const what = kinds === 0 ? 'An auth entry needs a method.' : 'An auth entry has one method, not several.';
-    findings.push(mistake(path, what, 'Write `bearer`, `keys` or `anonymous`.'));
+  const kinds = KINDS.filter((kind) => entry[kind] !== undefined);
+  if (kinds.length !== 1) {
+    const what = kinds.length === 0 ? 'An auth entry needs a method.' : 'An auth entry has one method, not several.';
+    findings.push(mistake(path, what, `Write one of ${KINDS.map((kind) => `\`${kind}\``).join(', ')}.`));
     return;
   }
-  if (entry.anonymous === undefined && entry.name === undefined) {
+  const anonymous = kinds[0] === 'anonymous';
+  if (!anonymous && entry.name === undefined) {
     findings.push(
       mistake(path, 'The entry needs a name; principals are called `<name>/<subject>`.', 'Write name: ci.'),
     );
   }
-  if (entry.anonymous !== undefined && entry.name !== undefined && entry.name !== 'anonymous') {
+  if (anonymous && entry.name !== undefined && entry.name !== 'anonymous') {
     findings.push(mistake([...path, 'name'], 'The anonymous entry is always called anonymous.', 'Remove the name.'));
   }
-  if (entry.anonymous === undefined && entry.name === 'anonymous') {
+  if (!anonymous && entry.name === 'anonymous') {
     findings.push(
       mistake([...path, 'name'], '"anonymous" is the name of the anonymous entry.', 'Choose another name.'),
     );

@@ -117,7 +117,8 @@ function checkPatterns(checks: Checks, limit: Limit, path: KeyPath): void {
     findings.push(mistake(at, `No caller can be in a tier called "${pattern}".`, suggest(pattern, tiers)));
   });
   each('tenant', (pattern, at) => {
-    if (checks.isAnyDamaged('auth') || checks.tenants.some((tenant) => matches(pattern, tenant))) return;
+    if (checks.isAnyDamaged('auth') || checks.anyTenant || checks.tenants.some((tenant) => matches(pattern, tenant)))
+      return;
     findings.push(mistake(at, `No auth entry gives the tenant "${pattern}".`, suggest(pattern, checks.tenants)));
   });
 }

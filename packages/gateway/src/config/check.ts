@@ -36,6 +36,8 @@ export class Checks {
   readonly entries: readonly string[];
   /** Tenants that auth entries give. */
   readonly tenants: readonly string[];
+  /** Claims may say tenants that stand nowhere in the file. */
+  readonly anyTenant: boolean;
   readonly endpoints: readonly string[];
   readonly findings: Finding[] = [];
   readonly #context: CheckContext;
@@ -47,7 +49,8 @@ export class Checks {
     const own = config.endpoints === undefined && !this.isDamaged('endpoints') ? ['/mcp'] : this.#keys('endpoints');
     this.endpoints = [...own, ...this.servers.map((name) => `/s/${name}`)];
     const auth = (context.written as { auth?: unknown } | null)?.auth;
-    this.tenants = [...new Set(config.auth?.flatMap((entry) => entry.bearer?.tenant ?? []) ?? [])];
+    this.tenants = [...new Set(config.auth?.flatMap(({ bearer, map }) => bearer?.tenant ?? map?.tenants ?? []) ?? [])];
+    this.anyTenant = config.auth?.some(({ map }) => map?.tenant !== undefined && map.tenants === undefined) ?? false;
     this.entries = Array.isArray(auth) ? auth.map((entry) => entry?.name ?? 'anonymous') : ['anonymous'];
   }
 

@@ -13,13 +13,14 @@ import type { ServerOptions, ServerTls } from '../upstream/options.ts';
 import type { VaultOptions } from '../vault/options.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
 import { compileAccessRules } from './compile-access.ts';
+import { compileAuthEntry } from './compile-auth.ts';
 import { compileLimits } from './compile-limits.ts';
 import { compileRoute } from './compile-route.ts';
 import { compileState, compileStorage } from './compile-stores.ts';
 import { compileVault } from './compile-vault.ts';
 import type { Environment } from './expand.ts';
 import { canonicalPattern } from './globs.ts';
-import type { AuthConfig, Config, ServerConfig } from './schema.ts';
+import type { Config, ServerConfig } from './schema.ts';
 import type { StateOptions, StorageOptions, WebhookOptions } from './state-options.ts';
 import { compileToolRules, type ToolRules } from './tool-rules.ts';
 import type { ToolhiveView } from './toolhive/view.ts';
@@ -93,7 +94,7 @@ export function compile(config: Config, env: Environment = process.env): Compile
     listen: config.listen,
     admin,
     identity: {
-      entries: config.auth?.map(compileEntry) ?? (loopback ? [ANONYMOUS] : []),
+      entries: config.auth?.map(compileAuthEntry) ?? (loopback ? [ANONYMOUS] : []),
       endpointEntries: new Map(
         Object.entries(config.endpoints ?? {}).flatMap(([path, endpoint]) =>
           endpoint.auth === undefined ? [] : [[path, endpoint.auth] as const],
@@ -215,16 +216,6 @@ function compileEndpoints(config: Config, names: ReadonlyMap<string, string>): E
     };
   });
   return [...own, ...alone];
-}
-
-function compileEntry(entry: AuthConfig): AuthEntry {
-  if (entry.keys !== undefined) return { kind: 'keys', name: entry.name!, tier: entry.keys.tier };
-  if (entry.bearer === undefined) {
-    const { anonymous } = entry;
-    return { kind: 'anonymous', name: 'anonymous', tier: typeof anonymous === 'object' ? anonymous.tier : undefined };
-  }
-  const { token, subject, tenant, tier, roles, scopes } = entry.bearer;
-  return { kind: 'bearer', name: entry.name!, token, subject: subject ?? entry.name!, tenant, tier, roles, scopes };
 }
 
 function compileInbound(config: Config, loopback: boolean, env: Environment): InboundOptions {

@@ -138,13 +138,18 @@ function findCaller(compiled: CompiledConfig, asked: string | undefined): Caller
   throw new TollgateError('usage', `There is no caller "${asked}". ${suggest(asked, known)}`);
 }
 
-/** Whom an entry accepts. What a key may is stored with it: the configuration knows only its tier. */
+/** Whom an entry accepts. What a key may is stored with it, what a token may is in it: the
+ * configuration knows only the tier. */
 function callerOf(entry: AuthEntry, asked: string | undefined): Caller {
-  const { name, tier } = entry;
+  const { name } = entry;
+  const tier = 'rules' in entry ? entry.rules.tier : entry.tier;
   const unknown = { entry: name, scopes: undefined, tenant: undefined, tier, roles: ['user'] };
   switch (entry.kind) {
     case 'anonymous':
       return { ...unknown, id: 'anonymous' };
+    case 'jwt':
+    case 'oidc':
+      return { ...unknown, roles: [], id: asked?.startsWith(`${name}/`) === true ? asked : `${name}/…` };
     case 'keys':
       return { ...unknown, id: asked?.startsWith(`${name}/`) === true ? asked : `${name}/…` };
     case 'bearer':

@@ -34,6 +34,8 @@ export interface Principal {
   readonly issuer?: string | undefined;
   /** Verified claims of the token, frozen; expressions see them as `caller.claims`. Absent: the method has none. */
   readonly claims?: Readonly<Record<string, unknown>> | undefined;
-  /** Wall time in milliseconds at which the credential ends; absent: it does not. */
+  /** Session that the token names, for limits by session where the protocol has none; its id is unique. */
+  readonly session?: { readonly id: string } | undefined;
+  /** Wall time in milliseconds from which the credential is not accepted any more; absent: it does not end. */
   readonly expiresAt?: number | undefined;
 }

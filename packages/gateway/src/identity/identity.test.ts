@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
+import { silentLog } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import { addressPrefix } from './address.ts';
 import { createIdentity, type Identity, type IdentityDeps } from './identity.ts';
@@ -21,8 +22,16 @@ const OPS: AuthEntry = { ...CI, name: 'ops', token: 'other-token', subject: 'ops
 const ANONYMOUS: AuthEntry = { kind: 'anonymous', name: 'anonymous', tier: 'basic' };
 
 function depsOf(keys: PrincipalKeys): IdentityDeps {
-  return { keys, clock: systemClock, resource: (path) => `https://gw.example${path}` };
+  return {
+    keys,
+    clock: systemClock,
+    log: silentLog,
+    egress: noEgress,
+    resource: (path) => `https://gw.example${path}`,
+  };
 }
+
+const noEgress = () => Promise.reject(new Error('nothing is fetched here'));
 
 function identityOf(entries: readonly AuthEntry[], more: Partial<IdentityOptions> = {}, keys = new PrincipalKeys()) {
   return createIdentity({ entries, endpointEntries: new Map(), loopback: true, ...more }, depsOf(keys));

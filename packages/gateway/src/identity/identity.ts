@@ -1,10 +1,10 @@
 /** Who is calling: tries the configured methods on a request's credential and gives the Principal. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import { addressPrefix } from './address.ts';
 import { BearerMethod } from './bearer.ts';
+import { type TokenDeps, TokenMethod } from './jwt.ts';
 import { type KeySource, KeysMethod } from './keys.ts';
 import type { Audience, AuthMethod, MethodView, Outcome } from './method.ts';
 import type { AnonymousEntry, AuthEntry, IdentityOptions } from './options.ts';
@@ -51,10 +51,7 @@ export interface Identity {
   close(kept?: Identity): void;
 }
 
-export interface IdentityDeps {
-  /** Outlives a reload, so that principals keep their keys. */
-  readonly keys: PrincipalKeys;
-  readonly clock: Clock;
+export interface IdentityDeps extends TokenDeps {
   /** Canonical URI of an endpoint's path; of the REST and admin surfaces for the empty path. Asked when first needed. */
   readonly resource: (path: string) => string;
   /** API keys that were issued; absent: entries of `keys` accept nobody. */
@@ -259,6 +256,9 @@ function methodOf(entry: AuthEntry, deps: IdentityDeps): AuthMethod | undefined 
       return new BearerMethod(entry, deps.keys);
     case 'keys':
       return deps.issued === undefined ? undefined : new KeysMethod(entry, deps.issued, deps.keys);
+    case 'jwt':
+    case 'oidc':
+      return new TokenMethod(entry, deps);
     case 'anonymous':
       return undefined;
   }

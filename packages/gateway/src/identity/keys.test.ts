@@ -6,7 +6,7 @@ import { TollgateError } from '../core/errors.ts';
 import { createIdentity, type Identity } from './identity.ts';
 import { keyDigest, keyId, makeKey } from './key-format.ts';
 import type { IssuedKey, KeySource } from './keys.ts';
-import { PrincipalKeys } from './principals.ts';
+import { bench } from './testing.ts';
 
 vi.mock('node:crypto', async (original) => {
   const real = await original<typeof crypto>();
@@ -65,7 +65,7 @@ beforeEach(() => {
       endpointEntries: new Map(),
       loopback: true,
     },
-    { keys: new PrincipalKeys(), clock: systemClock, resource: (path) => path, issued: source },
+    { ...bench([]).deps, clock: systemClock, issued: source },
   );
 });
 

@@ -40,7 +40,7 @@ export interface AuthMethod {
    */
   recognises?(principal: Principal, wall: number): boolean;
   /** For `status`; absent: nothing can go wrong with it. */
-  readonly view?: MethodView;
+  readonly view?: MethodView | undefined;
   /** Ends timers and fetches. */
   close?(): void;
 }

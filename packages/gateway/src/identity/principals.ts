@@ -1,5 +1,8 @@
 import { lanesOf, type Principal } from '../core/principal.ts';
+import { BoundedMap } from './bounded-map.ts';
 
+/** Subjects of tokens whose key is remembered; one that was not seen for so long comes back under a new key. */
+const MAX_CALLERS = 100_000;
 /** Anonymous address prefixes that get a principal of their own; the least recently used gives way. */
 const MAX_ANONYMOUS = 10_000;
 
@@ -11,6 +14,11 @@ const MAX_ANONYMOUS = 10_000;
 export class PrincipalKeys {
   #next = 1;
   readonly #byId = new Map<string, number>();
+  readonly #callers: BoundedMap<string, number>;
+
+  constructor(maxCallers = MAX_CALLERS) {
+    this.#callers = new BoundedMap(maxCallers);
+  }
 
   /** Key of a principal named by the configuration (so bounded by it): the same id always has the same key. */
   of(id: string): number {
@@ -20,6 +28,21 @@ export class PrincipalKeys {
       this.#byId.set(id, key);
     }
     return key;
+  }
+
+  /** Key of a caller whom somebody else names (the subject of a token, of a key): bounded. */
+  ofCaller(id: string): number {
+    let key = this.#byId.get(id) ?? this.#callers.get(id);
+    if (key === undefined) {
+      key = this.#next++;
+      this.#callers.set(id, key);
+    }
+    return key;
+  }
+
+  /** Callers whose keys are remembered. */
+  get callers(): number {
+    return this.#callers.size;
   }
 
   /** A key that nobody had; it is not remembered here. */
@@ -34,6 +57,12 @@ export type PrincipalInit = Omit<Principal, 'id' | 'key' | 'lanes'>;
 export function configuredPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
   const id = `${init.entry}/${init.subject}`;
   return Object.freeze({ id, key: keys.of(id), lanes: lanesOf(id), ...init });
+}
+
+/** The principal of a credential that was verified: all of one (entry, subject) have one key. */
+export function callerPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
+  const id = `${init.entry}/${init.subject}`;
+  return Object.freeze({ id, key: keys.ofCaller(id), lanes: lanesOf(id), ...init });
 }
 
 /** Role of those who bring no credential of their own. */

@@ -13,6 +13,7 @@ import type { CompiledConfig, EndpointOptions } from '../config/compile.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Log } from '../core/log.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
+import { createEgress } from '../egress/egress.ts';
 import { createIdentity, type Identity, type IdentityDeps } from '../identity/identity.ts';
 import type { KeySource } from '../identity/keys.ts';
 import type { AuthMethod } from '../identity/method.ts';
@@ -85,7 +86,7 @@ export function buildGeneration(
   // Only to refuse what cannot be kept; the counters move when the generation is taken into use.
   createAdmission(config.admission, { clock: lasting.clock });
   const resources = new ProtectedResources(config, () => config.publicUrl ?? lasting.url());
-  const identity = createIdentity(config.identity, identityDeps(resources, lasting), previous?.identity);
+  const identity = createIdentity(config.identity, identityDeps(config, resources, lasting), previous?.identity);
   const made: Server[] = [];
   const endpoints = new Map<string, EndpointInUse>();
   try {
@@ -112,14 +113,25 @@ export function buildGeneration(
 }
 
 /** Where rooms that make ways to be recognised meet the identity room. */
-function identityDeps(resources: ProtectedResources, lasting: Lasting): IdentityDeps {
+function identityDeps(config: CompiledConfig, resources: ProtectedResources, lasting: Lasting): IdentityDeps {
   return {
     keys: lasting.keys,
     clock: lasting.clock,
+    log: lasting.log,
+    egress: createEgress({ trusted: originsOf(config.identity.entries) }),
     resource: (path) => resources.resource(path),
     issued: lasting.issued,
     methods: lasting.authMethods,
   };
+}
+
+/** Of the issuers and key sets that the operator wrote: they may be anywhere. */
+function originsOf(entries: readonly AuthEntry[]): readonly string[] {
+  return entries.flatMap((entry) => {
+    if (entry.kind !== 'jwt' && entry.kind !== 'oidc') return [];
+    if (entry.keys.kind === 'url') return [new URL(entry.keys.url).origin];
+    return entry.keys.kind === 'discovery' ? [new URL(entry.rules.issuer).origin] : [];
+  });
 }
 
 /** Servers of `before` that `after` does not use any more. */

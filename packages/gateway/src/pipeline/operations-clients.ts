@@ -33,13 +33,19 @@ export function principalsNamed(
   keys: KeyHolders,
 ): readonly Principal[] {
   const found = new Map<string, Principal>();
-  const configured = identity.entries.flatMap((entry) =>
-    entry.kind === 'keys'
-      ? keyPrincipals(id, entry.name, entry.tier, keys)
-      : entry.kind === 'bearer'
-        ? [principalOf(`${entry.name}/${entry.subject}`, entry)]
-        : [principalOf(entry.name, { tier: entry.tier, roles: ['user'] })],
-  );
+  const configured = identity.entries.flatMap((entry) => {
+    switch (entry.kind) {
+      case 'keys':
+        return keyPrincipals(id, entry.name, entry.tier, keys);
+      case 'bearer':
+        return [principalOf(`${entry.name}/${entry.subject}`, entry)];
+      case 'anonymous':
+        return [principalOf(entry.name, { tier: entry.tier, roles: ['user'] })];
+      default:
+        // Whom an issuer knows, only its tokens say.
+        return [];
+    }
+  });
   for (const principal of configured) {
     if (principal.id === id || principal.subject === id) found.set(principal.id, principal);
   }

@@ -63,9 +63,11 @@ export class ProtectedResources {
 
   /** The gateway itself where it stands between clients and a provider that they cannot register with. */
   #issuerOf(entry: AuthEntry, path: string): string | undefined {
-    const { issuer, bridge } = entry as { readonly issuer?: unknown; readonly bridge?: unknown };
+    if (entry.kind !== 'jwt' && entry.kind !== 'oidc') return undefined;
+    const { bridge } = entry as { readonly bridge?: unknown };
     if (bridge !== undefined) return this.resource(path);
-    const url = typeof issuer === 'string' ? URL.parse(issuer) : null;
-    return url?.protocol === 'https:' || url?.protocol === 'http:' ? (issuer as string) : undefined;
+    const { issuer } = entry.rules;
+    const url = URL.parse(issuer);
+    return url?.protocol === 'https:' || url?.protocol === 'http:' ? issuer : undefined;
   }
 }

@@ -1,8 +1,9 @@
 import * as z from 'zod';
+import { claimMap, jwt, oidc } from './auth-tokens.ts';
 import { flag, list, secret, section, text } from './kit.ts';
 import { ruleName, scopeName } from './names.ts';
 
-const LATER = ['oidc', 'jwt', 'bridge', 'map', 'mtls', 'introspection'] as const;
+const LATER = ['bridge', 'mtls', 'introspection'] as const;
 
 const bearer = section({
   token: secret('a token', '"${env:TOKEN}"').describe('The whole credential, at least 16 characters. Never shown.'),
@@ -31,6 +32,13 @@ const keys = section({
 const entry = section(
   {
     name: ruleName('a name', 'ci').optional().describe('Name of the entry; required except for `anonymous`.'),
+    oidc: oidc
+      .optional()
+      .describe('Tokens of an OpenID Connect issuer, which is asked for its keys; a URL, or a map with more.'),
+    jwt: jwt.optional().describe('Signed tokens of one issuer.'),
+    map: claimMap
+      .optional()
+      .describe('What the claims of `jwt` and `oidc` tokens mean. Default: only `sub` and scopes.'),
     bearer: bearer.optional().describe('One static token.'),
     keys: keys
       .optional()
