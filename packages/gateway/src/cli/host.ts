@@ -13,9 +13,9 @@ import type { Log } from '../core/log.ts';
 import { Gateway, type Listening } from '../pipeline/gateway.ts';
 import type { GatewayAdministration } from '../pipeline/gateway-administration.ts';
 import { administrationOf, keyAdministrationOf, operationsOf } from '../pipeline/ports.ts';
+import { takeOldTokens } from '../pipeline/sign-ins.ts';
 import { GatewayState } from '../pipeline/state.ts';
 import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
-import { tokensOf } from '../pipeline/tokens.ts';
 import { withAdminToken } from './admin-token.ts';
 import type { CommandConfig } from './configuration.ts';
 import { adminToken, findHolder, removeRecord, writeRecord } from './running.ts';
@@ -56,7 +56,6 @@ export class Host {
     });
     this.gateway = new Gateway(command.compiled, {
       log: options.log,
-      tokens: (server) => tokensOf(this.gateway?.generation.config ?? command.compiled, server),
       state,
       mount: (request, response, path) => {
         if (path === '/metrics') metrics(request, response);
@@ -89,6 +88,7 @@ export class Host {
       other === undefined ? compiled : { ...compiled, inbound: { ...compiled.inbound, attachSocket: undefined } };
     const state = await GatewayState.open(compiled, { clock: systemClock, log: options.log });
     try {
+      await takeOldTokens(compiled, state.vault, options.log);
       const host = new Host({ ...command, compiled: own }, options, token, state);
       const listening = await host.gateway.listen();
       await host.#record(listening, other !== undefined);

@@ -1,5 +1,6 @@
-import { tokenFile } from '../pipeline/tokens.ts';
-import { login } from '../upstream/oauth.ts';
+import { silentLog } from '../core/log.ts';
+import { openVault, takeOldTokens } from '../pipeline/sign-ins.ts';
+import { login } from '../upstream/auth/login.ts';
 import { openBrowser } from '../upstream/oauth-browser.ts';
 import { loadForCommand } from './configuration.ts';
 import { err, out } from './output.ts';
@@ -14,11 +15,17 @@ export async function loginCommand(
   const server = signInServer(compiled, name);
   const interrupted = new AbortController();
   process.once('SIGINT', () => interrupted.abort());
-  await login(server, {
-    storeFile: tokenFile(compiled.dataDir),
-    openBrowser: options.browser === false ? () => Promise.resolve(false) : openBrowser,
-    print: err,
-    signal: interrupted.signal,
-  });
-  out(`Signed in at ${server.name}. The tokens are in ${tokenFile(compiled.dataDir)}; only you can read it.`);
+  const vault = await openVault(compiled);
+  try {
+    await takeOldTokens(compiled, vault.secrets, silentLog);
+    await login(server, {
+      secrets: vault.secrets,
+      openBrowser: options.browser === false ? () => Promise.resolve(false) : openBrowser,
+      print: err,
+      signal: interrupted.signal,
+    });
+  } finally {
+    await vault.close();
+  }
+  out(`Signed in at ${server.name}. The tokens are in the vault.`);
 }

@@ -1,6 +1,6 @@
 import type { CompiledConfig } from '../config/compile.ts';
 import { TollgateError } from '../core/errors.ts';
-import { type SignInServer, signsIn } from '../pipeline/tokens.ts';
+import { type SignInServer, signsIn } from '../pipeline/sign-ins.ts';
 
 /** The server to sign in at. `usage` when there is none of that name, or it needs no sign-in. */
 export function signInServer(config: CompiledConfig, name: string | undefined): SignInServer {

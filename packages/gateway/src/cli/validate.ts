@@ -2,8 +2,8 @@ import { describeLimits } from '../config/explain-limits.ts';
 import { formatProblems } from '../config/problems.ts';
 import { silentLog } from '../core/log.ts';
 import { Gateway } from '../pipeline/gateway.ts';
+import { openVault } from '../pipeline/sign-ins.ts';
 import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
-import { tokensOf } from '../pipeline/tokens.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { Exit, json, out } from './output.ts';
 import { count, isSilent, renderEndpoints, renderServers } from './report.ts';
@@ -44,14 +44,14 @@ export async function validate(
 }
 
 async function probe(command: CommandConfig): Promise<StatusReport> {
-  const gateway = new Gateway(command.compiled, {
-    log: silentLog,
-    tokens: (server) => tokensOf(command.compiled, server),
-  });
+  const { compiled } = command;
+  const vault = compiled.servers.some(({ auth }) => auth !== undefined) ? await openVault(compiled) : undefined;
+  const gateway = new Gateway(compiled, { log: silentLog, ...(vault && { secrets: vault.secrets }) });
   try {
     await gateway.settled();
     return statusReport(gateway, { configuration: command.file, reloadProblem: undefined });
   } finally {
     await gateway.close();
+    await vault?.close();
   }
 }

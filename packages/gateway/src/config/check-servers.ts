@@ -1,4 +1,5 @@
 import type { Checks, ParsedConfig } from './check.ts';
+import { checkServerAuth } from './check-server-auth.ts';
 import { doubt, type KeyPath, mistake } from './problems.ts';
 import { isPlaceholder, isPlainSecret, isSecretName, looksSecret } from './secrets.ts';
 import { formatDuration } from './units.ts';
@@ -74,18 +75,7 @@ function checkKind(checks: Checks, path: KeyPath, server: Server): void {
       ),
     );
   }
-  if (
-    server.auth === 'oauth' &&
-    Object.keys(server.headers ?? {}).some((header) => header.toLowerCase() === 'authorization')
-  ) {
-    findings.push(
-      mistake(
-        [...path, 'auth'],
-        '`auth: oauth` and an Authorization header contradict each other.',
-        'Remove one of them.',
-      ),
-    );
-  }
+  checkServerAuth(checks, path, server);
 }
 
 function checkTimeouts(checks: Checks, path: KeyPath, server: Server): void {

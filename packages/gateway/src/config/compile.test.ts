@@ -45,7 +45,7 @@ describe('compile', () => {
       timeout: { connect: 3000, firstByte: 3000, idle: 3000, request: 3000 },
       pool: { max: 3 },
     });
-    expect(servers[2]).toMatchObject({ protocol: 'modern', auth: 'oauth' });
+    expect(servers[2]).toMatchObject({ protocol: 'modern', auth: { kind: 'oauth', mode: 'gateway' } });
     expect(servers[3]!.instances).toEqual({ mode: 'shared', max: 8, idle: 300_000 });
     expect(servers[4]!.instances).toEqual({ mode: 'auto', max: 2, idle: 60_000 });
   });

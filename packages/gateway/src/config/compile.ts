@@ -16,6 +16,7 @@ import { compileAccessRules } from './compile-access.ts';
 import { compileAuthEntry } from './compile-auth.ts';
 import { compileLimits } from './compile-limits.ts';
 import { compileRoute } from './compile-route.ts';
+import { compileServerAuth } from './compile-server-auth.ts';
 import { compileState, compileStorage } from './compile-stores.ts';
 import { compileVault } from './compile-vault.ts';
 import type { Environment } from './expand.ts';
@@ -130,7 +131,7 @@ function compileServer(name: string, server: ServerConfig, maxResponse: number):
         ? { kind: 'http', url: new URL(server.url!), headers: server.headers ?? {}, tls: compileTls(server) }
         : { kind: 'stdio', command: server.command, args: server.args ?? [], env: server.env ?? {}, cwd: server.cwd! },
     protocol: server.protocol ?? (server.type === 'sse' ? 'sse' : 'auto'),
-    auth: server.auth,
+    auth: compileServerAuth(server.auth),
     timeout: {
       connect: server.timeout.connect ?? Math.min(DEFAULT_CONNECT, request),
       firstByte: server.timeout.firstByte ?? request,

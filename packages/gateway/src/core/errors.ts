@@ -112,7 +112,18 @@ export const ERROR_SHAPES = {
     about: 'The server answered with something that is not a valid MCP response.',
   },
   server_response_too_large: { rpc: 503, http: 502, about: 'The answer of the server is larger than `caps.response`.' },
-  server_login_required: { rpc: 503, http: 503, about: 'The server needs a sign-in: run `tollgate login NAME`.' },
+  server_login_required: {
+    rpc: 503,
+    http: 503,
+    about:
+      'The gateway has no valid credential for the server: run `tollgate login NAME`, or do what the message says.',
+  },
+  account_required: {
+    rpc: 403,
+    http: 200,
+    about:
+      'The server needs an account of the caller’s own; the message holds the link to connect it. Nothing ran. See `docs/upstream-auth.md`.',
+  },
   server_busy: { rpc: 503, http: 503, about: 'Every instance or connection of the server is taken. Nothing ran.' },
   // Documents that strangers name.
   egress_refused: {

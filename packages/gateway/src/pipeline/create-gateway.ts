@@ -20,7 +20,6 @@ import { attachOperations } from './operations-of.ts';
 import { administrationOf, operationsOf } from './ports.ts';
 import { GatewayState } from './state.ts';
 import { type StatusReport, statusReport } from './status-report.ts';
-import { tokensOf } from './tokens.ts';
 
 type Frozen<T> = T extends readonly (infer Item)[]
   ? readonly Frozen<Item>[]
@@ -241,7 +240,6 @@ class LibraryGateway implements GatewayHandle {
     return new Gateway(compiled, {
       log,
       state: this.#state,
-      tokens: (server) => tokensOf(this.#gateway?.generation.config ?? compiled, server),
       ...(transformers === undefined ? {} : { transforms: transformers }),
     });
   }

@@ -50,6 +50,9 @@ export class Flight implements ReplyHandler, Outcome, OutboundRequest {
   get lifetime(): Call['lifetime'] {
     return this.#call.lifetime;
   }
+  get principal(): Call['principal'] {
+    return this.#call.principal;
+  }
   get target(): string | undefined {
     return this.#destination.target;
   }

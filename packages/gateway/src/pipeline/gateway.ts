@@ -15,6 +15,7 @@ import { formatListen, isLoopback } from '../config/units.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import type { Secrets } from '../core/secrets.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
 import { addressPrefix } from '../identity/address.ts';
 import type { CallerSlot } from '../identity/identity.ts';
@@ -29,7 +30,7 @@ import type { Endpoint, Face, Identified, SessionGuard } from '../protocol/call.
 import type { Server } from '../protocol/peer.ts';
 import { CallLog } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
-import type { TokenProvider } from '../upstream/http-client.ts';
+import { createCredentials, type SubjectTokens } from '../upstream/auth/credentials.ts';
 import { createServer } from '../upstream/servers.ts';
 import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
 import { Rounds } from './rounds.ts';
@@ -45,8 +46,8 @@ export interface GatewayDeps {
   readonly log: Log;
   /** Default: the system's. */
   readonly clock?: Clock;
-  /** Tokens of servers with `auth: oauth`, by server name. */
-  readonly tokens?: (server: string) => TokenProvider | undefined;
+  /** The vault. Default: that of `state`. */
+  readonly secrets?: Secrets;
   /** Paths beside the endpoints: the control API. Without them the address of `admin` is not opened. */
   readonly mount?: Mount;
   /** Counters, money, tiers and stops that outlive this gateway; its owner closes it. Default: all of it in memory. */
@@ -81,6 +82,8 @@ export class Gateway implements Face {
   /** Which definitions of servers are approved, and what they offer beside. */
   readonly trust: Trust;
   readonly startedAt = new Date();
+  /** No method keeps the caller's own token yet, so nothing can be exchanged for it. */
+  readonly #subjects: SubjectTokens = { accessToken: () => undefined, idToken: () => Promise.resolve(undefined) };
   #current: Generation;
   readonly #lasting: Lasting;
   readonly #deps: GatewayDeps;
@@ -99,6 +102,7 @@ export class Gateway implements Face {
     const { log } = deps;
     const clock = deps.clock ?? systemClock;
     this.#deps = deps;
+    const secrets = deps.secrets ?? deps.state?.vault;
     this.calls = new CallLog({ clock });
     this.hub = new SubscriptionHub(log);
     this.parked = new ParkedCalls(clock);
@@ -135,7 +139,11 @@ export class Gateway implements Face {
       }),
       tasks: new TaskOwners(() => this.#current.servers),
       createServer: (options) =>
-        createServer(options, { log, clock, ...(deps.tokens === undefined ? {} : { tokens: deps.tokens }) }),
+        createServer(options, {
+          log,
+          clock,
+          credentials: (http) => createCredentials(http, { secrets, clock, subjects: this.#subjects }),
+        }),
     };
     this.#current = buildGeneration(config, this.#lasting, undefined);
     this.#adopt(this.#current);

@@ -31,6 +31,8 @@ export interface OutboundRequest {
   readonly headerName: string | undefined;
   /** `Mcp-Param-*` headers for a modern HTTP server (name with prefix, encoded value). */
   readonly paramHeaders: readonly (readonly [string, string])[] | undefined;
+  /** Whose call it is; absent: the gateway's own request. */
+  readonly principal?: Principal | undefined;
   /** Ends early on client disconnect, cancel, deadline or shutdown: the request is then cancelled upstream. */
   readonly lifetime: Lifetime;
 }
@@ -125,6 +127,11 @@ export interface Server {
   readonly view: ServerView;
   /** Whole-call deadline in milliseconds, from admission. */
   readonly requestTimeout: number;
+  /**
+   * Whether this caller has the account that calls need. Undefined: it has, or none is needed. Rejects with
+   * `account_required` or `access_denied`.
+   */
+  account?(principal: Principal): Promise<unknown> | undefined;
   /** A live connection for this scope when one is ready now: the synchronous hot path. */
   current(scope: Scope): Connection | undefined;
   /** A connection for this scope, started and negotiated when needed. Rejects with a TollgateError. */

@@ -5,29 +5,44 @@
 import { Client, type Dispatcher, Pool } from 'undici';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
 import type { ScanCaps } from '../protocol/json/caps.ts';
 import type { HttpTarget, ServerOptions } from './options.ts';
 import { type SecureConnect, secureConnect } from './secure-connect.ts';
 
-/** Credentials of an `auth: oauth` server. */
+/** The token of one owner at one server. */
 export interface TokenProvider {
   /** The access token when one is at hand and not expired: the synchronous hot path. */
   current(): string | undefined;
   /**
-   * A token other than the `rejected` one, refreshed when needed; concurrent calls share one refresh.
-   * Rejects with `server_login_required` when only a sign-in can help.
+   * A token other than the `rejected` one, refreshed when needed; concurrent calls share one refresh. Undefined: there
+   * is none, and the request goes without. Rejects with `server_login_required` or `account_required` when only a
+   * person can help.
    */
-  renew(rejected: string | undefined): Promise<string>;
-  /** The server wants these scopes too (403 `insufficient_scope`): the next sign-in asks for them. */
-  needScope?(scope: string): void;
+  renew(rejected: string | undefined): Promise<string | undefined>;
+  /**
+   * The server wants this scope too (403 `insufficient_scope`, so nothing ran): a token that has it, or the error that
+   * says what the caller has to do.
+   */
+  widen(scope: string, rejected: string): Promise<string>;
+  /** The error when the server refuses even a fresh token. */
+  refused(status: number): TollgateError;
+}
+
+/** The tokens of a server with `auth`. */
+export interface Credentials {
+  /** True: a call carries a token of its caller's own, never the gateway's. */
+  readonly perCaller: boolean;
+  /** Undefined: the gateway's own requests (lists, probes, subscriptions). */
+  of(principal: Principal | undefined): TokenProvider;
 }
 
 export interface HttpDeps {
   readonly log: Log;
   /** Caps of the scanner for what the server sends. */
   readonly caps: ScanCaps;
-  /** Required with `auth: oauth`, ignored without. */
-  readonly tokens?: TokenProvider | undefined;
+  /** Required with `auth`, ignored without. */
+  readonly credentials?: Credentials | undefined;
 }
 
 export type HttpServerOptions = ServerOptions & { readonly target: HttpTarget };
@@ -58,7 +73,7 @@ export class HttpClient {
   readonly options: HttpServerOptions;
   readonly log: Log;
   readonly caps: ScanCaps;
-  readonly tokens: TokenProvider | undefined;
+  readonly credentials: Credentials | undefined;
   /** Operator's headers as a flat list, lower-case names. */
   readonly headers: readonly string[];
   /** Path and query of the server's URL. */
@@ -80,7 +95,7 @@ export class HttpClient {
     this.options = options;
     this.log = deps.log;
     this.caps = deps.caps;
-    this.tokens = options.auth === 'oauth' ? deps.tokens : undefined;
+    this.credentials = options.auth === undefined ? undefined : deps.credentials;
     this.headers = operatorHeaders(options);
     this.path = `${options.target.url.pathname}${options.target.url.search}`;
     const { tls } = options.target;
@@ -211,8 +226,8 @@ function operatorHeaders(options: HttpServerOptions): readonly string[] {
     if (OWN_HEADERS.test(lower)) {
       throw new TollgateError('config_invalid', `${where}: "${name}" is set by the gateway; remove it`);
     }
-    if (lower === 'authorization' && options.auth === 'oauth') {
-      throw new TollgateError('config_invalid', `${where}: "${name}" and \`auth: oauth\` exclude each other; keep one`);
+    if (lower === 'authorization' && options.auth !== undefined) {
+      throw new TollgateError('config_invalid', `${where}: "${name}" and \`auth\` exclude each other; keep one`);
     }
     if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower) || !HEADER_VALUE.test(value)) {
       throw new TollgateError('config_invalid', `${where}: "${name}" or its value cannot be sent in an HTTP header`);
@@ -220,7 +235,7 @@ function operatorHeaders(options: HttpServerOptions): readonly string[] {
     flat.push(lower, value);
   }
   if (url.username !== '' || url.password !== '') {
-    if (flat.some((text, at) => at % 2 === 0 && text === 'authorization') || options.auth === 'oauth') {
+    if (flat.some((text, at) => at % 2 === 0 && text === 'authorization') || options.auth !== undefined) {
       throw new TollgateError(
         'config_invalid',
         `servers.${options.name}.url: remove user and password, there is another credential`,

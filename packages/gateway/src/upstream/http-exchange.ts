@@ -4,14 +4,17 @@
  */
 import type { Dispatcher } from 'undici';
 import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
 import { type SseEvent, SseParser } from '../protocol/sse.ts';
-import type { HttpClient, HttpHandler, Lane } from './http-client.ts';
+import type { HttpClient, HttpHandler, Lane, TokenProvider } from './http-client.ts';
 import {
   disconnected,
   httpFailure,
   missingScope,
+  needsSignIn,
   protocolFailure,
   type ResponseHeaders,
+  statusFailure,
   tooLarge,
 } from './http-failure.ts';
 
@@ -25,6 +28,9 @@ const LINGER_BYTES = 65_536;
 /** Thrown to undici when a request was given up before it was written: nothing is sent, the connection stays. */
 const GIVEN_UP = new Error('given up before it was sent');
 const DONE = new Error('done');
+
+/** How often one request gets a token with more scopes before the refusal is final. */
+const MAX_WIDENED = 2;
 
 /** Media type without parameters, lower case; empty when absent or sent twice. */
 export function mediaType(value: string | string[] | undefined): string {
@@ -60,8 +66,10 @@ export abstract class HttpExchange implements HttpHandler {
   /** What undici was given; it keeps it while the request waits for a connection. */
   #queued: Dispatcher.DispatchOptions | undefined;
   #lane: Lane = 'call';
+  readonly #tokens: TokenProvider | undefined;
   #credential: string | undefined;
   #retried = false;
+  #widened = 0;
   /** The attempt that was refused is being cut; what it still says is not heard. */
   #restarting = false;
   #controller: Dispatcher.DispatchController | undefined;
@@ -75,8 +83,10 @@ export abstract class HttpExchange implements HttpHandler {
   #linger: NodeJS.Timeout | undefined;
   #lingered = 0;
 
-  constructor(http: HttpClient) {
+  /** `principal`: whose call it is; undefined: the gateway's own request. */
+  constructor(http: HttpClient, principal?: Principal) {
     this.http = http;
+    this.#tokens = http.credentials?.of(principal);
   }
 
   /** Nothing more will be delivered. */
@@ -106,7 +116,7 @@ export abstract class HttpExchange implements HttpHandler {
   /** Sends the request, with a token where the server uses sign-in; a 401 is answered once with a fresh token. */
   protected launch(request: Dispatcher.DispatchOptions, lane: Lane): void {
     if (this.#over) return;
-    const { tokens } = this.http;
+    const tokens = this.#tokens;
     this.#request = request;
     if (tokens === undefined) {
       this.#queued = request;
@@ -117,6 +127,14 @@ export abstract class HttpExchange implements HttpHandler {
     const token = tokens.current();
     if (token === undefined) this.#renew();
     else this.#dispatch(request, token);
+  }
+
+  /** The failure for a status without a JSON-RPC message in the body. */
+  refusal(): TollgateError {
+    const { status, headers } = this;
+    // One caller's account is not the server's trouble, and its owner can be told what to do.
+    if (this.#tokens !== undefined && needsSignIn(status, headers)) return this.#tokens.refused(status);
+    return statusFailure(this.http.name, status, headers);
   }
 
   /** Ends the exchange with success. What still comes is dropped, for a bounded time. */
@@ -167,16 +185,18 @@ export abstract class HttpExchange implements HttpHandler {
     if (status === 401 && this.#credential !== undefined && !this.#retried) {
       // A 401 ran nothing, so the same request may go again.
       this.#retried = true;
-      this.#restarting = true;
-      this.#cut();
-      this.#restarting = false;
-      this.sent = false;
+      this.#withdraw();
       this.#renew();
       return;
     }
-    if (status === 403 && this.#credential !== undefined) {
+    if (status === 403 && this.#credential !== undefined && this.#widened < MAX_WIDENED) {
       const scope = missingScope(headers);
-      if (scope !== undefined) this.http.tokens?.needScope?.(scope);
+      if (scope !== undefined) {
+        this.#widened++;
+        this.#withdraw();
+        this.#sendWith(this.#tokens!.widen(scope, this.#credential));
+        return;
+      }
     }
     this.status = status;
     this.headers = headers;
@@ -242,20 +262,33 @@ export abstract class HttpExchange implements HttpHandler {
     this.fail(httpFailure(this.http.name, this.http.options.timeout, this.sent, error));
   }
 
-  #dispatch(request: Dispatcher.DispatchOptions, token: string): void {
+  #dispatch(request: Dispatcher.DispatchOptions, token: string | undefined): void {
     this.#credential = token;
-    const headers = [...(request.headers as string[]), 'authorization', `Bearer ${token}`];
+    const headers = [...(request.headers as string[])];
+    if (token !== undefined) headers.push('authorization', `Bearer ${token}`);
     this.#queued = { ...request, headers };
     this.http.dispatch(this, this.#queued, this.#lane);
   }
 
   #renew(): void {
-    this.http.tokens?.renew(this.#credential).then(
-      (token) => {
-        if (!this.#over) this.#dispatch(this.#request as Dispatcher.DispatchOptions, token);
+    this.#sendWith(this.#tokens!.renew(this.#credential));
+  }
+
+  #sendWith(token: Promise<string | undefined>): void {
+    token.then(
+      (fresh) => {
+        if (!this.#over) this.#dispatch(this.#request as Dispatcher.DispatchOptions, fresh);
       },
       (cause: unknown) => this.fail(TollgateError.from(cause)),
     );
+  }
+
+  /** Ends the attempt that was refused, so that the same request may go again. */
+  #withdraw(): void {
+    this.#restarting = true;
+    this.#cut();
+    this.#restarting = false;
+    this.sent = false;
   }
 
   /** A few chunks, or large ones, stay what they are; many small ones are joined, so that they cost no more than their bytes. */

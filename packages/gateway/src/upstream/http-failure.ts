@@ -130,17 +130,15 @@ export function statusOf(error: unknown): number | undefined {
  * An HTTP status without a JSON-RPC message in the body. 401, 403 for want of scope: a sign-in is needed;
  * redirects are refused, since a credential must not travel to a place the operator did not write.
  */
-export function statusFailure(server: string, status: number, headers: ResponseHeaders, oauth: boolean): TollgateError {
-  const error = statusError(server, status, headers, oauth);
+export function statusFailure(server: string, status: number, headers: ResponseHeaders): TollgateError {
+  const error = statusError(server, status, headers);
   statuses.set(error, status);
   return error;
 }
 
-function statusError(server: string, status: number, headers: ResponseHeaders, oauth: boolean): TollgateError {
+function statusError(server: string, status: number, headers: ResponseHeaders): TollgateError {
   if (needsSignIn(status, headers)) {
-    const fix = oauth
-      ? `run \`tollgate login ${server}\``
-      : `check \`servers.${server}.headers\`, or set \`auth: oauth\` and run \`tollgate login ${server}\``;
+    const fix = `check \`servers.${server}.headers\`, or set \`auth: oauth\` and run \`tollgate login ${server}\``;
     const what = status === 401 ? 'the server does not accept our credential' : 'our credential lacks a scope';
     return new TollgateError('server_login_required', `${server}: ${what} (HTTP ${status}); ${fix}`);
   }
@@ -165,4 +163,9 @@ function place(location: string | string[] | undefined): string {
   const end = location.search(/[?#]/);
   const text = end < 0 ? location : location.slice(0, end);
   return JSON.stringify(text.slice(0, 200));
+}
+
+/** A failure of one caller's account: nothing is wrong with the server. `access_denied`: its issuer gives no token. */
+export function isAboutAccount({ code }: TollgateError): boolean {
+  return code === 'account_required' || code === 'access_denied';
 }

@@ -24,7 +24,7 @@ import {
   toolCall,
   until,
 } from './fixtures/raw-http.ts';
-import type { HttpClient } from './http-client.ts';
+import type { HttpClient, TokenProvider } from './http-client.ts';
 import { createModernHttp, type HttpModernConnection } from './http-modern.ts';
 
 const INFO = { version: '2026-07-28', capabilities: {}, serverInfo: undefined, instructions: undefined };
@@ -566,22 +566,24 @@ describe('the pool', () => {
 });
 
 describe('sign-in', () => {
-  function provider(tokens: string[]): {
-    renewals: (string | undefined)[];
-    current(): string;
-    renew(rejected: string | undefined): Promise<string>;
-  } {
+  const missing = (): TollgateError => new TollgateError('server_login_required', 'fake: run `tollgate login fake`');
+  function provider(tokens: string[]): TokenProvider & { renewals: (string | undefined)[]; widened: string[] } {
     const renewals: (string | undefined)[] = [];
+    const widened: string[] = [];
     return {
       renewals,
+      widened,
+      refused: missing,
+      widen: (scope, rejected) => {
+        widened.push(`${scope} for ${rejected}`);
+        return tokens.length > 1 ? Promise.resolve(tokens.splice(0, 1) && tokens[0]!) : Promise.reject(missing());
+      },
       current: () => tokens[0]!,
       renew: (rejected) => {
         renewals.push(rejected);
         tokens.shift();
         const [token] = tokens;
-        return token === undefined
-          ? Promise.reject(new TollgateError('server_login_required', 'fake: run `tollgate login fake`'))
-          : Promise.resolve(token);
+        return token === undefined ? Promise.reject(missing()) : Promise.resolve(token);
       },
     };
   }
@@ -599,6 +601,24 @@ describe('sign-in', () => {
     expect((await run(connection)).responses).toHaveLength(1);
     expect(tokens.renewals).toEqual(['old']);
     expect(server.requests).toHaveLength(3);
+  });
+
+  it('sends the request again with more scopes after a 403, twice at most', async () => {
+    const tokens = provider(['one', 'two', 'three', 'four']);
+    const { server, connection } = await start(
+      (_request, socket) =>
+        socket.write(
+          'HTTP/1.1 403 X\r\nwww-authenticate: Bearer error="insufficient_scope", scope="notes:write"\r\ncontent-length: 0\r\n\r\n',
+        ),
+      { tokens },
+    );
+    expect(failureOf(await run(connection))).toMatchObject({ code: 'server_login_required', executed: 'no' });
+    expect(tokens.widened).toEqual(['notes:write for one', 'notes:write for two']);
+    expect(server.requests.map(({ headers }) => headers['authorization'])).toEqual([
+      'Bearer one',
+      'Bearer two',
+      'Bearer three',
+    ]);
   });
 
   it('gives up after the second 401, and names the command when there is no token', async () => {
@@ -638,7 +658,7 @@ describe('probing', () => {
     const { server, client } = await start((request, socket) =>
       socket.write(jsonAnswer(`{"jsonrpc":"2.0","id":${request.id},"error":{"code":-32022,"message":"m"}}`, 400)),
     );
-    const answer = await createModernHttp(client).post(discover, 1_000);
+    const answer = await createModernHttp(client).post(discover, 1_000, undefined);
     expect(answer.status).toBe(400);
     expect(answer.message?.raw(Field.errorCode)).toBe('-32022');
     expect(server.requests[0]?.headers['mcp-method']).toBe('server/discover');
@@ -646,10 +666,10 @@ describe('probing', () => {
 
   it('has no message where the body is none, and rejects when nothing comes', async () => {
     const html = await start((_request, socket) => socket.write('HTTP/1.1 405 X\r\ncontent-length: 4\r\n\r\nnope'));
-    const answer = await createModernHttp(html.client).post(discover, 1_000);
+    const answer = await createModernHttp(html.client).post(discover, 1_000, undefined);
     expect([answer.status, answer.message, answer.body.toString()]).toEqual([405, undefined, 'nope']);
     const silent = await start(() => {});
-    await expect(createModernHttp(silent.client).post(discover, 50)).rejects.toMatchObject({
+    await expect(createModernHttp(silent.client).post(discover, 50, undefined)).rejects.toMatchObject({
       code: 'deadline_exceeded',
     });
   });

@@ -4,6 +4,7 @@
  * caller can reach another and nothing of a caller's headers reaches the server.
  */
 import { afterSending, beforeSending, TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
 import { encodeHeaderValue } from '../protocol/headers.ts';
 import { scan } from '../protocol/json/scan.ts';
 import { notificationBytes, replaceFields } from '../protocol/json/splice.ts';
@@ -15,7 +16,7 @@ import { LATEST_MODERN } from '../protocol/versions.ts';
 import type { ModernServerInfo } from './discover.ts';
 import type { HttpClient } from './http-client.ts';
 import { HttpExchange, isJson, isMessageEvent, mediaType } from './http-exchange.ts';
-import { disconnected, needsSignIn, protocolFailure, statusFailure, statusOf } from './http-failure.ts';
+import { disconnected, needsSignIn, protocolFailure, statusOf } from './http-failure.ts';
 import { type HttpAnswer, postOnce } from './http-probe.ts';
 import { notAMessage, relayedError } from './http-relay.ts';
 
@@ -28,7 +29,7 @@ export interface ModernHttp {
    * Posts one complete message with its modern headers and resolves to status and body, whatever the status: for
    * detecting the era. Rejects with a TollgateError when there is no complete answer within `timeoutMs`.
    */
-  post(message: Message, timeoutMs: number, version?: string): Promise<HttpAnswer>;
+  post(message: Message, timeoutMs: number, principal: Principal | undefined): Promise<HttpAnswer>;
   /** A Connection, from what discover said, or for a pinned server without discover from what is assumed. */
   connection(info: ModernServerInfo): HttpModernConnection;
 }
@@ -36,12 +37,13 @@ export interface ModernHttp {
 /** Several of them, and legacy links to the same server, may share the client; its owner closes it. */
 export function createModernHttp(client: HttpClient): ModernHttp {
   return {
-    post: (message, timeoutMs, version = LATEST_MODERN) =>
+    post: (message, timeoutMs, principal) =>
       postOnce(client, {
         body: message.bytes,
-        headers: modernHeaders(client, version, message),
+        headers: modernHeaders(client, LATEST_MODERN, message),
         idText: message.raw(Field.id),
         timeoutMs,
+        principal,
       }),
     connection: (info) => new HttpModernConnection(client, info),
   };
@@ -132,6 +134,7 @@ export class HttpModernConnection implements Connection {
       headers: this.headersOf(method),
       idText: undefined,
       timeoutMs: this.client.options.timeout.request,
+      principal: undefined,
     }).catch((cause: unknown) => {
       this.client.log.debug({ server: this.client.name, method, err: cause }, 'notification not delivered');
     });
@@ -179,7 +182,7 @@ class ModernExchange extends HttpExchange {
     id: string,
     token: string | undefined,
   ) {
-    super(connection.client);
+    super(connection.client, request.principal);
     this.#connection = connection;
     this.#request = request;
     this.#handler = handler;
@@ -216,7 +219,7 @@ class ModernExchange extends HttpExchange {
     const { status } = this;
     if (status < 300) return undefined;
     // Redirects and sign-in are between the gateway and the server: such a body is not for the caller.
-    return status < 400 || needsSignIn(status, this.headers) ? this.#refusal() : undefined;
+    return status < 400 || needsSignIn(status, this.headers) ? this.refusal() : undefined;
   }
 
   protected override onPieces(pieces: readonly Buffer[]): void {
@@ -229,10 +232,10 @@ class ModernExchange extends HttpExchange {
     const { status, headers } = this;
     if (status >= 300) {
       const relayed = isJson(headers) ? relayedError(body, this.#id, this.http.caps) : undefined;
-      if (relayed === undefined) this.fail(this.#refusal());
+      if (relayed === undefined) this.fail(this.refusal());
       else this.#respond(relayed);
     } else if (body.length === 0) {
-      this.fail(this.#refusal());
+      this.fail(this.refusal());
     } else if (isJson(headers)) {
       this.#answer(this.#scan(body));
     } else {
@@ -318,10 +321,6 @@ class ModernExchange extends HttpExchange {
     } catch (cause) {
       throw notAMessage(this.http.name, cause);
     }
-  }
-
-  #refusal(): TollgateError {
-    return statusFailure(this.http.name, this.status, this.headers, this.http.tokens !== undefined);
   }
 
   #end(): void {

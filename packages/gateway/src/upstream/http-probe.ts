@@ -1,5 +1,6 @@
 /** One POST whose answer is wanted whatever its status: detecting the era, discover, notifications. */
 import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
 import { scan } from '../protocol/json/scan.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import type { SseEvent } from '../protocol/sse.ts';
@@ -15,6 +16,8 @@ export interface HttpAnswer {
   readonly message: Message | undefined;
   /** The body as it came; of an event stream, the data of that event. */
   readonly body: Buffer;
+  /** The failure to tell where the status allows nothing else. */
+  readonly refusal: () => TollgateError;
 }
 
 export interface Post {
@@ -24,6 +27,8 @@ export interface Post {
   /** Id of the request as JSON text; undefined for a notification. */
   readonly idText: string | undefined;
   readonly timeoutMs: number;
+  /** Whose token goes with it; undefined: the gateway's. */
+  readonly principal: Principal | undefined;
 }
 
 /** Resolves to the answer of any status. Rejects with a TollgateError when none was complete within `timeoutMs`. */
@@ -45,7 +50,7 @@ class ProbeExchange extends HttpExchange {
     resolve: (answer: HttpAnswer) => void,
     reject: (error: TollgateError) => void,
   ) {
-    super(client);
+    super(client, post.principal);
     this.#id = post.idText;
     this.#resolve = resolve;
     this.#reject = reject;
@@ -90,7 +95,7 @@ class ProbeExchange extends HttpExchange {
   #done(message: Message | undefined, body: Buffer): void {
     clearTimeout(this.#timer);
     this.finish();
-    this.#resolve({ status: this.status, headers: this.headers, message, body });
+    this.#resolve({ status: this.status, headers: this.headers, message, body, refusal: () => this.refusal() });
   }
 
   #response(bytes: Buffer): Message | undefined {

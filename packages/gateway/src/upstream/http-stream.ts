@@ -1,6 +1,7 @@
 /** An exchange that hands everything to a sink, with an idle timeout that can be suspended while the server waits. */
 import type { Dispatcher } from 'undici';
 import type { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
 import type { SseEvent } from '../protocol/sse.ts';
 import type { HttpClient, Lane } from './http-client.ts';
 import { HttpExchange, isEventStream } from './http-exchange.ts';
@@ -20,9 +21,9 @@ export class StreamExchange extends HttpExchange {
   readonly #idleMs: number;
   #idle: NodeJS.Timeout | undefined;
 
-  /** `idleMs`: longest silence of the answer; 0 for no limit. */
-  constructor(http: HttpClient, sink: StreamSink, idleMs: number) {
-    super(http);
+  /** `idleMs`: longest silence of the answer; 0 for no limit. `principal`: whose session it is; undefined: shared. */
+  constructor(http: HttpClient, sink: StreamSink, idleMs: number, principal: Principal | undefined) {
+    super(http, principal);
     this.#sink = sink;
     this.#idleMs = idleMs;
   }

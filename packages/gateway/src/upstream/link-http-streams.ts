@@ -6,7 +6,7 @@ import { Field, type MessageKind } from '../protocol/message.ts';
 import type { SseEvent } from '../protocol/sse.ts';
 import type { HttpClient, Lane } from './http-client.ts';
 import { isJson, isMessageEvent, mediaType } from './http-exchange.ts';
-import { disconnected, needsSignIn, protocolFailure, statusFailure } from './http-failure.ts';
+import { disconnected, needsSignIn, protocolFailure } from './http-failure.ts';
 import { relayedError } from './http-relay.ts';
 import type { StreamExchange, StreamSink } from './http-stream.ts';
 import type { LinkListener } from './link.ts';
@@ -90,7 +90,7 @@ export class RequestStream implements StreamSink, Stream {
       this.#link.learnSession(headers['mcp-session-id']);
       return undefined;
     }
-    return status < 400 || needsSignIn(status, headers) ? this.#refusal(exchange) : undefined;
+    return status < 400 || needsSignIn(status, headers) ? exchange.refusal() : undefined;
   }
 
   onBody(exchange: StreamExchange, body: Buffer): void {
@@ -104,10 +104,10 @@ export class RequestStream implements StreamSink, Stream {
       if (sessionLost) {
         this.#fail(new TollgateError('server_unavailable', `${name}: the server has ended the session (HTTP 404)`));
         this.#link.lost();
-      } else if (relayed === undefined) this.#fail(this.#refusal(exchange));
+      } else if (relayed === undefined) this.#fail(exchange.refusal());
       else this.#deliverLast(relayed.bytes);
     } else if (body.length === 0) {
-      this.#fail(this.#refusal(exchange));
+      this.#fail(exchange.refusal());
     } else if (isJson(headers)) {
       this.#deliverLast(body);
     } else {
@@ -176,11 +176,6 @@ export class RequestStream implements StreamSink, Stream {
     if (this.#over) return;
     this.abort();
     this.#link.listener.onRequestFailed(this.#id, error);
-  }
-
-  #refusal(exchange: StreamExchange): TollgateError {
-    const { client } = this.#link;
-    return statusFailure(client.name, exchange.status, exchange.headers, client.tokens !== undefined);
   }
 }
 
@@ -293,7 +288,7 @@ export class ListenStream implements StreamSink, Stream {
 
   onFailure(error: TollgateError): void {
     this.#settle(false);
-    if (error.code === 'server_login_required') this.abort();
+    if (error.code === 'server_login_required' || error.code === 'account_required') this.abort();
     else this.#openLater();
   }
 

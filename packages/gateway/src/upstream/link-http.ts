@@ -4,8 +4,9 @@
  */
 import { TollgateError } from '../core/errors.ts';
 import type { Lifetime } from '../core/lifetime.ts';
+import type { Principal } from '../core/principal.ts';
 import type { HttpClient, Lane } from './http-client.ts';
-import { disconnected, protocolFailure, statusFailure } from './http-failure.ts';
+import { disconnected, protocolFailure } from './http-failure.ts';
 import { StreamExchange, type StreamSink } from './http-stream.ts';
 import type { Link, LinkListener, OpenLink } from './link.ts';
 import { ListenStream, RequestStream, type SessionLink, type Stream } from './link-http-streams.ts';
@@ -22,12 +23,14 @@ export interface HttpLinkOptions {
   readonly retryMs?: number;
   /** Longest wait for the head of a new session's GET stream, in milliseconds. Default 1000. */
   readonly headMs?: number;
+  /** Whose session it is; undefined: the gateway's, or one that callers share. */
+  readonly principal?: Principal | undefined;
 }
 
 /** Links over one client; each is a session of its own. Opening needs no round trip and cannot fail. */
 export function openHttpLink(client: HttpClient, options: HttpLinkOptions = {}): OpenLink {
-  const { retryMs = DEFAULT_RETRY_MS, headMs = STREAM_HEAD_MS } = options;
-  return (listener) => Promise.resolve(new HttpLink(client, listener, retryMs, headMs));
+  const { retryMs = DEFAULT_RETRY_MS, headMs = STREAM_HEAD_MS, principal } = options;
+  return (listener) => Promise.resolve(new HttpLink(client, listener, { retryMs, headMs, principal }));
 }
 
 class HttpLink implements Link, SessionLink {
@@ -37,6 +40,7 @@ class HttpLink implements Link, SessionLink {
   readonly streams = new Set<Stream>();
   readonly unanswered: TollgateError;
   readonly #headMs: number;
+  readonly #principal: Principal | undefined;
   #session: string | undefined;
   #version: string | undefined;
   #postHeaders: string[];
@@ -44,11 +48,12 @@ class HttpLink implements Link, SessionLink {
   #listen: ListenStream | undefined;
   #closed = false;
 
-  constructor(client: HttpClient, listener: LinkListener, retryMs: number, headMs: number) {
+  constructor(client: HttpClient, listener: LinkListener, options: Required<HttpLinkOptions>) {
     this.client = client;
     this.listener = listener;
-    this.retryMs = retryMs;
-    this.#headMs = headMs;
+    this.retryMs = options.retryMs;
+    this.#headMs = options.headMs;
+    this.#principal = options.principal;
     this.unanswered = protocolFailure(client.name, 'the answer carries another id than the request');
     this.#postHeaders = [];
     this.#getHeaders = [];
@@ -88,7 +93,7 @@ class HttpLink implements Link, SessionLink {
     if (this.#session === undefined) return;
     await new Promise<void>((resolve) => {
       const sink = new EndSink(resolve);
-      const exchange = new StreamExchange(this.client, sink, 0);
+      const exchange = new StreamExchange(this.client, sink, 0, this.#principal);
       const timer = setTimeout(() => {
         exchange.abort();
         resolve();
@@ -102,14 +107,14 @@ class HttpLink implements Link, SessionLink {
   }
 
   post(sink: StreamSink, bytes: Buffer, lane: Lane): StreamExchange {
-    const exchange = new StreamExchange(this.client, sink, this.client.options.timeout.idle);
+    const exchange = new StreamExchange(this.client, sink, this.client.options.timeout.idle, this.#principal);
     const { path } = this.client;
     exchange.send({ path, method: 'POST', headers: this.#postHeaders, body: bytes, bodyTimeout: 0 }, lane);
     return exchange;
   }
 
   get(sink: StreamSink, lastEventId: string | undefined, idleMs: number): StreamExchange {
-    const exchange = new StreamExchange(this.client, sink, idleMs);
+    const exchange = new StreamExchange(this.client, sink, idleMs, this.#principal);
     const headers = lastEventId === undefined ? this.#getHeaders : [...this.#getHeaders, 'last-event-id', lastEventId];
     // A stream that may be silent may also be silent before its first byte: some servers send headers with the data.
     const headersTimeout = idleMs === 0 ? 0 : null;
@@ -188,7 +193,6 @@ class SendSink implements StreamSink {
   }
 
   onHead(exchange: StreamExchange): TollgateError | undefined {
-    const { client } = this.#link;
     if (exchange.status < 300) {
       exchange.finish();
       this.#resolve();
@@ -196,7 +200,7 @@ class SendSink implements StreamSink {
       return undefined;
     }
     if (exchange.status === 404 && this.#link.session !== undefined) queueMicrotask(() => this.#link.lost());
-    return statusFailure(client.name, exchange.status, exchange.headers, client.tokens !== undefined);
+    return exchange.refusal();
   }
 
   onBody(): void {}

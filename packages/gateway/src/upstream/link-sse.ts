@@ -4,10 +4,11 @@
  */
 import { TollgateError } from '../core/errors.ts';
 import type { Lifetime } from '../core/lifetime.ts';
+import type { Principal } from '../core/principal.ts';
 import type { SseEvent } from '../protocol/sse.ts';
 import type { HttpClient } from './http-client.ts';
 import { isMessageEvent } from './http-exchange.ts';
-import { disconnected, duration, protocolFailure, statusFailure } from './http-failure.ts';
+import { disconnected, duration, protocolFailure } from './http-failure.ts';
 import { StreamExchange, type StreamSink } from './http-stream.ts';
 import type { Link, LinkListener, OpenLink } from './link.ts';
 
@@ -15,12 +16,15 @@ import type { Link, LinkListener, OpenLink } from './link.ts';
  * Resolves when the server has named its endpoint, at the latest after `timeout.firstByte`. Rejects with
  * `server_protocol_error` when the answer is no event stream or the endpoint is on another origin.
  */
-export function openSseLink(client: HttpClient): OpenLink {
-  return (listener) => new Promise((resolve, reject) => new SseLink(client, listener, resolve, reject).open());
+export function openSseLink(client: HttpClient, principal?: Principal): OpenLink {
+  return (listener) =>
+    new Promise((resolve, reject) => new SseLink(client, principal, listener, resolve, reject).open());
 }
 
 class SseLink implements Link, StreamSink {
   readonly #client: HttpClient;
+  /** Whose session it is; undefined: the gateway's, or one that callers share. */
+  readonly #principal: Principal | undefined;
   readonly #listener: LinkListener;
   readonly #resolve: (link: Link) => void;
   readonly #reject: (error: TollgateError) => void;
@@ -34,11 +38,13 @@ class SseLink implements Link, StreamSink {
 
   constructor(
     client: HttpClient,
+    principal: Principal | undefined,
     listener: LinkListener,
     resolve: (link: Link) => void,
     reject: (error: TollgateError) => void,
   ) {
     this.#client = client;
+    this.#principal = principal;
     this.#listener = listener;
     this.#resolve = resolve;
     this.#reject = reject;
@@ -51,7 +57,7 @@ class SseLink implements Link, StreamSink {
       this.#stream?.fail(new TollgateError('deadline_exceeded', late));
     }, firstByte);
     const headers = ['accept', 'text/event-stream', ...this.#client.headers];
-    this.#stream = new StreamExchange(this.#client, this, 0);
+    this.#stream = new StreamExchange(this.#client, this, 0, this.#principal);
     this.#stream.send({ path: this.#client.path, method: 'GET', headers, bodyTimeout: 0 }, 'stream');
   }
 
@@ -80,9 +86,8 @@ class SseLink implements Link, StreamSink {
 
   onHead(exchange: StreamExchange): TollgateError | undefined {
     if (exchange.status < 300 && exchange.isStream) return undefined;
-    const { name, tokens } = this.#client;
-    if (exchange.status >= 300) return statusFailure(name, exchange.status, exchange.headers, tokens !== undefined);
-    return protocolFailure(name, 'the answer to GET is no event stream');
+    if (exchange.status >= 300) return exchange.refusal();
+    return protocolFailure(this.#client.name, 'the answer to GET is no event stream');
   }
 
   onBody(): void {}
@@ -122,11 +127,11 @@ class SseLink implements Link, StreamSink {
       done(new TollgateError('server_unavailable', `${this.#client.name}: the connection is closed`));
       return undefined;
     }
-    const sink = new PostSink(this.#client, (error) => {
+    const sink = new PostSink((error) => {
       this.#posts.delete(exchange);
       done(error);
     });
-    const exchange = new StreamExchange(this.#client, sink, this.#client.options.timeout.idle);
+    const exchange = new StreamExchange(this.#client, sink, this.#client.options.timeout.idle, this.#principal);
     this.#posts.add(exchange);
     const headers = ['content-type', 'application/json', 'accept', 'application/json', ...this.#client.headers];
     if (this.#version !== undefined) headers.push('mcp-protocol-version', this.#version);
@@ -144,17 +149,14 @@ class SseLink implements Link, StreamSink {
 }
 
 class PostSink implements StreamSink {
-  readonly #client: HttpClient;
   readonly #done: (error: TollgateError | undefined) => void;
 
-  constructor(client: HttpClient, done: (error: TollgateError | undefined) => void) {
-    this.#client = client;
+  constructor(done: (error: TollgateError | undefined) => void) {
     this.#done = done;
   }
 
   onHead(exchange: StreamExchange): TollgateError | undefined {
-    const { status, headers } = exchange;
-    if (status >= 300) return statusFailure(this.#client.name, status, headers, this.#client.tokens !== undefined);
+    if (exchange.status >= 300) return exchange.refusal();
     exchange.finish();
     this.#done(undefined);
     return undefined;

@@ -32,14 +32,16 @@ export function openBrowser(url: URL): Promise<boolean> {
 }
 
 interface Callback {
-  readonly code: string;
-  /** `iss` of RFC 9207, for the SDK to check. */
+  readonly code: string | undefined;
+  /** `iss` of RFC 9207, to be compared before anything is believed, a refusal too. */
   readonly iss: string | undefined;
+  readonly error: string | undefined;
+  readonly errorDescription: string | undefined;
 }
 
 export interface CallbackListener {
   readonly redirectUrl: string;
-  /** The first callback that carries our `state`. Rejects on a refusal, on the signal and after `timeoutMs`. */
+  /** The first callback that carries our `state`. Rejects on the signal and after `timeoutMs`. */
   wait(state: string, signal: AbortSignal, timeoutMs: number): Promise<Callback>;
   close(): void;
 }
@@ -97,15 +99,12 @@ export async function listenForCallback(port: number | undefined): Promise<Callb
         onCallback = (query) => {
           // Another page may call this address; only the answer to our own request carries the state.
           if (!sameText(query.get('state') ?? '', state)) return undefined;
-          const code = query.get('code');
-          if (code === null) {
-            const why = [query.get('error'), query.get('error_description')].filter((part) => part !== null).join(': ');
-            fail(`The authorization server refused: ${printable(why)}`);
-            return 'The sign-in was refused. You may close this page.\n';
-          }
+          const part = (name: string): string | undefined => query.get(name) ?? undefined;
+          const code = part('code');
           stop();
-          resolve({ code, iss: query.get('iss') ?? undefined });
-          return 'You are signed in. You may close this page and go back to the terminal.\n';
+          resolve({ code, iss: part('iss'), error: part('error'), errorDescription: part('error_description') });
+          if (code === undefined) return 'The sign-in was refused. You may close this page.\n';
+          return 'You came back. You may close this page and go back to the terminal.\n';
         };
       }),
     close: () => {

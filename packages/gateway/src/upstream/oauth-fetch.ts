@@ -12,11 +12,15 @@ const MAX_REDIRECTS = 3;
 
 export type SignInFetch = (url: string | URL, init?: RequestInit) => Promise<Response>;
 
-/** For the sign-in at one server. Rejects with `server_login_required` for places that are not followed. */
-export async function signInFetch(server: URL, signal: AbortSignal): Promise<SignInFetch> {
+/** For the sign-in at one server; `written`: other origins that the operator wrote. Rejects with `server_login_required` for places that are not followed. */
+export async function signInFetch(
+  server: URL,
+  signal: AbortSignal,
+  written: readonly string[] = [],
+): Promise<SignInFetch> {
   const egress = createEgress({
     reach: await whereIs(server),
-    trusted: [server.origin],
+    trusted: [server.origin, ...written],
     redirects: MAX_REDIRECTS,
     signal,
   });

@@ -5,6 +5,7 @@
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
 import { capabilitiesOf } from '../protocol/bridge/client-requests.ts';
 import type { ClientSession } from '../protocol/call.ts';
 import { encode } from '../protocol/json/splice.ts';
@@ -13,6 +14,7 @@ import type { Era } from '../protocol/versions.ts';
 import { resumption } from './backoff.ts';
 import type { ClientIdentity } from './discover.ts';
 import { Eras } from './eras.ts';
+import { isAboutAccount } from './http-failure.ts';
 import { crowding, Instances, type Slot } from './instances.ts';
 import { refusedInitialize } from './legacy-connection.ts';
 import { Listening } from './listen.ts';
@@ -22,6 +24,7 @@ import { Restarts, SessionRestarts } from './restarts.ts';
 import { tellingLine } from './stderr-tail.ts';
 import type { Opened, Transport } from './transport.ts';
 import { targetText } from './view.ts';
+import { offersSubscriptions } from './watches.ts';
 
 export interface UpstreamDeps {
   readonly log: Log;
@@ -141,6 +144,10 @@ export class UpstreamServer implements Server {
     throw new TollgateError('server_unavailable', `Server "${this.name}" changes its protocol era all the time`);
   }
 
+  account(principal: Principal): Promise<unknown> | undefined {
+    return this.#transport.account?.(principal);
+  }
+
   connectionsOf(session: ClientSession): readonly Connection[] {
     const found: Connection[] = [];
     for (const instances of [this.#legacy, this.#modern]) {
@@ -183,15 +190,15 @@ export class UpstreamServer implements Server {
     slot.used = true;
     slot.stamp = ++this.#stamp;
     if (slot.opened !== undefined) return slot.opened.connection;
-    slot.opening ??= this.#fill(slot, era).finally(() => {
+    slot.opening ??= this.#fill(slot, era, scope.principal).finally(() => {
       slot.opening = undefined;
     });
     return slot.opening;
   }
 
-  async #fill(slot: Slot, era: Era): Promise<Connection> {
+  async #fill(slot: Slot, era: Era, asker: Principal | undefined): Promise<Connection> {
     try {
-      const opened = await this.#open(slot, era);
+      const opened = await this.#open(slot, era, asker);
       if (slot.opened !== opened)
         throw this.#restarts.problem ?? new TollgateError('server_unavailable', 'The server stopped');
       this.#tieToSession(slot);
@@ -216,7 +223,7 @@ export class UpstreamServer implements Server {
     // Which sharing applies is only known afterwards; the process is labelled as the legacy rules want it.
     const slot = this.#legacy.obtain(scope);
     try {
-      const opened = await this.#open(slot, undefined);
+      const opened = await this.#open(slot, undefined, scope.principal);
       if (opened.connection.era === 'legacy') this.#tieToSession(slot);
     } finally {
       if (slot.opened === undefined && slot.watches.size === 0) this.#legacy.remove(slot);
@@ -224,21 +231,21 @@ export class UpstreamServer implements Server {
   }
 
   /** Opens a connection into the slot (or, found to be modern, into the slot of the modern rules). */
-  async #open(slot: Slot, era: Era | undefined): Promise<Opened> {
+  async #open(slot: Slot, era: Era | undefined, asker: Principal | undefined): Promise<Opened> {
     this.#restarts.refuseTooEarly();
     if (slot.declaring !== undefined) this.#own.refuseTooEarly(slot.declaring);
     this.#opening++;
     this.#settleState();
     try {
       await this.#makeRoom(slot);
-      return await this.#openInRoom(slot, era);
+      return await this.#openInRoom(slot, era, asker);
     } finally {
       this.#opening--;
       this.#settleState();
     }
   }
 
-  async #openInRoom(slot: Slot, era: Era | undefined): Promise<Opened> {
+  async #openInRoom(slot: Slot, era: Era | undefined, asker: Principal | undefined): Promise<Opened> {
     let target = slot;
     let opened: Opened | undefined;
     let death: TollgateError | undefined;
@@ -246,6 +253,7 @@ export class UpstreamServer implements Server {
       opened = await this.#transport.open({
         era,
         scope: slot.scope,
+        asker,
         capabilities: this.#capabilitiesFor(slot.scope),
         emit: (event) => this.#emit(event),
         onClosed: (error) => {
@@ -296,6 +304,8 @@ export class UpstreamServer implements Server {
 
   #startFailed(slot: Slot, era: Era | undefined, thrown: unknown): TollgateError {
     const error = TollgateError.from(thrown);
+    // What one caller's account lacks says nothing about the server.
+    if (isAboutAccount(error)) return error;
     if (slot.declaring !== undefined && this.#concernsOne(error)) return this.#failedFor(slot.declaring, error);
     if (error instanceof WrongEra) {
       if (this.#eras.pinned) return this.#failed(new TollgateError('server_protocol_error', error.message));
@@ -360,7 +370,7 @@ export class UpstreamServer implements Server {
     setTimeout(
       () => {
         if (this.#closed || slot.removed || slot.opened !== undefined || slot.watches.size === 0) return;
-        slot.opening ??= this.#fill(slot, era).finally(() => {
+        slot.opening ??= this.#fill(slot, era, slot.scope?.principal).finally(() => {
           slot.opening = undefined;
         });
         slot.opening.catch(() => this.#reopenLater(slot, era));
@@ -489,10 +499,3 @@ export class UpstreamServer implements Server {
 }
 
 const SHARED_SCOPE: Scope = { era: 'modern', principal: undefined, session: undefined, purpose: 'call' };
-
-function offersSubscriptions(connection: Connection): boolean {
-  const resources = connection.capabilities['resources'];
-  return (
-    typeof resources === 'object' && resources !== null && 'subscribe' in resources && resources.subscribe === true
-  );
-}

@@ -6,7 +6,7 @@ import { IMPLEMENTATION } from '../core/version.ts';
 import { DEFAULT_SCAN_CAPS, type ScanCaps } from '../protocol/json/caps.ts';
 import type { Server } from '../protocol/peer.ts';
 import type { ClientIdentity } from './discover.ts';
-import type { TokenProvider } from './http-client.ts';
+import type { Credentials, HttpServerOptions } from './http-client.ts';
 import type { HttpTarget, ServerOptions, StdioTarget } from './options.ts';
 import { UpstreamServer } from './server.ts';
 import type { Transport, TransportDeps } from './transport.ts';
@@ -21,8 +21,8 @@ export interface ServerDeps {
   readonly clientInfo?: ClientIdentity;
   /** Caps on what servers send. Default: those of requests, but with loose text and no cap on keys or strings of its own. */
   readonly caps?: ScanCaps;
-  /** Credentials of the servers with `auth: oauth`, by server name. */
-  readonly tokens?: (server: string) => TokenProvider | undefined;
+  /** Tokens of the servers with `auth`. */
+  readonly credentials?: (options: HttpServerOptions) => Credentials | undefined;
   /** The gateway's own environment. Default `process.env`. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Milliseconds between the steps of ending a child process. Default 2000. */
@@ -37,7 +37,8 @@ type TransportFactory<Target> = (
 
 const FACTORIES: { readonly stdio: TransportFactory<StdioTarget>; readonly http: TransportFactory<HttpTarget> } = {
   stdio: (options, deps, { environment, grace }) => new StdioTransport(options, { ...deps, environment, grace }),
-  http: (options, deps, { tokens }) => new HttpTransport(options, { ...deps, tokens: tokens?.(options.name) }),
+  http: (options, deps, { credentials }) =>
+    new HttpTransport(options, { ...deps, credentials: credentials?.(options) }),
 };
 
 /**

@@ -1,8 +1,9 @@
 /** Connections to a server over HTTP: stateless in the modern era, sessions in the legacy one, HTTP+SSE at last. */
 import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
 import { discoverMessage, judgeDiscover, type ModernServerInfo, UNDISCOVERED, type Verdict } from './discover.ts';
-import { HttpClient, type HttpServerOptions, type TokenProvider } from './http-client.ts';
-import { needsSignIn, statusFailure, statusOf } from './http-failure.ts';
+import { type Credentials, HttpClient, type HttpServerOptions } from './http-client.ts';
+import { needsSignIn, statusOf } from './http-failure.ts';
 import { createModernHttp, type ModernHttp } from './http-modern.ts';
 import { InitializeRefused, LegacyConnection } from './legacy-connection.ts';
 import type { OpenLink } from './link.ts';
@@ -13,8 +14,8 @@ import { refusedAsModern, WrongEra } from './negotiate.ts';
 import type { Opened, OpenWish, Transport, TransportDeps } from './transport.ts';
 
 export interface HttpTransportDeps extends TransportDeps {
-  /** Required with `auth: oauth`. */
-  readonly tokens?: TokenProvider | undefined;
+  /** Required with `auth`. */
+  readonly credentials?: Credentials | undefined;
 }
 
 export class HttpTransport implements Transport {
@@ -41,7 +42,7 @@ export class HttpTransport implements Transport {
 
   async open(wish: OpenWish): Promise<Opened> {
     if (wish.era === 'legacy') return this.#openLegacy(wish);
-    const verdict = await this.#probe();
+    const verdict = await this.#probe(wish.asker);
     if (verdict.era === 'modern') return this.#openModern(verdict.info, wish);
     if (verdict.era === 'neither') throw verdict.error;
     if (this.#options.protocol === 'modern') return this.#openModern(UNDISCOVERED, wish);
@@ -51,16 +52,24 @@ export class HttpTransport implements Transport {
     return this.#fallBack(wish);
   }
 
+  account(principal: Principal): Promise<unknown> | undefined {
+    const { credentials } = this.#client;
+    if (credentials?.perCaller !== true) return undefined;
+    const tokens = credentials.of(principal);
+    return tokens.current() === undefined ? tokens.renew(undefined) : undefined;
+  }
+
   close(_reason: TollgateError): Promise<void> {
     return this.#client.close();
   }
 
   /** The modern request first. Credentials, load and faults of the server are no evidence of an era. */
-  async #probe(): Promise<Verdict> {
+  async #probe(asker: Principal | undefined): Promise<Verdict> {
     const { name, timeout } = this.#options;
     const answer = await this.#modern.post(
       discoverMessage(this.#deps.clientInfo),
       Math.min(timeout.firstByte, timeout.request),
+      asker,
     );
     const { status, headers } = answer;
     if (
@@ -70,7 +79,7 @@ export class HttpTransport implements Transport {
       status >= 500 ||
       (status >= 300 && status < 400)
     ) {
-      throw statusFailure(name, status, headers, this.#client.tokens !== undefined);
+      throw answer.refusal();
     }
     return answer.message === undefined ? { era: 'legacy' } : judgeDiscover(name, answer.message);
   }
@@ -89,18 +98,19 @@ export class HttpTransport implements Transport {
   async #fallBack(wish: OpenWish): Promise<Opened> {
     let refused: unknown;
     try {
-      return await this.#initialize(openHttpLink(this.#client), wish);
+      return await this.#initialize(openHttpLink(this.#client, { principal: wish.scope?.principal }), wish);
     } catch (error) {
       if (refusedAsModern(error)) return this.#openModern(UNDISCOVERED, wish);
       if (!isRefusal(error)) throw error;
       refused = error;
     }
     try {
-      const opened = await this.#initialize(openSseLink(this.#client), wish);
+      const opened = await this.#initialize(openSseLink(this.#client, wish.scope?.principal), wish);
       this.#kind = 'sse';
       return opened;
     } catch (error) {
-      if (TollgateError.is(error) && error.code === 'server_login_required') throw error;
+      if (TollgateError.is(error) && (error.code === 'server_login_required' || error.code === 'account_required'))
+        throw error;
       throw this.#speaksNothing(refused);
     }
   }
@@ -108,7 +118,12 @@ export class HttpTransport implements Transport {
   async #openLegacy(wish: OpenWish): Promise<Opened> {
     const sse = this.#kind === 'sse';
     try {
-      return await this.#initialize(sse ? openSseLink(this.#client) : openHttpLink(this.#client), wish);
+      return await this.#initialize(
+        sse
+          ? openSseLink(this.#client, wish.scope?.principal)
+          : openHttpLink(this.#client, { principal: wish.scope?.principal }),
+        wish,
+      );
     } catch (error) {
       if (this.#options.protocol !== 'auto' || !isRefusal(error)) throw error;
       this.#kind = 'http';

@@ -2,6 +2,7 @@
 
 import type { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
 import type { ScanCaps } from '../protocol/json/caps.ts';
 import type { Connection, Scope, ServerEvent } from '../protocol/peer.ts';
 import type { Era } from '../protocol/versions.ts';
@@ -12,6 +13,8 @@ export interface OpenWish {
   readonly era: Era | undefined;
   /** Whose connection it will be; undefined: several callers share it. */
   readonly scope: Scope | undefined;
+  /** Whose call opens it, shared or not; undefined: the gateway itself. */
+  readonly asker: Principal | undefined;
   /** Client capabilities to declare to a legacy server. */
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly emit: (event: ServerEvent) => void;
@@ -40,6 +43,8 @@ export interface Transport {
    * not speak the wished era. Nothing is left running on rejection.
    */
   open(wish: OpenWish): Promise<Opened>;
+  /** As `Server.account`. */
+  account?(principal: Principal): Promise<unknown> | undefined;
   /** Last lines a child wrote to stderr, oldest first; empty for others. */
   readonly stderr: readonly string[];
   /** Ends connections, those that are being opened too, and frees what outlives them. */

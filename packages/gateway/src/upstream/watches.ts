@@ -1,5 +1,6 @@
 /** Legacy resource subscriptions of one connection, counted: several callers may watch one resource. */
 import { TollgateError } from '../core/errors.ts';
+import type { Connection } from '../protocol/peer.ts';
 import type { ResourceSubscriptions } from './transport.ts';
 
 /** Resources watched on one connection. */
@@ -62,4 +63,11 @@ export class Watches {
   suspend(): void {
     this.#subscriptions = undefined;
   }
+}
+
+export function offersSubscriptions({ capabilities }: Connection): boolean {
+  const resources = capabilities['resources'];
+  return (
+    typeof resources === 'object' && resources !== null && 'subscribe' in resources && resources.subscribe === true
+  );
 }

@@ -202,6 +202,21 @@ export function serverUrl() {
   });
 }
 
+/** A URL that gets a secret or a token: HTTPS, or HTTP to this machine. */
+export function operatorUrl(example: string) {
+  return parsed('a URL', example, (value) => {
+    const url = httpUrl(value);
+    const loopback = ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname);
+    if (url.protocol !== 'https:' && !loopback) {
+      throw new UnitError('Secrets go there, so it must be https, or http to loopback.', `For example ${example}.`);
+    }
+    if (url.username !== '' || url.password !== '' || url.hash !== '') {
+      throw new UnitError('This URL has no user and no fragment.', `For example ${example}.`);
+    }
+    return value;
+  });
+}
+
 function httpUrl(value: string): URL {
   const url = URL.parse(value);
   if (url === null) throw new UnitError('This is not a URL.', 'For example https://mcp.example/mcp.');

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { choice, duration, list, map, message, secretMap, section, text, whole } from './kit.ts';
 import { environmentNameProblem, headerNameProblem, pin, serverNameProblem, serverUrl } from './names.ts';
+import { upstreamAuth } from './upstream-auth.ts';
 
 const INSTANCE_MODES = ['auto', 'shared', 'per-session', 'per-principal'] as const;
 
@@ -70,7 +71,9 @@ const server = section(
     protocol: choice(['auto', 'modern', 'legacy', 'sse'])
       .optional()
       .describe('`auto` detects the era once; a server that speaks both is spoken to in the caller’s. Default `auto`.'),
-    auth: choice(['oauth']).optional().describe('The server needs a sign-in: `tollgate login NAME`.'),
+    auth: upstreamAuth
+      .optional()
+      .describe('How the gateway gets the tokens it sends. `oauth` is short for { oauth: {} }: `tollgate login NAME`.'),
     timeout: timeout.prefault({}).describe('How long to wait for what.'),
     instances: instances
       .optional()

@@ -58,7 +58,7 @@ class LegacyCaller {
       params: { ...this.#params, ...answers },
     });
     this.#connection.request(
-      { ...this.#destination, message, lifetime: this.#call.lifetime },
+      { ...this.#destination, message, lifetime: this.#call.lifetime, principal: this.#call.principal },
       {
         onNotification: (notification) => this.#call.reply.notify(notification),
         onServerRequest: (_request, answer) =>

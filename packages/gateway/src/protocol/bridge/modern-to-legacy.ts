@@ -166,7 +166,7 @@ class Conversation {
       params: legacyParams((call.outbound ?? call.message).object()['params']),
     });
     this.#connection.request(
-      { ...destination, message, paramHeaders: undefined, lifetime: this.#lifetime },
+      { ...destination, message, paramHeaders: undefined, lifetime: this.#lifetime, principal: call.principal },
       {
         onNotification: (notification) => this.#notified(notification),
         onServerRequest: (request, answer) => this.#asked(request, answer),
