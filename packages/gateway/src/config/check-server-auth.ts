@@ -17,6 +17,9 @@ export function checkServerAuth(checks: Checks, path: KeyPath, { auth, headers }
     findings.push(mistake(at, '`auth` and an Authorization header contradict each other.', 'Remove one of them.'));
   }
   if (auth === 'oauth') return;
+  for (const key of ['tokenExchange', 'enterprise'] as const) {
+    if (auth[key] !== undefined) findings.push(mistake([...at, key], `"${key}" is not in this version.`, 'Remove it.'));
+  }
   checkCombination(checks, at, auth);
   checkOauth(checks, at, auth);
   for (const grant of ['clientCredentials', 'enterprise'] as const) {
