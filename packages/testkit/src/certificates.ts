@@ -1,5 +1,5 @@
 /** Certificates made when a test needs them: none is kept in the repository, so none can end or leak. */
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash, randomUUID, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import { generate } from 'selfsigned';
 
@@ -21,7 +21,8 @@ export async function makeCertificate(
   const altNames = names.map((name) =>
     isIP(name) === 0 ? ({ type: 2, value: name } as const) : ({ type: 7, ip: name } as const),
   );
-  const pems = await generate([{ name: 'commonName', value: names[0] ?? 'test' }], {
+  // A name of its own: who trusts two of one name looks up the wrong one.
+  const pems = await generate([{ name: 'commonName', value: `test ${randomUUID()}` }], {
     keyType: 'ec',
     algorithm: 'sha256',
     ...(options.notAfter === undefined

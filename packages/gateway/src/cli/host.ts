@@ -10,7 +10,7 @@ import { loadConfig } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import { Gateway, type Listening } from '../pipeline/gateway.ts';
+import { Gateway } from '../pipeline/gateway.ts';
 import type { GatewayAdministration } from '../pipeline/gateway-administration.ts';
 import { administrationOf, keyAdministrationOf, operationsOf } from '../pipeline/ports.ts';
 import { takeOldTokens } from '../pipeline/sign-ins.ts';
@@ -34,6 +34,8 @@ export class Host {
   readonly gateway: Gateway;
   readonly #command: CommandConfig;
   readonly #options: HostOptions;
+  /** It shares its data folder with one that was first. */
+  readonly #further: boolean;
   readonly #state: GatewayState;
   readonly #ports: Parameters<typeof administrationOf>[0];
   readonly #administration: GatewayAdministration;
@@ -41,8 +43,15 @@ export class Host {
   #reloadProblem: string | undefined;
   #reloading: Promise<{ readonly changes: readonly string[] }> | undefined;
 
-  private constructor(command: CommandConfig, options: HostOptions, token: string, state: GatewayState) {
+  private constructor(
+    command: CommandConfig,
+    options: HostOptions,
+    token: string,
+    state: GatewayState,
+    further: boolean,
+  ) {
     this.#command = command;
+    this.#further = further;
     this.#options = options;
     this.#state = state;
     this.#ports = { clock: systemClock, state, gateway: () => this.gateway };
@@ -63,6 +72,11 @@ export class Host {
         else if (path === '/api/v1' || path.startsWith('/api/v1/')) control(request, response);
         else return false;
         return true;
+      },
+      onCertificate: () => {
+        this.#record().catch((error: unknown) =>
+          options.log.error({ err: error }, 'commands cannot be told of the new certificate'),
+        );
       },
       ...(options.onClients === undefined ? {} : { onClients: options.onClients }),
     });
@@ -89,9 +103,9 @@ export class Host {
     const state = await GatewayState.open(compiled, { clock: systemClock, log: options.log });
     try {
       await takeOldTokens(compiled, state.vault, options.log);
-      const host = new Host({ ...command, compiled: own }, options, token, state);
-      const listening = await host.gateway.listen();
-      await host.#record(listening, other !== undefined);
+      const host = new Host({ ...command, compiled: own }, options, token, state, other !== undefined);
+      await host.gateway.listen();
+      await host.#record();
       return host;
     } catch (error) {
       await state.close();
@@ -166,17 +180,22 @@ export class Host {
     });
   }
 
-  async #record({ url, control }: Listening, further: boolean): Promise<void> {
+  /** Where commands find this gateway; written anew when its key changes. */
+  async #record(): Promise<void> {
+    const { listening, controlPin } = this.gateway;
+    if (listening === undefined) return;
+    const { url, control } = listening;
     await writeRecord(
       this.#command.dataDir,
       {
         pid: process.pid,
         url,
         control,
+        ...(controlPin === undefined ? {} : { pin: controlPin }),
         configuration: this.#command.file,
         startedAt: this.gateway.startedAt.toISOString(),
       },
-      further,
+      this.#further,
     );
   }
 }

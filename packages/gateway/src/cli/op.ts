@@ -4,6 +4,7 @@ import { standardOperations } from '../api/operations/standard.ts';
 import { TollgateError } from '../core/errors.ts';
 import { loadForCommand } from './configuration.ts';
 import { Exit, json, out } from './output.ts';
+import { pinnedFetch } from './pinned-fetch.ts';
 import { adminToken, findRunning } from './running.ts';
 
 /** Milliseconds for an answer; a batch of a thousand takes a fraction of it. */
@@ -58,12 +59,13 @@ async function ask(dataDir: string, body: string): Promise<unknown> {
   }
   let response: Response;
   try {
-    response = await fetch(new URL('/v1/ops', running.control), {
+    const init = {
       method: 'POST',
       signal: AbortSignal.timeout(ANSWER_MS),
       headers: { authorization: `Bearer ${await adminToken(dataDir)}`, 'content-type': 'application/json' },
       body,
-    });
+    };
+    response = await pinnedFetch(new URL('/v1/ops', running.control), init, running.pin);
     return await response.json();
   } catch (error) {
     throw new TollgateError(

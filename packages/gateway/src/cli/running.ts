@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { link, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
+import { pinnedFetch } from './pinned-fetch.ts';
 
 export interface RunningGateway {
   readonly pid: number;
@@ -10,6 +11,8 @@ export interface RunningGateway {
   readonly url: string;
   /** Base URL of the control API. */
   readonly control: string;
+  /** SHA-256 of the public key that the control API shows, base64; absent: it speaks plain HTTP. */
+  readonly pin?: string | undefined;
   readonly configuration: string;
   /** ISO time. */
   readonly startedAt: string;
@@ -139,11 +142,12 @@ export async function control(dataDir: string, path: string, init: RequestInit =
   }
   let response: Response;
   try {
-    response = await fetch(new URL(`/api/v1${path}`, running.control), {
+    const asked = {
       signal: AbortSignal.timeout(ANSWER_MS),
       ...init,
       headers: { authorization: `Bearer ${await adminToken(dataDir)}` },
-    });
+    };
+    response = await pinnedFetch(new URL(`/api/v1${path}`, running.control), asked, running.pin);
   } catch (error) {
     throw new TollgateError(
       'gateway_not_running',
@@ -164,9 +168,10 @@ async function readRecord(file: string): Promise<RunningGateway | undefined> {
   try {
     if ((await notOurs(file)) !== undefined) return undefined;
     const record = JSON.parse(await readFile(file, 'utf8')) as Partial<Record<keyof RunningGateway, unknown>> | null;
-    const { pid, url, control } = record ?? {};
+    const { pid, url, control, pin } = record ?? {};
     const sound =
       Number.isSafeInteger(pid) && (pid as number) > 0 && typeof url === 'string' && URL.canParse(String(control));
+    if (pin !== undefined && typeof pin !== 'string') return undefined;
     return sound ? (record as unknown as RunningGateway) : undefined;
   } catch {
     return undefined;

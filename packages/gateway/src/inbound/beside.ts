@@ -12,7 +12,15 @@ import { securityHeaders } from './security-headers.ts';
  * False: not its path. It authenticates by itself and answers exactly once; security and CORS headers are set already,
  * and give way to those it sets.
  */
-export type Mount = (request: IncomingMessage, response: ServerResponse, path: string) => boolean;
+export type Mount = (request: IncomingMessage, response: ServerResponse, path: string, client: MountClient) => boolean;
+
+/** What the edge knows of the client, trusted proxies taken into account. */
+export interface MountClient {
+  /** Undefined once the socket is gone. */
+  readonly address: string | undefined;
+  /** It speaks TLS. */
+  readonly secure: boolean;
+}
 
 export interface BesideDeps {
   /** JSON text of the metadata at a path (RFC 9728). */
@@ -32,8 +40,7 @@ export function serveBeside(
   path: string,
   deps: BesideDeps,
 ): void {
-  const always = securityHeaders(head.secure);
-  exchange.always = always;
+  exchange.always = securityHeaders(head.secure);
   if (path === '/healthz') health(request, exchange, true);
   else if (path === '/readyz') health(request, exchange, deps.ready());
   else {
@@ -41,25 +48,26 @@ export function serveBeside(
     if (metadata !== undefined) document(request, exchange, metadata, deps.cors);
     else if (request.method === 'OPTIONS' && exchange.origin !== undefined) {
       answerOptions(exchange, request.headers['access-control-request-headers'], MOUNTED, deps.cors);
-    } else mounted(request, exchange, path, always, deps.mount);
+    } else mounted(request, exchange, head, path, deps.mount);
   }
 }
 
 function mounted(
   request: IncomingMessage,
   exchange: Exchange,
+  { address, secure }: RequestHead,
   path: string,
-  always: readonly string[],
   mount: Mount | undefined,
 ): void {
   const { response, origin } = exchange;
+  const always = securityHeaders(secure);
   for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!);
   if (origin !== undefined) {
     response.setHeader('access-control-allow-origin', origin);
     response.setHeader('access-control-expose-headers', exchange.exposed);
     response.setHeader('vary', 'Origin');
   }
-  if (mount?.(request, response, path) === true) return;
+  if (mount?.(request, response, path, { address, secure }) === true) return;
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   exchange.refuse(new TollgateError('not_found', 'Nothing is served at this path.'));
 }

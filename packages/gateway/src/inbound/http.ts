@@ -44,6 +44,8 @@ export interface HttpEdgeDeps {
   readonly ready: () => boolean;
   /** Control API, REST, pages. */
   readonly mount?: Mount | undefined;
+  /** Another certificate has come into use. */
+  readonly onCertificate?: (() => void) | undefined;
   /** Milliseconds between looks at the files of the certificate. Default 10 s. */
   readonly certificateEvery?: number | undefined;
 }
@@ -136,7 +138,10 @@ class NodeHttpEdge implements HttpEdge {
       this.#server = server;
       this.#certificate = new CertificateKeeper(
         options.tls,
-        ({ context }) => server.setSecureContext(context),
+        ({ context }) => {
+          server.setSecureContext(context);
+          deps.onCertificate?.();
+        },
         deps.log,
         deps.certificateEvery,
       );

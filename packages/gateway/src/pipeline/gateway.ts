@@ -3,7 +3,6 @@
  * and the library are two ways to hold one of these.
  */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { userInfo } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { createAdmission } from '../admission/admission.ts';
@@ -22,6 +21,7 @@ import type { CallerSlot } from '../identity/identity.ts';
 import type { AuthMethod } from '../identity/method.ts';
 import type { AuthEntry } from '../identity/options.ts';
 import { localPrincipal, PrincipalKeys } from '../identity/principals.ts';
+import type { Mount } from '../inbound/beside.ts';
 import { createHttpEdge, type HttpEdge, type HttpEdgeView } from '../inbound/http.ts';
 import type { InboundOptions } from '../inbound/options.ts';
 import { createStdioEdge, type StdioEdge } from '../inbound/stdio.ts';
@@ -40,7 +40,7 @@ import { SubscriptionHub } from './subscriptions.ts';
 import { TaskOwners } from './task-owners.ts';
 import { Trust } from './trust.ts';
 
-export type Mount = (request: IncomingMessage, response: ServerResponse, path: string) => boolean;
+export type { Mount } from '../inbound/beside.ts';
 
 export interface GatewayDeps {
   readonly log: Log;
@@ -59,6 +59,8 @@ export interface GatewayDeps {
   readonly authMethods?: ((entry: AuthEntry) => readonly AuthMethod[]) | undefined;
   /** Transformers, composed anew whenever a configuration is applied. Default none. */
   readonly transforms?: TransformRegistry;
+  /** Another certificate has come into use. */
+  readonly onCertificate?: () => void;
   /** Number of attached stdio clients, whenever it changes. */
   readonly onClients?: (count: number) => void;
 }
@@ -151,7 +153,7 @@ export class Gateway implements Face {
     this.#guard = this.#makeGuard(config.admission.sessionGuard);
     const face = (): Face => this;
     const shared = sameAddress(config.listen, config.admin);
-    const edge = { log, clock, ready: () => this.ready };
+    const edge = { log, clock, ready: () => this.ready, onCertificate: deps.onCertificate };
     const mount = deps.mount === undefined ? {} : { mount: deps.mount };
     this.#http = createHttpEdge(config.inbound, face, shared ? { ...edge, ...mount } : edge);
     this.#admin =
@@ -172,6 +174,11 @@ export class Gateway implements Face {
   /** Where it listens; undefined before `listen`. */
   get listening(): Listening | undefined {
     return this.#listening;
+  }
+
+  /** SHA-256 of the public key with which the control API is served, base64; undefined without TLS. */
+  get controlPin(): string | undefined {
+    return (this.#admin ?? this.#http).pin;
   }
 
   /** The limits in force. */
