@@ -28,4 +28,4 @@ export const trust = section({
     .describe(
       'A program of a server runs as the user of the gateway, so it can read a master key that the vault has in a file. Beyond loopback that is refused unless this says `allow`; on loopback it is a warning.',
     ),
-}).describe('What becomes of definitions of servers that nobody has approved; see trust.md.');
+}).describe('What becomes of definitions of servers that nobody has approved; see [trust.md](trust.md).');
