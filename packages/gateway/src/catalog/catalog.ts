@@ -83,6 +83,7 @@ export class Catalog {
   readonly #listeners = new Set<(kind: ListKind) => void>();
   readonly #conflicts = new Map<string, Conflict>();
   #listings: readonly Listing[] = [];
+  #listingOf: ReadonlyMap<string, Listing> = new Map();
   #unlisten: (() => void)[] = [];
   #snapshot: Snapshot = EMPTY_SNAPSHOT;
   /** First pages by what is shown, made when asked for; undefined: everything is. */
@@ -202,14 +203,17 @@ export class Catalog {
   recheck(kind: 'tools' | 'prompts', name: string): Promise<void> | undefined {
     const entry = this.#snapshot.merged[kind].byName.get(name);
     if (entry?.standing === undefined) return undefined;
-    const listing = this.#listings.find((one) => one.server.name === entry.server);
-    return listing?.recheck(kind, this.#options.listTimeout)?.then((read) => {
-      if (read) return;
-      throw new TollgateError(
-        'server_unavailable',
-        `${entry.server} says that its ${kind} have changed and does not list them: none is called until it does`,
-      );
-    });
+    const { listTimeout } = this.#options;
+    return this.#listingOf
+      .get(entry.server)
+      ?.recheck(kind, listTimeout)
+      ?.then((read) => {
+        if (read) return;
+        throw new TollgateError(
+          'server_unavailable',
+          `${entry.server} says that its ${kind} have changed and does not list them: none is called until it does`,
+        );
+      });
   }
 
   /** For `initialize` (legacy) and `server/discover` (modern). Wait for `settled` first. */
@@ -283,6 +287,7 @@ export class Catalog {
     for (const unlisten of this.#unlisten) unlisten();
     const found = order.map((name) => servers.get(name)).filter((server) => server !== undefined);
     this.#listings = found.map((server) => this.#deps.listings.acquire(server));
+    this.#listingOf = new Map(this.#listings.map((listing) => [listing.server.name, listing]));
     for (const listing of old) this.#deps.listings.release(listing.server);
     // What was removed is gone at once; what was added may take its time.
     if (this.#ready) {

@@ -19,7 +19,6 @@ import {
   type DefinitionKind,
   type Pin,
   PinBook,
-  pinId,
   type Sighting,
   type TrustNotice,
   type TrustState,
@@ -154,7 +153,7 @@ export class Trust {
     const found: DefinitionDifference[] = [];
     for (const view of this.list(server)) {
       if (name === undefined ? view.state === 'approved' : view.name !== name) continue;
-      const sighting = this.#book.find(pinId(view.server, view.kind, view.name), view.digest);
+      const sighting = this.#book.find(view.server, view.kind, view.name, view.digest);
       if (sighting !== undefined) found.push({ ...view, lines: await this.#difference(sighting) });
     }
     return found;
@@ -167,8 +166,7 @@ export class Trust {
   async approve(refs: readonly DefinitionRef[], by: string): Promise<void> {
     const at = Math.floor(this.#deps.clock.wall());
     const pins = refs.map((ref): KeptPin => {
-      const id = pinId(ref.server, ref.kind, ref.name);
-      const sighting = this.#book.find(id, ref.digest);
+      const sighting = this.#book.find(ref.server, ref.kind, ref.name, ref.digest);
       if (sighting === undefined) {
         throw new TollgateError(
           'invalid_params',
@@ -176,7 +174,7 @@ export class Trust {
           { http: 409 },
         );
       }
-      const { source, definition } = sighting;
+      const { id, source, definition } = sighting;
       const { server, kind, name, digest } = ref;
       return { id, server, kind, name, digest, source, by, at, definition: kept(definition.text) };
     });

@@ -131,11 +131,11 @@ export class PinBook {
   }
 
   /** What is offered of this digest now; undefined: it is not offered any more, or never was. */
-  find(id: string, digest: string): Sighting | undefined {
+  find(server: string, kind: DefinitionKind, name: string, digest: string): Sighting | undefined {
     for (const watch of this.#watches) {
-      for (const sighting of watch.sightings()) {
-        if (sighting.id === id && sighting.definition.digest === digest) return sighting;
-      }
+      if (watch.server !== server) continue;
+      const sighting = watch.sighting(kind, name);
+      if (sighting?.definition.digest === digest) return sighting;
     }
     return undefined;
   }
@@ -255,6 +255,10 @@ export class Watch {
       if (old !== undefined && made.blocked) old.blocked = true;
     }
     return now;
+  }
+
+  sighting(kind: DefinitionKind, name: string): Sighting | undefined {
+    return this.#present[kind].get(name);
   }
 
   sightings(): Sighting[] {
