@@ -1,8 +1,11 @@
 /**
- * Writes the pages that are made from the code: `docs/configuration.md` and `docs/tollgate.schema.json`.
+ * Writes the pages that are made from the code: `docs/configuration.md`, `docs/tollgate.schema.json` and
+ * `docs/access-matrix.md`.
  * `npm run docs` writes them; a test fails while they differ from what the code says.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { RIGHTS, ROLES, type Role } from '../packages/gateway/src/access/rights.ts';
+import { ways } from '../packages/gateway/src/api/inventory.ts';
 import { configJsonSchema } from '../packages/gateway/src/config/json-schema.ts';
 import { type ReferenceSection, referenceSections } from '../packages/gateway/src/config/reference.ts';
 
@@ -15,8 +18,30 @@ const MARK_END = '<!-- end of keys -->';
 export function generatedFiles(): readonly { readonly path: string; readonly text: string }[] {
   return [
     { path: 'docs/tollgate.schema.json', text: `${JSON.stringify(configJsonSchema(), undefined, 2)}\n` },
+    { path: 'docs/access-matrix.md', text: accessMatrix() },
     { path: PAGE, text: configurationPage(readFileSync(new URL(PAGE, ROOT), 'utf8')) },
   ];
+}
+
+const MATRIX_INTRO = `# Rights of the roles
+
+Made by \`npm run docs\` from \`packages/gateway/src/access/rights.ts\`, the one table that every admin surface asks; \`packages/gateway/src/api/matrix.test.ts\`
+asks every way in as every role, and fails for one without a cell. \`yes\`: over everybody's. \`own\`: over what is the caller's. Empty: not at all (403).
+What several roles give adds up; other roles are free names and give nothing here. What callers may use over MCP and stdio is decided by [access](access.md),
+never by these roles.
+`;
+
+/** Objects and actions by role, with every way in that needs the right. */
+function accessMatrix(): string {
+  const all = ways();
+  const rows = Object.entries(RIGHTS).map(([name, { object, action, own, others }]) => {
+    const has = (list: readonly Role[], role: Role): boolean => list.includes(role);
+    const cells = ROLES.map((role) => (has(others, role) ? 'yes' : has(own, role) ? 'own' : ''));
+    const where = all.filter(({ right }) => right === name).map((way) => `\`${way.name}\``);
+    return `| ${object} | ${action} | ${cells.join(' | ')} | ${where.join(', ') || 'inside operations'} |`;
+  });
+  const head = `| Object | Action | ${ROLES.map((role) => `\`${role}\``).join(' | ')} | Ways in |`;
+  return `${MATRIX_INTRO}\n${head}\n|${'---|'.repeat(ROLES.length + 3)}\n${rows.join('\n')}\n`;
 }
 
 /** The page with its part between the marks made anew; the prose around it is written by hand. */

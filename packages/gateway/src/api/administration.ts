@@ -2,15 +2,17 @@
  * Budgets, grants and stops over the control API. Operators act, auditors read; every change is stored with who made
  * it and why, and everything that lifts a rule has an end.
  */
-import type { Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import * as z from 'zod';
+import type { Block } from '../access/blocks.ts';
+import { reachOf } from '../access/rights.ts';
 import type { Grant } from '../admission/grants.ts';
 import type { Stop } from '../admission/stops.ts';
 import { parseAmount } from '../config/amounts.ts';
 import { parseDuration, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
-import type { Principal } from '../core/principal.ts';
 import type { BudgetView } from '../pipeline/gateway-administration.ts';
+import type { GuardedRoutes } from './guarded.ts';
 
 export interface AdministrationPort {
   /** Where the limits stand that count by this principal, its tenant or everyone; with a tool, all that cover it. */
@@ -26,14 +28,16 @@ export interface AdministrationPort {
   reset(limit: string, principal: string | undefined, by: string, reason: string): Promise<void>;
   /** Spends again after the ledger was lost together with the counters: what nobody knows begins anew. */
   acceptLoss(by: string, reason: string): Promise<void>;
+  blocks(): readonly Block[];
+  /** Rejects with `invalid_params` for what names nobody. In force when this is called. */
+  block(block: Omit<Block, 'id' | 'at'>): Promise<Block>;
+  unblock(id: string, by: string): Promise<boolean>;
   stops(): readonly Stop[];
   stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop>;
   resume(id: string, by: string): Promise<boolean>;
   /** Wall milliseconds. */
   now(): number;
 }
-
-export type Guard = (c: Context, ...roles: readonly ('operator' | 'auditor' | 'admin')[]) => Principal;
 
 /** Longest time that a grant or stop with an end lasts: a year. */
 const MAX_TIME = 366 * 86_400_000;
@@ -57,59 +61,65 @@ const stopBody = z.strictObject({
   reason: text,
 });
 
-export function addAdministration(app: Hono, port: AdministrationPort, guard: Guard): void {
-  app.get('/budgets', async (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
+const blockBody = z.strictObject({ who: text, until: until.optional(), reason: text.default('none given') });
+
+export function addAdministration(routes: GuardedRoutes, port: AdministrationPort): void {
+  routes.get('/budgets', 'budgets.read', async (c) => {
     const principal = c.req.query('principal');
     if (principal === undefined || principal === '') {
       throw new TollgateError('invalid_params', 'Name whose budget: ?principal=entry/subject', { http: 400 });
     }
     return c.json({ principal, ...(await port.budgets(principal, c.req.query('tool'))) });
   });
-  app.post('/budgets/reset', async (c) => {
-    const by = guard(c, 'admin').id;
+  routes.post('/budgets/reset', 'budgets.reset', async (c, { principal: { id: by } }) => {
     const { limit, principal, reason } = await readBody(c, resetBody);
     await port.reset(limit, principal, by, reason);
     return c.json({ limit, principal, reset: true });
   });
-  app.post('/budgets/accept-loss', async (c) => {
-    const by = guard(c, 'admin').id;
+  routes.post('/budgets/accept-loss', 'ledger.accept-loss', async (c, { principal: { id: by } }) => {
     const { reason } = await readBody(c, lossBody);
     await port.acceptLoss(by, reason);
     return c.json({ accepted: true });
   });
-  app.get('/grants', (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
-    return c.json({ grants: port.grants() });
-  });
-  app.post('/grants', async (c) => {
-    const by = guard(c, 'operator', 'admin').id;
+  routes.get('/grants', 'grants.read', (c) => c.json({ grants: port.grants() }));
+  routes.post('/grants', 'grants.make', async (c, { principal: { id: by } }) => {
     const { limit, principal, reason, ...body } = await readBody(c, grantBody);
     const { amount, unit } = readAmount(body.amount);
     const end = readUntil(body.until, port.now());
     return c.json(await port.grant({ rule: limit, principal, amount, unit, until: end, reason, by }), 201);
   });
-  app.delete('/grants/:id', async (c) => {
-    const by = guard(c, 'operator', 'admin').id;
-    return found(c, await port.revoke(c.req.param('id'), by), 'grant');
+  routes.delete('/grants/:id', 'grants.make', async (c, { principal: { id: by } }) => {
+    return found(c, await port.revoke(idOf(c), by), 'grant');
   });
-  app.get('/stops', (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
-    return c.json({ stops: port.stops() });
+  routes.get('/blocks', 'blocks.read', (c) => c.json({ blocks: port.blocks() }));
+  routes.post('/blocks', 'blocks.make', async (c, { principal: { id: by } }) => {
+    const { who, reason, until: end } = await readBody(c, blockBody);
+    return c.json(
+      await port.block({ who, reason, by, until: end === undefined ? undefined : readUntil(end, port.now()) }),
+      201,
+    );
   });
-  app.post('/stops', async (c) => {
-    const by = guard(c, 'operator', 'admin').id;
+  routes.delete('/blocks/:id', 'blocks.make', async (c, { principal: { id: by } }) => {
+    return found(c, await port.unblock(idOf(c), by), 'block');
+  });
+  routes.get('/stops', 'stops.read', (c) => c.json({ stops: port.stops() }));
+  routes.post('/stops', 'stops.make', async (c, { principal: { id: by } }) => {
     const body = await readBody(c, stopBody);
     const end = body.until === undefined ? undefined : readUntil(body.until, port.now());
     return c.json(await port.stop({ scope: body.scope as Stop['scope'], reason: body.reason, by, until: end }), 201);
   });
-  app.delete('/stops/:id', async (c) => {
-    const id = c.req.param('id');
+  routes.delete('/stops/:id', 'stops.make', async (c, { principal }) => {
+    const id = idOf(c);
     const stop = port.stops().find((candidate) => candidate.id === id);
     // What a limit shut by itself is an emergency stop: only an admin opens it again.
-    const by = (stop?.scope.startsWith('rule:') === true ? guard(c, 'admin') : guard(c, 'operator', 'admin')).id;
-    return found(c, await port.resume(id, by), 'stop');
+    if (stop?.scope.startsWith('rule:') === true) reachOf(principal, 'stops.open-latched');
+    return found(c, await port.resume(id, principal.id), 'stop');
   });
+}
+
+/** The `:id` of the route. */
+export function idOf(c: Context): string {
+  return c.req.param('id') ?? '';
 }
 
 function found(c: Context, changed: boolean, what: string): Response {

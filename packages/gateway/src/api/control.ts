@@ -1,24 +1,22 @@
 /**
  * The control API: what the command line (and later the console) reads and triggers. Lives on the `admin` address;
- * every route names the roles it takes, and a route without roles cannot be registered.
+ * every route names the right it needs, and one without cannot be registered.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
-import { type Context, Hono } from 'hono';
+import { Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import type { Principal } from '../core/principal.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import type { Identified } from '../protocol/call.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
 import { type AdministrationPort, addAdministration } from './administration.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
+import { type GuardedRoute, GuardedRoutes } from './guarded.ts';
 import { addKeys, type KeysPort } from './keys.ts';
 import { addTrust, type TrustPort } from './trust.ts';
-
-export type Role = 'user' | 'operator' | 'auditor' | 'admin';
 
 export interface ControlPort {
   status(): StatusReport;
@@ -49,21 +47,13 @@ export type ControlHandler = (request: IncomingMessage, response: ServerResponse
 
 /** The request listener for paths below `/api/v1`. Answers 401 and 403 as JSON with the error's code and message. */
 export function createControlApi(deps: ControlDeps): ControlHandler {
+  return getRequestListener(controlApp(deps).app.fetch, { overrideGlobalObjects: false });
+}
+
+/** The same before it is attached to a server, with the list of its routes. */
+export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly routes: readonly GuardedRoute[] } {
   const app = new Hono().basePath('/api/v1');
-  const callers = new WeakMap<Request, Identified>();
-  app.use(async (c, next) => {
-    callers.set(c.req.raw, await deps.identify(c.req.header('authorization')));
-    await next();
-  });
-  const guard = (c: Context, ...roles: readonly Role[]): Principal => {
-    const principal = callers.get(c.req.raw);
-    if (principal === undefined) throw new TollgateError('unauthorized', 'A credential is required');
-    if (TollgateError.is(principal)) throw principal;
-    if (!roles.some((role) => principal.roles.includes(role))) {
-      throw new TollgateError('access_denied', `This needs one of the roles ${roles.join(', ')}`, { http: 403 });
-    }
-    return principal;
-  };
+  const routes = new GuardedRoutes(app, deps.identify);
   app.onError((thrown, c) => {
     const error = TollgateError.from(thrown);
     if (error.code === 'internal') deps.log.error({ err: error.cause }, 'control request failed');
@@ -73,22 +63,14 @@ export function createControlApi(deps: ControlDeps): ControlHandler {
   });
   app.notFound((c) => c.json({ error: { code: 'not_found', message: 'No such resource of the control API' } }, 404));
 
-  app.get('/status', (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
-    return c.json(deps.port.status());
-  });
+  routes.get('/status', 'status.read', (c) => c.json(deps.port.status()));
+  routes.post('/reload', 'configuration.reload', async (c) => c.json(await deps.port.reload()));
+  addAdministration(routes, deps.port.administration);
 
-  app.post('/reload', async (c) => {
-    guard(c, 'operator', 'admin');
-    return c.json(await deps.port.reload());
-  });
+  if (deps.port.keys !== undefined) addKeys(routes, deps.port.keys);
+  if (deps.port.trust !== undefined) addTrust(routes, deps.port.trust);
 
-  addAdministration(app, deps.port.administration, guard);
-  if (deps.port.keys !== undefined) addKeys(app, deps.port.keys, guard);
-  if (deps.port.trust !== undefined) addTrust(app, deps.port.trust, guard);
-
-  app.get('/calls', (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
+  routes.get('/calls', 'traffic.watch', (c) => {
     const refusedOnly = c.req.query('refused') === 'true';
     return streamSSE(c, (stream) => {
       const waiting: FinishedCall[] = [];
@@ -124,7 +106,8 @@ export function createControlApi(deps: ControlDeps): ControlHandler {
   });
 
   const { decisions } = deps.port;
-  if (decisions !== undefined) addDecisions(app, decisions, (c) => guard(c, 'user', 'operator', 'auditor', 'admin'));
+  if (decisions !== undefined) addDecisions(routes, decisions);
+  routes.seal();
 
-  return getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  return { app, routes: routes.list };
 }

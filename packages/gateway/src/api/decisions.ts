@@ -3,29 +3,24 @@
  * admins see all of them; who has only the role `user` sees its own, and of others nothing, not even that they exist.
  * Of its own it sees what the limits disclose to it: a record must not tell what the refusal kept back.
  */
-import type { Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { TollgateError } from '../core/errors.ts';
-import type { Principal } from '../core/principal.ts';
 import { type DecisionDocument, type RuleEntry, readRecord } from '../telemetry/decisions/record.ts';
 import type { DecisionPage, DecisionQuery, StoredDecision } from '../telemetry/decisions/store.ts';
+import type { Asked, GuardedRoutes } from './guarded.ts';
 
 export interface DecisionPort {
   get(id: string): Promise<StoredDecision | undefined>;
   list(query: DecisionQuery): Promise<DecisionPage>;
 }
 
-/** Answers `principal`, or throws what refuses it. */
-type Guard = (c: Context) => Principal;
-
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
-const SEES_ALL = new Set(['operator', 'auditor', 'admin']);
 
-/** Adds the routes. `guard` lets in every role that may see any record. */
-export function addDecisions(app: Hono, port: DecisionPort, guard: Guard): void {
-  app.get('/decisions/:id', async (c) => {
-    const only = ownOf(guard(c));
-    const found = await port.get(c.req.param('id'));
+export function addDecisions(routes: GuardedRoutes, port: DecisionPort): void {
+  routes.get('/decisions/:id', 'decisions.read', async (c, asked) => {
+    const only = onlyOf(asked);
+    const found = await port.get(c.req.param('id') ?? '');
     if (found === undefined || (only !== undefined && found.principal !== only)) {
       throw new TollgateError(
         'not_found',
@@ -35,8 +30,8 @@ export function addDecisions(app: Hono, port: DecisionPort, guard: Guard): void 
     return json(c, only === undefined ? found.json : toldOf(found));
   });
 
-  app.get('/decisions', async (c) => {
-    const only = ownOf(guard(c));
+  routes.get('/decisions', 'decisions.read', async (c, asked) => {
+    const only = onlyOf(asked);
     const query = readQuery(c, only);
     const page = await port.list(query);
     const texts = page.items.map((item) => (only === undefined ? item.json : toldOf(item)));
@@ -55,8 +50,8 @@ export function addDecisions(app: Hono, port: DecisionPort, guard: Guard): void 
 }
 
 /** The one principal whose records the caller may see; undefined: everybody's. */
-function ownOf(principal: Principal): string | undefined {
-  return principal.roles.some((role) => SEES_ALL.has(role)) ? undefined : principal.id;
+function onlyOf({ principal, reach }: Asked): string | undefined {
+  return reach === 'others' ? undefined : principal.id;
 }
 
 /** A record as its caller may see it: the policy of the operator and the counters of others are left out. */

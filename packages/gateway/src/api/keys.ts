@@ -2,13 +2,13 @@
  * API keys over the control API. Admins make and revoke them, operators and auditors see which there are; the key itself
  * is in the answer that made it, and never again.
  */
-import type { Hono } from 'hono';
 import * as z from 'zod';
 import { parseDuration } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { KeyOrder } from '../pipeline/key-administration.ts';
 import type { KeyInfo } from '../pipeline/key-book.ts';
-import { type Guard, readBody, readUntil } from './administration.ts';
+import { idOf, readBody, readUntil } from './administration.ts';
+import type { GuardedRoutes } from './guarded.ts';
 
 export interface KeysPort {
   /** See `KeyAdministration.create`. */
@@ -43,9 +43,8 @@ const createBody = z.strictObject({
 const replaceBody = z.strictObject({ overlap: z.string().max(64).optional() });
 const revokeBody = z.strictObject({ reason: z.string().min(1).max(500).optional() });
 
-export function addKeys(app: Hono, port: KeysPort, guard: Guard): void {
-  app.get('/keys', async (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
+export function addKeys(routes: GuardedRoutes, port: KeysPort): void {
+  routes.get('/keys', 'keys.read', async (c) => {
     const written = c.req.query('limit') ?? '100';
     const limit = /^[1-9]\d{0,3}$/.test(written) ? Number(written) : 0;
     if (limit < 1 || limit > MAX_PAGE) throw wrong(`limit is a whole number from 1 to ${MAX_PAGE}`);
@@ -53,26 +52,23 @@ export function addKeys(app: Hono, port: KeysPort, guard: Guard): void {
     const { items, next } = await port.list({ limit, ...(after === undefined ? {} : { after }) });
     return c.json({ keys: items, next });
   });
-  app.post('/keys', async (c) => {
-    const by = guard(c, 'admin').id;
+  routes.post('/keys', 'keys.make', async (c, { principal: { id: by } }) => {
     const { expires, ...order } = await readBody(c, createBody);
     const expiresAt = expires === undefined ? undefined : readUntil(expires, port.now());
     const { key, info } = await port.create({ ...order, expiresAt } as KeyOrder, by);
     return c.json({ key, ...info }, 201);
   });
-  app.post('/keys/:id/replace', async (c) => {
-    const by = guard(c, 'admin').id;
+  routes.post('/keys/:id/replace', 'keys.make', async (c, { principal: { id: by } }) => {
     const { overlap } = await readBody(c, replaceBody);
-    const { key, info } = await port.replace(c.req.param('id'), overlap === undefined ? 0 : readOverlap(overlap), by);
+    const { key, info } = await port.replace(idOf(c), overlap === undefined ? 0 : readOverlap(overlap), by);
     return c.json({ key, ...info }, 201);
   });
-  app.delete('/keys/:id', async (c) => {
-    const by = guard(c, 'admin').id;
+  routes.delete('/keys/:id', 'keys.make', async (c, { principal: { id: by } }) => {
     const { reason } = (c.req.header('content-length') ?? '0') === '0' ? {} : await readBody(c, revokeBody);
-    if (!(await port.revoke(c.req.param('id'), by, reason))) {
+    if (!(await port.revoke(idOf(c), by, reason))) {
       throw new TollgateError('not_found', 'There is no such key, or it is revoked already');
     }
-    return c.json({ id: c.req.param('id'), revoked: true });
+    return c.json({ id: idOf(c), revoked: true });
   });
 }
 

@@ -1,8 +1,9 @@
 /** `/v1/check` and `/v1/holds`: the limits for other systems, in the same words and with the same rights as operations. */
 import * as z from 'zod';
+import { mayDo } from '../access/rights.ts';
 import type { HoldView, LimitAnswer, OperationsPort } from '../pipeline/operations-port.ts';
 import { boundedCopy, MAX_ITEMS } from './operations/bounds.ts';
-import { type Caller, has, subjectOf } from './operations/caller.ts';
+import { type Caller, subjectOf } from './operations/caller.ts';
 import { endpointNumbers, tierFor } from './operations/check-mcp-limit.ts';
 import { amount, clientId, endpoint, fromMicros, text, tier, toMicros } from './operations/fields.ts';
 import { isoTime } from './operations/get-status.ts';
@@ -129,17 +130,17 @@ export async function reserve(
 }
 
 export async function readHold(id: string, caller: Caller, port: OperationsPort): Promise<HoldAnswer> {
-  return holdOf(await found(id, caller, port, has(caller, 'admin', 'operator', 'auditor')), port);
+  return holdOf(await found(id, caller, port, mayDo(caller.roles, 'holds.read', 'others')), port);
 }
 
 export async function settle(id: string, body: unknown, caller: Caller, port: OperationsPort): Promise<HoldAnswer> {
   const { cost } = parse(settleInput, body ?? {});
-  await found(id, caller, port, has(caller, 'admin'));
+  await found(id, caller, port, mayDo(caller.roles, 'holds.end', 'others'));
   return ended(await port.settle(id, cost === undefined ? undefined : toMicros(cost)), port);
 }
 
 export async function release(id: string, caller: Caller, port: OperationsPort): Promise<HoldAnswer> {
-  await found(id, caller, port, has(caller, 'admin'));
+  await found(id, caller, port, mayDo(caller.roles, 'holds.end', 'others'));
   return ended(await port.release(id), port);
 }
 

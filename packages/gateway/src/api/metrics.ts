@@ -1,5 +1,6 @@
 /** `GET /metrics` on the admin address: for operators, auditors and admins, as the labels name limits and servers. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { mayDo, rolesOf } from '../access/rights.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Identified } from '../protocol/call.ts';
 
@@ -8,8 +9,6 @@ interface MetricsDeps {
   readonly identify: (authorization: string | undefined) => Identified | Promise<Identified>;
   readonly page: () => { readonly text: string; readonly type: string };
 }
-
-const READERS: ReadonlySet<string> = new Set(['operator', 'auditor', 'admin']);
 
 export function createMetricsPage({
   identify,
@@ -28,8 +27,8 @@ export function createMetricsPage({
     void Promise.resolve(identify(request.headers.authorization)).then((who) => {
       if (TollgateError.is(who)) {
         answer(who.http, `${who.message}\n`, who.http === 401 ? { 'www-authenticate': 'Bearer' } : {});
-      } else if (!who.roles.some((role) => READERS.has(role))) {
-        answer(403, 'This needs one of the roles operator, auditor, admin.\n');
+      } else if (!mayDo(who.roles, 'metrics.read', 'others')) {
+        answer(403, `This needs one of the roles ${rolesOf('metrics.read').join(', ')}.\n`);
       } else {
         const { text, type } = page();
         answer(200, text, { 'content-type': type });

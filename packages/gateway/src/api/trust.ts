@@ -1,9 +1,8 @@
 /** Definitions of servers over the control API: what is offered, what differs, and the approval of exact digests. */
-import type { Context, Hono } from 'hono';
 import * as z from 'zod';
 import { TollgateError } from '../core/errors.ts';
-import type { Principal } from '../core/principal.ts';
 import type { DefinitionDifference, DefinitionRef, DefinitionView } from '../pipeline/trust.ts';
+import type { GuardedRoutes } from './guarded.ts';
 
 export interface TrustPort {
   /** What servers offer now. */
@@ -13,8 +12,6 @@ export interface TrustPort {
   /** All or none; rejects with `invalid_params` (409) for a digest that is not offered now. */
   approve(refs: readonly DefinitionRef[], by: string): Promise<void>;
 }
-
-type Guard = (c: Context, ...roles: readonly ('operator' | 'auditor' | 'admin')[]) => Principal;
 
 /** A server of 10,000 definitions can be approved at once. */
 const MAX_BODY = 4 * 1024 * 1024;
@@ -33,13 +30,11 @@ const approval = z.strictObject({
     .max(20_000),
 });
 
-export function addTrust(app: Hono, port: TrustPort, guard: Guard): void {
-  app.get('/trust', (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
+export function addTrust(routes: GuardedRoutes, port: TrustPort): void {
+  routes.get('/trust', 'trust.read', (c) => {
     return c.json({ definitions: port.list(c.req.query('server')) });
   });
-  app.get('/trust/diff', async (c) => {
-    guard(c, 'operator', 'auditor', 'admin');
+  routes.get('/trust/diff', 'trust.read', async (c) => {
     const server = c.req.query('server');
     if (server === undefined || server === '') {
       throw new TollgateError('invalid_params', 'Name the server: ?server=NAME, and &name=NAME for one definition', {
@@ -48,8 +43,7 @@ export function addTrust(app: Hono, port: TrustPort, guard: Guard): void {
     }
     return c.json({ definitions: await port.differences(server, c.req.query('name')) });
   });
-  app.post('/trust/approve', async (c) => {
-    const by = guard(c, 'operator', 'admin').id;
+  routes.post('/trust/approve', 'trust.approve', async (c, { principal: { id: by } }) => {
     const body = await c.req.text();
     if (body.length > MAX_BODY) throw new TollgateError('payload_too_large', `The body may have ${MAX_BODY} bytes`);
     const { definitions } = read(body);

@@ -9,8 +9,9 @@ import { bodyLimit } from 'hono/body-limit';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Identified } from '../protocol/call.ts';
+import { type GuardedRoute, GuardedRoutes } from './guarded.ts';
 import { type CheckAnswer, check, readHold, release, reserve, settle } from './limit-requests.ts';
-import { type Caller, callerOf } from './operations/caller.ts';
+import { callerOf } from './operations/caller.ts';
 import type { OperationAnswer, Operations } from './operations/operations.ts';
 import { OperationProblem, PROBLEM_STATUS, type ProblemReason } from './operations/problem.ts';
 
@@ -30,18 +31,18 @@ export function isV1Path(path: string): boolean {
 }
 
 /** The request listener for paths below `/v1`. */
-export function createV1({
-  operations,
-  identify,
-  log,
-}: V1Deps): (request: IncomingMessage, response: ServerResponse) => void {
+export function createV1(deps: V1Deps): (request: IncomingMessage, response: ServerResponse) => void {
+  return getRequestListener(v1App(deps).app.fetch, { overrideGlobalObjects: false });
+}
+
+/** The same before it is attached to a server, with the list of its routes. */
+export function v1App({ operations, identify, log }: V1Deps): {
+  readonly app: Hono;
+  readonly routes: readonly GuardedRoute[];
+} {
   const app = new Hono().basePath('/v1');
   const { port } = operations;
-  const callerFrom = async (c: Context): Promise<Caller> => {
-    const principal = await identify(c.req.header('authorization'));
-    if (TollgateError.is(principal)) throw principal;
-    return callerOf(principal);
-  };
+  const routes = new GuardedRoutes(app, identify);
 
   app.onError((thrown, c) => {
     const { status, error, reason, extra, retryAfter } = failureOf(thrown, log);
@@ -58,8 +59,8 @@ export function createV1({
     }),
   );
 
-  app.post('/ops', async (c) => {
-    const caller = await callerFrom(c);
+  routes.post('/ops', 'operations.list', async (c, { principal }) => {
+    const caller = callerOf(principal);
     const body = await bodyOf(c);
     if (Array.isArray(body)) return c.json(await operations.runBatch(body, caller));
     const answer = await operations.run(body, caller);
@@ -69,42 +70,44 @@ export function createV1({
     return c.json(answer);
   });
 
-  app.get('/ops', async (c) => {
-    await callerFrom(c);
-    return c.json({ operations: operations.registry.list() });
-  });
+  routes.get('/ops', 'operations.list', (c) => c.json({ operations: operations.registry.list() }));
 
-  app.post('/check', async (c) => {
-    const caller = await callerFrom(c);
+  routes.post('/check', 'clients.charge', async (c, { principal }) => {
+    const caller = callerOf(principal);
     const answer = await check(await bodyOf(c), caller, port);
     if (!Array.isArray(answer)) retryAfterHeader(c, answer.retry_after_seconds);
     return c.json(answer);
   });
 
-  app.post('/holds', async (c) => {
-    const caller = await callerFrom(c);
+  routes.post('/holds', 'clients.charge', async (c, { principal }) => {
+    const caller = callerOf(principal);
     const outcome = await reserve(await bodyOf(c), caller, port);
     if ('hold' in outcome) return c.json(outcome.hold, 201);
     retryAfterHeader(c, outcome.refused.retry_after_seconds);
     return c.json({ error: refusalText(outcome.refused), ...outcome.refused }, refusalStatus(outcome.refused));
   });
 
-  app.get('/holds/:id', async (c) => {
-    const caller = await callerFrom(c);
-    return c.json(await readHold(c.req.param('id'), caller, port));
+  routes.get('/holds/:id', 'holds.read', async (c, { principal }) => {
+    const caller = callerOf(principal);
+    return c.json(await readHold(idOf(c), caller, port));
   });
 
-  app.post('/holds/:id/settle', async (c) => {
-    const caller = await callerFrom(c);
-    return c.json(await settle(c.req.param('id'), await bodyOf(c, {}), caller, port));
+  routes.post('/holds/:id/settle', 'holds.end', async (c, { principal }) => {
+    const caller = callerOf(principal);
+    return c.json(await settle(idOf(c), await bodyOf(c, {}), caller, port));
   });
 
-  app.post('/holds/:id/release', async (c) => {
-    const caller = await callerFrom(c);
-    return c.json(await release(c.req.param('id'), caller, port));
+  routes.post('/holds/:id/release', 'holds.end', async (c, { principal }) => {
+    const caller = callerOf(principal);
+    return c.json(await release(idOf(c), caller, port));
   });
 
-  return getRequestListener(app.fetch, { overrideGlobalObjects: false });
+  routes.seal();
+  return { app, routes: routes.list };
+}
+
+function idOf(c: Context): string {
+  return c.req.param('id') ?? '';
 }
 
 /** `empty`: what an empty body means; undefined: nothing, and it is refused. */

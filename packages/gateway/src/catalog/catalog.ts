@@ -240,12 +240,6 @@ export class Catalog {
     return differences(other.#snapshot.merged, this.#snapshot.merged);
   }
 
-  /** What callers are shown has changed without the servers: pages are made anew, and clients are told. */
-  reconsider(kind: ListKind): void {
-    this.#pages = new Map();
-    if (this.#ready) for (const listener of [...this.#listeners]) this.#tell(listener, kind);
-  }
-
   /** Reads the lists of one server, or of all, again now. Resolves when done; never rejects. */
   async refresh(server?: string): Promise<void> {
     const chosen = this.#listings.filter((listing) => server === undefined || listing.server.name === server);

@@ -275,7 +275,26 @@ function build(): Command {
     .option(...configOption)
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./trust.ts')).approveTrust));
-  for (const command of [...program.commands, ...budget.commands, ...keys.commands, ...trust.commands]) command.exitOverride();
+  program
+    .command('block')
+    .description(
+      'Keep a caller out, at once and on every gateway of this storage: a principal, tenant:x, client:x or key:ID. Ends its sessions and streams. Without WHO, list who is blocked.',
+    )
+    .argument('[who]', 'for example corp/ada, anonymous, tenant:acme, client:cursor, key:k_7f3k')
+    .option('--for <time>', 'a duration like 2h, or a moment like 2030-01-31T18:00:00Z; default: until unblocked')
+    .option('--reason <text>', 'kept with the block; callers are not told')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./block.ts')).block));
+  program
+    .command('unblock')
+    .description('Let a caller in again.')
+    .argument('<who>', 'as it was blocked')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./block.ts')).unblock));
+  for (const command of [...program.commands, ...budget.commands, ...keys.commands, ...trust.commands])
+    command.exitOverride();
   return program;
 }
 

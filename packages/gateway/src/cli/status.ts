@@ -1,5 +1,7 @@
+import type { Block } from '../access/blocks.ts';
 import type { Stop } from '../admission/stops.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
+import { blockLines } from './block.ts';
 import { loadForCommand } from './configuration.ts';
 import { json, out } from './output.ts';
 import { renderStatus } from './report.ts';
@@ -14,6 +16,13 @@ export async function status(
   const { dataDir } = await loadForCommand(config, { unapproved: true });
   const report = (await (await control(dataDir, '/status')).json()) as StatusReport;
   const { stops } = (await (await control(dataDir, '/stops')).json()) as { stops: readonly Stop[] };
-  if (options.json === true) json({ ...report, stops });
-  else out(stops.length === 0 ? renderStatus(report) : `${renderStatus(report)}\nStopped:\n${stopLines(stops)}`);
+  const { blocks } = (await (await control(dataDir, '/blocks')).json()) as { blocks: readonly Block[] };
+  if (options.json === true) {
+    json({ ...report, stops, blocks });
+    return;
+  }
+  const parts = [renderStatus(report)];
+  if (stops.length > 0) parts.push(`Stopped:\n${stopLines(stops)}`);
+  if (blocks.length > 0) parts.push(`Blocked:\n${blockLines(blocks)}`);
+  out(parts.join('\n'));
 }

@@ -86,6 +86,7 @@ export const ERROR_SHAPES = {
     http: 403,
     about: 'The credential lacks a scope that the first matching route requires.',
   },
+  blocked: { rpc: 403, http: 403, about: 'An operator keeps this caller out for now; the message says until when.' },
   access_denied: { rpc: 403, http: 200, about: 'A rule on the caller or the arguments denies this call.' },
   oauth_refused: {
     rpc: -32600,

@@ -30,6 +30,8 @@ export interface Principal {
   /** Granted scopes; `*` and `prefix:*` are wildcards. Undefined: the method knows no scopes (anonymous, stdio). */
   readonly scopes: readonly string[] | undefined;
   readonly clientId: string | undefined;
+  /** Id of the API key that was shown; absent for all other methods. */
+  readonly keyId?: string | undefined;
   /** Issuer of the token; absent: the method has none (bearer, keys, anonymous, stdio). */
   readonly issuer?: string | undefined;
   /** Verified claims of the token, frozen; expressions see them as `caller.claims`. Absent: the method has none. */

@@ -93,6 +93,7 @@ export class KeysMethod implements AuthMethod {
         roles: Object.freeze([...key.roles]),
         scopes: Object.freeze([...key.scopes]),
         clientId: key.id,
+        keyId: key.id,
         expiresAt: key.expiresAt,
       });
       this.#made.set(key, principal);

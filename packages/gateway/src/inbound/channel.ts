@@ -73,6 +73,7 @@ export class ChannelClient {
     const era: Era = message.has(Field.protocolVersion) ? 'modern' : 'legacy';
     if (message.kind === 'notification') {
       if (message.method === 'notifications/cancelled') cancelled(message, (key) => this.#calls.get(key)?.cancelled());
+      else if (this.#init.face().barred(principal) !== undefined) return;
       else endpoint?.notified(message, era === 'modern' ? this.#modern : this.#legacy, principal);
       return;
     }
@@ -116,6 +117,8 @@ export class ChannelClient {
   #admit(message: Message, id: string, era: Era, endpoint: Endpoint | undefined): ChannelSession | TollgateError {
     const face = this.#init.face();
     if (face.draining) return shuttingDown();
+    const barred = face.barred(this.#init.principal);
+    if (barred !== undefined) return barred;
     if (endpoint === undefined) return new TollgateError('not_found', 'This endpoint is no longer served.');
     if (this.#calls.has(idKey(id))) {
       return new TollgateError('invalid_request', `A request with the id ${id} is still running.`);

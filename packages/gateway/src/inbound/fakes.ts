@@ -122,7 +122,12 @@ export interface Rig {
   readonly port: number;
   readonly mcp: FakeEndpoint;
   readonly team: FakeEndpoint;
-  readonly face: { draining: boolean; guard: SessionGuard | undefined; identify: Face['identify'] };
+  readonly face: {
+    draining: boolean;
+    guard: SessionGuard | undefined;
+    identify: Face['identify'];
+    barred: Face['barred'];
+  };
   /** Sends raw bytes on a new connection and gives everything that came back until it closed or a response ended. */
   send(text: string | Buffer): Promise<RawResponse>;
   open(): Promise<RawClient>;
@@ -139,6 +144,7 @@ export function faceOf(endpoints: ReadonlyMap<string, Endpoint>): Face & Rig['fa
   return {
     draining: false,
     guard: undefined,
+    barred: () => undefined,
     endpoint: (path) => endpoints.get(path),
     identify: (authorization) =>
       principals.get(authorization) ?? new TollgateError('unauthorized', 'The credential was not accepted.'),

@@ -72,6 +72,19 @@ describe('tiers, grants and stops', () => {
     expect(first.stale).toBe(false);
   });
 
+  it('reach the other gateways as blocks, too, which tell who has to go', async () => {
+    const [first, second] = [await books(true), await books(true)];
+    let told = 0;
+    second.onBlocked = () => told++;
+    const made = await first.block({ who: 'ci/ada', reason: 'incident', by: 'ci/op' });
+    await waitUntil('the block', () => second.blocks.any);
+    expect([told, second.blocks.list(Date.now())]).toEqual([1, [made]]);
+    expect(await second.unblock(made.id, 'ci/op')).toBe(true);
+    await waitUntil('the end of the block', () => !first.blocks.any);
+    const actions = (await store.actions.list()).items.map(({ action, by }) => `${action} ${by}`);
+    expect(actions.toSorted()).toEqual(['block ci/op', 'unblock ci/op']);
+  });
+
   it('refuse a change that cannot be stored, except a stop: that one holds', async () => {
     const made = await books();
     await store.close();

@@ -1,8 +1,9 @@
 /**
- * Tiers, grants and stops: in memory for every decision, in storage for good. A change is stored before it is in
+ * Tiers, grants, stops and blocks: in memory for every decision, in storage for good. A change is stored before it is in
  * force, with a record of who made it; gateways that share a storage follow each other's changes within a second.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Block, BlockBook } from '../access/blocks.ts';
 import { type Grant, GrantBook } from '../admission/grants.ts';
 import { type Stop, StopBook } from '../admission/stops.ts';
 import { TierBook } from '../admission/tiers.ts';
@@ -32,10 +33,14 @@ export class Books {
   readonly tiers: TierBook = new TierBook();
   readonly grants: GrantBook = new GrantBook();
   readonly stops: StopBook = new StopBook();
+  readonly blocks: BlockBook = new BlockBook();
+  /** Called when somebody is blocked, here or by another gateway; who is in already has to go. */
+  onBlocked: () => void = () => undefined;
   readonly #deps: BooksDeps;
   readonly #closed = new AbortController();
   /** In force but not stored yet: reading the storage must not forget them. */
   readonly #unstored = new Set<Stop>();
+  readonly #unstoredBlocks = new Set<Block>();
   #version: string | undefined;
   #readAt: number;
 
@@ -95,6 +100,23 @@ export class Books {
   async resume(id: string, by: string): Promise<boolean> {
     await this.#store(by, 'resume', { id }, (storage, at) => storage.stops.lift(id, by, at));
     return this.stops.lift(id) !== undefined;
+  }
+
+  /** In force when it is called: like a stop it does not wait for a database. */
+  async block(block: Omit<Block, 'id' | 'at'>): Promise<Block> {
+    const made: Block = { ...block, id: `block-${randomId(12)}`, at: Math.floor(this.#deps.clock.wall()) };
+    this.blocks.add(made);
+    this.#unstoredBlocks.add(made);
+    this.onBlocked();
+    await this.#store(block.by, 'block', made, (storage) => storage.blocks.add(made));
+    this.#unstoredBlocks.delete(made);
+    return made;
+  }
+
+  /** False: no such block. It is lifted only when that is stored. */
+  async unblock(id: string, by: string): Promise<boolean> {
+    await this.#store(by, 'unblock', { id }, (storage, at) => storage.blocks.lift(id, by, at));
+    return this.blocks.lift(id) !== undefined;
   }
 
   /** A limit latched: the stop is in the book already and must get into storage, whatever it takes. */
@@ -164,14 +186,16 @@ export class Books {
       const version = (await storage.settings.get(VERSION)) ?? '';
       if (version !== this.#version) {
         const now = this.#deps.clock.wall();
-        const [tiers, grants, stops] = await Promise.all([
+        const [tiers, grants, stops, blocks] = await Promise.all([
           everything((part) => storage.tiers.allTiers(part)),
           storage.grants.active(now),
           storage.stops.active(now),
+          storage.blocks.active(now),
         ]);
         this.tiers.load(tiers.map(({ principal, tier }) => [principal, tier]));
         this.grants.load(grants);
         this.stops.load([...stops, ...this.#unstored]);
+        if (this.blocks.load([...blocks, ...this.#unstoredBlocks])) this.onBlocked();
         this.#version = version;
       }
       this.#readAt = this.#deps.shared ? this.#deps.clock.monotonic() : Infinity;

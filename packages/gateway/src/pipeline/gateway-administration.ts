@@ -1,4 +1,5 @@
 /** What operators do with budgets, grants and stops of a running gateway; each change is stored with who made it. */
+import { type Block, isWho } from '../access/blocks.ts';
 import type { Admission } from '../admission/contract.ts';
 import type { LimitView, Question } from '../admission/external.ts';
 import type { Grant } from '../admission/grants.ts';
@@ -55,6 +56,23 @@ export class GatewayAdministration {
 
   stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop> {
     return this.#deps.books.stop(stop);
+  }
+
+  blocks(): readonly Block[] {
+    return this.#deps.books.blocks.list(this.now());
+  }
+
+  /** Rejects with `invalid_params` for what names nobody, and for who would block itself. */
+  async block(block: Omit<Block, 'id' | 'at'>): Promise<Block> {
+    if (!isWho(block.who)) {
+      throw wrong('who: a principal like corp/ada, anonymous, tenant:x, client:x or key:ID, without patterns');
+    }
+    if (block.who === block.by) throw wrong('who: you cannot block yourself');
+    return this.#deps.books.block(block);
+  }
+
+  unblock(id: string, by: string): Promise<boolean> {
+    return this.#deps.books.unblock(id, by);
   }
 
   resume(id: string, by: string): Promise<boolean> {

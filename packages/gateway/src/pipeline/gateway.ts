@@ -5,6 +5,7 @@
 
 import { userInfo } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
+import { blockedError } from '../access/blocks.ts';
 import { createAdmission } from '../admission/admission.ts';
 import type { Admission } from '../admission/contract.ts';
 import { type SessionGuardOptions, SessionWindows, sessionGuard } from '../admission/session-guard.ts';
@@ -14,6 +15,7 @@ import { formatListen, isLoopback } from '../config/units.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import type { Principal } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
 import { addressPrefix } from '../identity/address.ts';
@@ -151,6 +153,7 @@ export class Gateway implements Face {
     this.#adopt(this.#current);
     deps.state?.keys.whenWithdrawn(() => this.#revoke());
     this.#guard = this.#makeGuard(config.admission.sessionGuard);
+    if (deps.state !== undefined) deps.state.books.onBlocked = () => this.#revoke();
     const face = (): Face => this;
     const shared = sameAddress(config.listen, config.admin);
     const edge = { log, clock, ready: () => this.ready, onCertificate: deps.onCertificate };
@@ -222,15 +225,28 @@ export class Gateway implements Face {
   ): Identified | Promise<Identified> {
     const { identity } = this.#current;
     const who = identity.identify(authorization, endpoint, address, slot);
-    if (!(who instanceof Promise)) return who;
+    if (!(who instanceof Promise)) return this.#admitted(who);
     // A configuration that was replaced meanwhile says nothing about who may come in now.
     return who.then((late) =>
-      identity === this.#current.identity ? late : this.identify(authorization, endpoint, address, slot),
+      identity === this.#current.identity
+        ? this.#admitted(late)
+        : this.identify(authorization, endpoint, address, slot),
     );
   }
 
   metadata(path: string): string | undefined {
     return this.#current.resources.document(path);
+  }
+
+  barred(principal: Principal): TollgateError | undefined {
+    const blocks = this.#deps.state?.books.blocks;
+    if (blocks?.any !== true) return undefined;
+    const block = blocks.of(principal, this.#lasting.clock.wall());
+    return block === undefined ? undefined : blockedError(block);
+  }
+
+  #admitted(who: Identified): Identified {
+    return TollgateError.is(who) ? who : (this.barred(who) ?? who);
   }
 
   /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */
@@ -323,12 +339,13 @@ export class Gateway implements Face {
     }
     this.#current = next;
     this.#adopt(next);
+    const sameRules = isDeepStrictEqual(before.config.access, config.access);
     this.#http.reconfigure(config.inbound);
     this.#admin?.reconfigure(adminOptions(config));
     for (const use of certificates) use();
     this.#stdio?.reconfigure(config.inbound);
     for (const [path, { catalog }] of before.endpoints) {
-      announceDifference(path, catalog, next.endpoints.get(path), this.hub);
+      announceDifference(path, catalog, next.endpoints.get(path), this.hub, !sameRules);
       catalog.close();
     }
     for (const server of retired(before, next)) this.#retire(server);
@@ -346,7 +363,11 @@ export class Gateway implements Face {
   /** Ends what is open for callers that would not be let in any more. */
   #revoke(): void {
     const { identity } = this.#current;
-    this.hub.revoke((principal, endpoint) => !identity.recognises(principal, endpoint));
+    this.hub.revoke((principal, endpoint) =>
+      identity.recognises(principal, endpoint)
+        ? this.barred(principal)
+        : new TollgateError('unauthorized', 'The credential was withdrawn', { executed: 'unknown' }),
+    );
   }
 
   /** Before the first call: what the state lost is rebuilt for the limits that are in force. */
@@ -398,15 +419,17 @@ export class Gateway implements Face {
   }
 }
 
-/** Lists that differ after a reload are announced, as if a server had changed them. */
+/** Lists that differ after a reload are announced, as if a server had changed them; with other rules any may. */
 function announceDifference(
   path: string,
   before: EndpointInUse['catalog'],
   after: EndpointInUse | undefined,
   hub: SubscriptionHub,
+  all: boolean,
 ): void {
   if (after === undefined) return;
-  for (const kind of after.catalog.differs(before)) hub.listChanged(path, kind);
+  const kinds = all ? (['tools', 'prompts', 'resources'] as const) : after.catalog.differs(before);
+  for (const kind of kinds) hub.listChanged(path, kind);
 }
 
 /** The admin surfaces speak TLS where they leave the machine; on loopback a certificate for its names would be needed. */
@@ -419,6 +442,7 @@ const NO_ENDPOINTS: Face = {
   endpoint: () => undefined,
   identify: () => new TollgateError('unauthorized', 'No endpoint is served here'),
   guard: undefined,
+  barred: () => undefined,
   draining: false,
 };
 

@@ -37,6 +37,8 @@ function lateState() {
     decisions: undefined,
     roundKey: undefined,
     begin: async () => undefined,
+    keys: { whenWithdrawn: () => undefined },
+    books: {},
     view: () => undefined,
   } as unknown as GatewayState;
   const release = (): void => {

@@ -199,13 +199,12 @@ export class SubscriptionHub {
     }
   }
 
-  /** After a reload: streams and sessions that their owners could not open again end, and with them their calls. */
-  revoke(gone: (principal: Principal, endpoint: string) => boolean): void {
+  /** Streams and sessions that their owners could not open again end, and with them their calls. */
+  revoke(gone: (principal: Principal, endpoint: string) => TollgateError | undefined): void {
     const listening = [...this.#streams].map(({ call }) => call);
     for (const { principal, endpoint, lifetime } of [...listening, ...this.#sessions.keys()]) {
-      if (gone(principal, endpoint)) {
-        lifetime.end(new TollgateError('unauthorized', 'The credential was withdrawn', { executed: 'unknown' }));
-      }
+      const why = gone(principal, endpoint);
+      if (why !== undefined) lifetime.end(why);
     }
   }
 

@@ -178,7 +178,7 @@ export class TargetResolver {
     return shown;
   }
 
-  /** The one order in which an entry can be hidden: definition, then rules. What the endpoint hides is no entry at all. */
+  /** What the endpoint hides, or nobody has approved, is no entry at all: the catalog does not have it. */
   #isShown(entry: Entry, object: AccessObject, caller: CallerAccess | undefined): boolean {
     // Also in the moment between a change of its standing and the next merge of the catalog.
     if (entry.standing?.blocked === true) return false;

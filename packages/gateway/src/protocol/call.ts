@@ -190,6 +190,8 @@ export interface Face {
   readonly guard: SessionGuard | undefined;
   /** JSON text of the protected resource metadata (RFC 9728) served at this path; undefined: there is none. */
   metadata?(path: string): string | undefined;
+  /** Why a caller that was identified earlier is kept out by now: for channels, which identify once. */
+  barred(principal: Principal): TollgateError | undefined;
   /** True while draining: no new sessions or calls. */
   readonly draining: boolean;
 }

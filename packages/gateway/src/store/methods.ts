@@ -27,6 +27,7 @@ export const METHODS: Methods = {
   grants: { add: 'write', active: 'read', revoke: 'write' },
   stops: { add: 'write', active: 'read', lift: 'write' },
   keys: { add: 'write', revoke: 'write', get: 'read', list: 'read', version: 'read', used: 'list' },
+  blocks: { add: 'write', active: 'read', lift: 'write' },
   decisions: { put: 'list', get: 'read', list: 'read' },
   settings: { get: 'read', set: 'write', once: 'write', remove: 'write', ledgerId: 'write' },
   actions: { append: 'write', list: 'read' },

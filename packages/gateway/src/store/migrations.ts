@@ -16,6 +16,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { about: 'Clients, codes and tokens of the OAuth bridge', up: addBridge },
   { about: 'The vault: sealed secrets, the versions of its master key, leases', up: addVault },
   { about: 'Definitions that were approved', up: addPins },
+  { about: 'Callers whom operators keep out', up: addBlocks },
 ];
 
 /** The settings table comes before the first migration, because the version is kept in it. */
@@ -235,6 +236,16 @@ async function addPins(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
       kind text not null check (kind in ('tool', 'prompt', 'template')), name text not null, digest text not null,
       source text not null, definition text not null, approved_by text not null, at bigint not null)${strict(kind)}`,
   );
+}
+
+async function addBlocks(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
+  await run(
+    db,
+    kind,
+    `create table tg_blocks (id text primary key, who text not null, reason text not null, blocked_by text not null,
+      at bigint not null, until bigint, lifted_at bigint, lifted_by text)${strict(kind)}`,
+  );
+  await run(db, kind, 'create index tg_blocks_active on tg_blocks (at) where lifted_at is null');
 }
 
 /** SQLite checks types in STRICT tables only. */

@@ -1,4 +1,5 @@
 import { actionsOn } from './actions.ts';
+import { blocksOn } from './blocks.ts';
 import { bridgeOn } from './bridge.ts';
 import { type DecisionRetention, decisionsOn } from './decisions.ts';
 import { grantsOn } from './grants.ts';
@@ -19,6 +20,7 @@ export function repositoriesOn(session: Session, retention: DecisionRetention): 
     tiers: tiersOn(session),
     grants: grantsOn(session),
     stops: stopsOn(session),
+    blocks: blocksOn(session),
     keys: keysOn(session),
     decisions: decisionsOn(session, retention),
     settings: settingsOn(session),

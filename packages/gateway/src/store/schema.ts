@@ -20,6 +20,7 @@ export interface Tables {
   tg_tiers: { principal: string; tier: string; set_by: string; at: number };
   tg_grants: GrantsTable;
   tg_stops: StopsTable;
+  tg_blocks: BlocksTable;
   tg_keys: KeysTable;
   tg_decisions: DecisionsTable;
   tg_bridge_clients: { id: string; json: string; at: number; used_at: number | null; expires_at: number };
@@ -120,6 +121,17 @@ export interface KeysTable {
   last_used_at: number | null;
   revoked_at: number | null;
   revoked_by: string | null;
+}
+
+export interface BlocksTable {
+  id: string;
+  who: string;
+  reason: string;
+  blocked_by: string;
+  at: number;
+  until: number | null;
+  lifted_at: number | null;
+  lifted_by: string | null;
 }
 
 export interface DecisionsTable {

@@ -13,6 +13,7 @@ export interface Storage {
   readonly tiers: Tiers;
   readonly grants: Grants;
   readonly stops: Stops;
+  readonly blocks: Blocks;
   readonly keys: Keys;
   readonly decisions: Decisions;
   readonly settings: Settings;
@@ -298,6 +299,26 @@ export interface Keys {
   version(): Promise<string>;
   /** Moves the last use of keys on, never back. */
   used(uses: readonly KeyUse[]): Promise<readonly boolean[]>;
+}
+
+/** Somebody kept out: a principal, `tenant:x`, `client:x` or `key:ID`. */
+export interface Block {
+  readonly id: string;
+  readonly who: string;
+  readonly reason: string;
+  readonly by: string;
+  readonly at: number;
+  /** Default: until it is lifted. */
+  readonly until?: number | undefined;
+}
+
+export interface Blocks {
+  /** False: a block of that id was there already. */
+  add(block: Block): Promise<boolean>;
+  /** Neither lifted nor over. */
+  active(at: number): Promise<readonly Block[]>;
+  /** False: unknown or lifted already. */
+  lift(id: string, by: string, at: number): Promise<boolean>;
 }
 
 export type Verdict = 'admitted' | 'refused';

@@ -1,10 +1,9 @@
 /** Who asks an operation, whom they ask about, and whether they may. */
+import { mayDo } from '../../access/rights.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { Client, OperationsPort } from '../../pipeline/operations-port.ts';
 import { isNewClientId } from './fields.ts';
 import { OperationProblem } from './problem.ts';
-
-export type Role = 'user' | 'operator' | 'auditor' | 'admin';
 
 export interface Caller {
   /** Undefined: this process itself (library). */
@@ -22,10 +21,6 @@ export const LIBRARY: Caller = Object.freeze({
 
 export function callerOf(principal: Principal): Caller {
   return { principal, id: principal.id, roles: principal.roles };
-}
-
-export function has(caller: Caller, ...roles: readonly Role[]): boolean {
-  return roles.some((role) => caller.roles.includes(role));
 }
 
 /** The selector of global statistics and the client of checks that name nobody (X0-05). */
@@ -48,8 +43,8 @@ export async function subjectOf(
   port: OperationsPort,
   access: 'read' | 'write',
 ): Promise<Subject> {
-  const admin = has(caller, 'admin');
-  const others = admin || (access === 'read' && has(caller, 'operator', 'auditor'));
+  const admin = mayDo(caller.roles, 'clients.charge', 'others');
+  const others = admin || (access === 'read' && mayDo(caller.roles, 'clients.read', 'others'));
   const { principal } = caller;
   if (principal !== undefined && (id === undefined ? !admin : isOwn(id, principal, admin))) {
     return { client: port.clientOf(principal), id: id ?? principal.id };

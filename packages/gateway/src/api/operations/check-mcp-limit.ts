@@ -1,6 +1,7 @@
 import * as z from 'zod';
+import { mayDo, rolesOf } from '../../access/rights.ts';
 import type { LimitAnswer, LimitRequest } from '../../pipeline/operations-port.ts';
-import { type Caller, has, type Subject, subjectOf } from './caller.ts';
+import { type Caller, type Subject, subjectOf } from './caller.ts';
 import { amount, clientId, endpoint, text, tier, toMicros } from './fields.ts';
 import { denialOf, limitOf } from './limits-check.ts';
 import { defineOperation, type OperationContext, type OperationResult } from './operation.ts';
@@ -29,7 +30,7 @@ interface Question {
 export const checkMcpLimit = defineOperation({
   name: 'check_mcp_limit',
   about: 'Ask whether a client may call an endpoint now. Allowed, it counts as one call and charges estimated_cost.',
-  roles: ['user', 'operator', 'auditor', 'admin'],
+  roles: rolesOf('op.check_mcp_limit'),
   input,
   run: async (read, context) => {
     const [result] = await checkAll([read], [context]);
@@ -74,7 +75,7 @@ async function question(read: Input, { caller, port }: OperationContext): Promis
 
 /** No client promotes itself: from anybody but an admin a tier is not even looked at (X0-03, C-05). */
 export function tierFor(asked: string | undefined, caller: Caller, tiers: readonly string[]): string | undefined {
-  if (asked === undefined || !has(caller, 'admin')) return undefined;
+  if (asked === undefined || !mayDo(caller.roles, 'checks.tier', 'others')) return undefined;
   if (!tiers.includes(asked)) throw invalidTier(asked, tiers);
   return asked;
 }

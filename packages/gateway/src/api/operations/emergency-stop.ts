@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { rolesOf } from '../../access/rights.ts';
 import { text } from './fields.ts';
 import { isoTime } from './get-status.ts';
 import { defineOperation } from './operation.ts';
@@ -7,7 +8,7 @@ import { defineOperation } from './operation.ts';
 export const emergencyStop = defineOperation({
   name: 'emergency_stop',
   about: 'Stop all calls until somebody sends action "resume"; action "status" only asks.',
-  roles: ['operator', 'admin'],
+  roles: rolesOf('op.emergency_stop'),
   input: z.object({
     action: z
       .enum(['stop', 'resume', 'status'], { error: 'action must be "stop", "resume" or "status"' })

@@ -1,6 +1,7 @@
 import * as z from 'zod';
+import { mayDo, rolesOf } from '../../access/rights.ts';
 import type { OperationsPort } from '../../pipeline/operations-port.ts';
-import { ANONYMOUS, type Caller, has, type Subject, subjectOf } from './caller.ts';
+import { ANONYMOUS, type Caller, type Subject, subjectOf } from './caller.ts';
 import { clientId, fromMicros } from './fields.ts';
 import { defineOperation, type OperationResult } from './operation.ts';
 import { OperationProblem } from './problem.ts';
@@ -9,11 +10,11 @@ import { OperationProblem } from './problem.ts';
 export const getMcpStatistics = defineOperation({
   name: 'get_mcp_statistics',
   about: 'Money and tier of a client; with client_id "anonymous" of all clients, for admins.',
-  roles: ['user', 'operator', 'auditor', 'admin'],
+  roles: rolesOf('op.get_mcp_statistics'),
   input: z.object({ client_id: clientId }),
   run: async ({ client_id }, { caller, port }) => {
     // Left out, an admin means all, as in the original; anybody else means themselves.
-    const global = client_id === ANONYMOUS || (client_id === undefined && has(caller, 'admin'));
+    const global = client_id === ANONYMOUS || (client_id === undefined && mayDo(caller.roles, 'clients.all', 'others'));
     if (global) return { statistics: await globalStatistics(caller, port) };
     return { statistics: await clientStatistics(await subjectOf(client_id, caller, port, 'read'), port) };
   },
@@ -21,7 +22,7 @@ export const getMcpStatistics = defineOperation({
 
 async function globalStatistics(caller: Caller, port: OperationsPort): Promise<OperationResult> {
   // The answer names every client (C-22).
-  if (!has(caller, 'admin'))
+  if (!mayDo(caller.roles, 'clients.all', 'others'))
     throw new OperationProblem('access_denied', 'Statistics of all clients need the role admin.');
   const { totalClients, clientTiers, totalCost, allowed, denied } = await port.globalStatistics();
   return {

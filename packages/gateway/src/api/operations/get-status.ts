@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { has } from './caller.ts';
+import { mayDo, rolesOf } from '../../access/rights.ts';
 import { clientId } from './fields.ts';
 import { defineOperation } from './operation.ts';
 import { COMPONENT } from './security-metadata.ts';
@@ -8,12 +8,12 @@ import { COMPONENT } from './security-metadata.ts';
 export const getStatus = defineOperation({
   name: 'get_status',
   about: 'Say whether the limiter works and which operations there are.',
-  roles: ['user', 'operator', 'auditor', 'admin'],
+  roles: rolesOf('op.get_status'),
   input: z.object({ client_id: clientId }),
   run: async (_input, { port, caller, supported }) => {
     const { limiter, problems, version, startedAt, ready, calls } = port.status();
     const stop = port.stopped();
-    const insight = has(caller, 'operator', 'auditor', 'admin');
+    const insight = mayDo(caller.roles, 'insight.read', 'others');
     return {
       plugin_name: COMPONENT,
       version,

@@ -1,8 +1,9 @@
 /** What an operation is, and the list of those that exist. */
 import type { z } from 'zod';
+import type { Role } from '../../access/rights.ts';
 import type { OperationsPort } from '../../pipeline/operations-port.ts';
 import type { PlainObject } from './bounds.ts';
-import type { Caller, Role } from './caller.ts';
+import type { Caller } from './caller.ts';
 
 /** What an operation answers beside the members that every answer has; see `docs/operations-api.md`. */
 export interface OperationResult {

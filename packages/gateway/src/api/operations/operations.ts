@@ -6,7 +6,7 @@ import { TollgateError } from '../../core/errors.ts';
 import { type Log, silentLog } from '../../core/log.ts';
 import type { OperationsPort } from '../../pipeline/operations-port.ts';
 import { MAX_ITEMS } from './bounds.ts';
-import { type Caller, has, LIBRARY } from './caller.ts';
+import { type Caller, LIBRARY } from './caller.ts';
 import { type OperationInput, readInput } from './input.ts';
 import { type Operation, type OperationContext, OperationRegistry, type OperationResult } from './operation.ts';
 import { OperationProblem } from './problem.ts';
@@ -96,7 +96,7 @@ export class Operations {
           supported_operations: supported,
         });
       }
-      if (!has(caller, ...operation.roles)) {
+      if (!operation.roles.some((role) => caller.roles.includes(role))) {
         throw new OperationProblem('access_denied', `${name} needs one of the roles ${operation.roles.join(', ')}.`);
       }
       const input = parse(operation, read);

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { rolesOf } from '../../access/rights.ts';
 import { subjectOf } from './caller.ts';
 import { clientId } from './fields.ts';
 import { defineOperation } from './operation.ts';
@@ -8,7 +9,7 @@ import { OperationProblem } from './problem.ts';
 export const resetLimits = defineOperation({
   name: 'reset_limits',
   about: 'Forget what one client has used, money included.',
-  roles: ['admin'],
+  roles: rolesOf('op.reset_limits'),
   input: z.object({ client_id: clientId }),
   run: async ({ client_id }, { caller, port }) => {
     // A missing id would mean `anonymous` by X0-05: too easily nobody's intention.

@@ -1,7 +1,8 @@
 import * as z from 'zod';
+import { mayDo, rolesOf } from '../../access/rights.ts';
 import type { OperationsPort } from '../../pipeline/operations-port.ts';
 import type { PlainObject } from './bounds.ts';
-import { has, subjectOf } from './caller.ts';
+import { subjectOf } from './caller.ts';
 import { clientId, endpoint } from './fields.ts';
 import { defineOperation, type Operation, type OperationContext, type OperationResult } from './operation.ts';
 import { OperationProblem } from './problem.ts';
@@ -29,7 +30,7 @@ function scanOperation(name: 'scan' | 'security_scan'): Operation {
     name,
     about:
       'Look for attacks in everything that is supplied; without content, or by target, in the running configuration.',
-    roles: ['user', 'operator', 'auditor', 'admin'],
+    roles: rolesOf(`op.${name}`),
     input,
     run: scanFor,
   });
@@ -37,7 +38,7 @@ function scanOperation(name: 'scan' | 'security_scan'): Operation {
 
 async function scanFor(read: z.output<typeof input>, context: OperationContext): Promise<OperationResult> {
   const { port, caller, members } = context;
-  const insight = has(caller, 'operator', 'auditor', 'admin');
+  const insight = mayDo(caller.roles, 'insight.read', 'others');
   if (!insight && (read.target === 'configuration' || read.target === 'all')) {
     throw new OperationProblem(
       'access_denied',

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { rolesOf } from '../../access/rights.ts';
 import { subjectOf } from './caller.ts';
 import { invalidTier } from './check-mcp-limit.ts';
 import { clientId, tier } from './fields.ts';
@@ -9,7 +10,7 @@ import { OperationProblem } from './problem.ts';
 export const setClientTier = defineOperation({
   name: 'set_client_tier',
   about: 'Give a client a tier; what it has used stays used.',
-  roles: ['admin'],
+  roles: rolesOf('op.set_client_tier'),
   input: z.object({ client_id: clientId, tier: tier.optional() }),
   run: async ({ client_id, tier: asked }, { caller, port }) => {
     // A missing id would mean `anonymous` by X0-05: every caller without a credential.

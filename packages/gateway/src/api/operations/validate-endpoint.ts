@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { rolesOf } from '../../access/rights.ts';
 import { subjectOf } from './caller.ts';
 import { endpointNumbers } from './check-mcp-limit.ts';
 import { clientId, endpoint } from './fields.ts';
@@ -8,7 +9,7 @@ import { defineOperation } from './operation.ts';
 export const validateEndpoint = defineOperation({
   name: 'validate_endpoint',
   about: 'Say which limit an endpoint counts under for a client, without counting.',
-  roles: ['user', 'operator', 'auditor', 'admin'],
+  roles: rolesOf('op.validate_endpoint'),
   input: z.object({ client_id: clientId, endpoint }),
   run: async ({ client_id, endpoint: asked }, { caller, port }) => {
     const { client, id } = await subjectOf(client_id, caller, port, 'read');
