@@ -19,6 +19,7 @@ const ROOMS = [
   'telemetry',
   'store',
   'vault',
+  'accounts',
   'trust',
 ] as const;
 

@@ -13,10 +13,11 @@ import { TollgateError } from '../core/errors.ts';
 import type { Lifetime } from '../core/lifetime.ts';
 import { StateSeal } from '../protocol/bridge/seal.ts';
 import { type AccountsDeps, CLIENT_DOCUMENT, callbackPath } from './contract.ts';
-import { keyFor, type Link, LINK_LIFE, Links } from './links.ts';
+import { keyFor, LINK_LIFE, type Link, Links } from './links.ts';
 import { consentPage, donePage, leavingPage, pageHeaders, problemPage } from './pages.ts';
 
 const MAX_FORM = 16 * 1024;
+const MAX_COOKIE = 3_800;
 /** Sign-ins that begin or end at a time: each fetches documents of strangers. */
 const MAX_AT_WORK = 32;
 const MAX_WAITING = 256;
@@ -167,21 +168,23 @@ export class Accounts {
     const { page, state, pending } = await this.#work(() =>
       signIns.begin(server, principal, `${base()}${callbackPath(server)}`),
     );
-    const flow = { server, principal, state, pending, expires: clock.wall() + LINK_LIFE };
-    c.header('set-cookie', this.#cookie('connect-flow', this.#flows.seal(flow), LINK_LIFE), { append: true });
+    const flow = this.#flows.seal({ server, principal, state, pending, expires: clock.wall() + LINK_LIFE });
+    // A browser drops a longer cookie without a word.
+    if (flow.length > MAX_COOKIE) throw new TollgateError('server_login_required', `${server}: it asks for too much`);
+    c.header('set-cookie', this.#cookie(flowOf(server), flow, LINK_LIFE), { append: true });
     const nonce = nonceOf();
     return c.html(leavingPage(nonce, page), 200, pageHeaders(nonce));
   }
 
   async #return(c: Context, server: string): Promise<Response> {
     const { signIns, clock, log } = this.#deps;
-    const sealed = this.#cookieOf(c, 'connect-flow');
+    const sealed = this.#cookieOf(c, flowOf(server));
     const flow = sealed === undefined ? undefined : this.#flows.open(sealed, clock.wall());
     // Another page may lead here with a code of somebody else; only this browser's own way back carries its state.
     if (flow === undefined || flow.server !== server || !same(c.req.query('state') ?? '', flow.state)) {
       return this.#problem(c, 'This browser has not begun a sign-in here, or it took longer than ten minutes.');
     }
-    c.header('set-cookie', this.#cookie('connect-flow', '', 0), { append: true });
+    c.header('set-cookie', this.#cookie(flowOf(server), '', 0), { append: true });
     if (!this.#first(flow)) return this.#problem(c, 'This sign-in was finished already.');
     const { principal } = flow;
     await this.#work(() =>
@@ -242,6 +245,11 @@ export class Accounts {
     const values = pairs.filter((pair) => pair.startsWith(prefix)).map((pair) => pair.slice(prefix.length));
     return values.length === 1 && values[0] !== '' ? values[0] : undefined;
   }
+}
+
+/** One for each server, so that two sign-ins of one browser do not disturb each other. */
+function flowOf(server: string): string {
+  return `connect-${digestOf(server).slice(0, 12)}`;
 }
 
 function nonceOf(): string {

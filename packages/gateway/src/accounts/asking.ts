@@ -100,7 +100,8 @@ export class AccountQuestions {
   /** A later round of a server's own question holds that server's state, which a question of ours would replace. */
   #modernMayAsk({ message }: Call): boolean {
     const declared = message.json(Field.clientCapabilities);
-    if (missingCapability('elicitation/create', URL_MODE, isObject(declared) ? declared : {}) !== undefined) return false;
+    if (missingCapability('elicitation/create', URL_MODE, isObject(declared) ? declared : {}) !== undefined)
+      return false;
     const state = message.string(Field.requestState);
     return state === undefined ? !message.has(Field.requestState) : this.#seal.claims(state);
   }

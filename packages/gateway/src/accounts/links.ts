@@ -57,7 +57,8 @@ export class Links {
     const now = this.#clock.wall();
     const place = `${principal}\n${server}`;
     const known = this.#given.get(place);
-    if (known !== undefined && known.expires - now > WORTH_GIVING && this.#tried.get(known.id) === undefined) return known;
+    if (known !== undefined && known.expires - now > WORTH_GIVING && this.#tried.get(known.id) === undefined)
+      return known;
     const id = randomBytes(16).toString('base64url');
     const code = `${letters()}-${letters()}`;
     const expires = now + LINK_LIFE;

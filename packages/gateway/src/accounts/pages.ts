@@ -39,7 +39,14 @@ export interface ConsentView {
   readonly wrongCode: boolean;
 }
 
-export function consentPage({ nonce, server, host, principal, form, wrongCode }: ConsentView): Promise<HtmlEscapedString> {
+export function consentPage({
+  nonce,
+  server,
+  host,
+  principal,
+  form,
+  wrongCode,
+}: ConsentView): Promise<HtmlEscapedString> {
   return page(
     nonce,
     `Connect ${server}`,

@@ -17,9 +17,6 @@ export function checkServerAuth(checks: Checks, path: KeyPath, { auth, headers }
     findings.push(mistake(at, '`auth` and an Authorization header contradict each other.', 'Remove one of them.'));
   }
   if (auth === 'oauth') return;
-  for (const key of ['tokenExchange', 'enterprise'] as const) {
-    if (auth[key] !== undefined) findings.push(mistake([...at, key], `"${key}" is not in this version.`, 'Remove it.'));
-  }
   checkCombination(checks, at, auth);
   checkOauth(checks, at, auth);
   for (const grant of ['clientCredentials', 'enterprise'] as const) {
@@ -70,8 +67,6 @@ function checkCombination({ findings, config }: Checks, at: KeyPath, auth: Auth)
 function checkOauth({ findings }: Checks, at: KeyPath, { oauth }: Auth): void {
   if (oauth === undefined) return;
   const here = [...at, 'oauth'];
-  if (oauth.mode === 'user')
-    findings.push(mistake([...here, 'mode'], '"user" is not in this version.', 'Write gateway.'));
   if (oauth.clientSecret !== undefined && oauth.clientId === undefined) {
     findings.push(mistake([...here, 'clientSecret'], 'A secret needs its client.', 'Write `clientId`.'));
   }

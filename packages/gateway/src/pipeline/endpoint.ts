@@ -27,6 +27,7 @@ import type { ListKind, Server } from '../protocol/peer.ts';
 import type { CallLog } from '../telemetry/calls.ts';
 import type { DecisionLog } from '../telemetry/decisions/log.ts';
 import type { TransformChain, TransformChains } from '../transform/registry.ts';
+import { accountFor } from './account-gate.ts';
 import { checkArguments } from './argument-check.ts';
 import { completionTarget } from './completions.ts';
 import { Flight, type FlightControl } from './flight.ts';
@@ -37,6 +38,7 @@ import type { Subscribable, SubscriptionHub } from './subscriptions.ts';
 import { destinationOf, mirroredDestination, type Target, type TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
 import { transformRequest, transformResponse } from './transforms.ts';
+import type { UserAccounts } from './user-accounts.ts';
 
 /** Counters move from the old rules to the new at one moment; asking an old rule after that would miscount. */
 export interface LimitsInForce {
@@ -59,6 +61,8 @@ export interface EndpointParts {
   readonly refusals: RefusalStyle;
   readonly parked: ParkedCalls;
   readonly rounds: Rounds;
+  /** Undefined: there is no vault to keep accounts of callers in. */
+  readonly users: UserAccounts | undefined;
   readonly decisions: DecisionLog | undefined;
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
@@ -128,7 +132,15 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
 
   // FlightControl
   fail(call: Call, error: TollgateError): void {
-    const wire = refuseCall(error, call, this.#parts.refusals);
+    const told = error.code === 'account_required' ? this.#parts.users?.questions.answer(call, error) : undefined;
+    if (Buffer.isBuffer(told)) {
+      this.#finish(call, error.executed, undefined);
+      this.#parts.calls.failed(call, error);
+      call.lifetime.release();
+      call.reply.respond(told);
+      return;
+    }
+    const wire = refuseCall(told ?? error, call, this.#parts.refusals);
     if (error.code === 'internal') {
       this.#parts.log.error(
         { err: error.cause, method: call.method, id: call.decisionId },
@@ -311,6 +323,16 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     call.server = target.server;
     if (call.method !== 'completion/complete') this.#parts.targets.checkCall(target, call);
     if (target.validate) checkArguments(target.entry, call.message.raw(Field.arguments));
+    const account = accountFor(call, target.upstream, target.timeout, this.#parts.users);
+    if (account === undefined) this.#send(call, target, destination);
+    else {
+      account
+        .then(() => (call.lifetime.over ? this.#left(call) : this.#send(call, target, destination)))
+        .catch((error: unknown) => this.fail(call, beforeSending(TollgateError.from(error))));
+    }
+  }
+
+  #send(call: Call, target: Target, destination: Destination): void {
     const chain = call.method === 'tools/call' ? this.#parts.transforms.request : undefined;
     this.#whenAdmitted(call, target, () => {
       const place = chain === undefined ? destination : this.#transform(call, target, chain);

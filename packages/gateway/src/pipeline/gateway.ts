@@ -32,15 +32,17 @@ import type { Endpoint, Face, Identified, SessionGuard } from '../protocol/call.
 import type { Server } from '../protocol/peer.ts';
 import { CallLog } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
-import { createCredentials, type SubjectTokens } from '../upstream/auth/credentials.ts';
+import { createCredentials } from '../upstream/auth/credentials.ts';
 import { createServer } from '../upstream/servers.ts';
 import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
 import { Rounds } from './rounds.ts';
 import { checkKeyFile } from './same-user.ts';
 import type { GatewayState, StateView } from './state.ts';
+import { subjectTokens } from './subject-tokens.ts';
 import { SubscriptionHub } from './subscriptions.ts';
 import { TaskOwners } from './task-owners.ts';
 import { Trust } from './trust.ts';
+import { createUserAccounts } from './user-accounts.ts';
 
 export type { Mount } from '../inbound/beside.ts';
 
@@ -86,8 +88,6 @@ export class Gateway implements Face {
   /** Which definitions of servers are approved, and what they offer beside. */
   readonly trust: Trust;
   readonly startedAt = new Date();
-  /** No method keeps the caller's own token yet, so nothing can be exchanged for it. */
-  readonly #subjects: SubjectTokens = { accessToken: () => undefined, idToken: () => Promise.resolve(undefined) };
   #current: Generation;
   readonly #lasting: Lasting;
   readonly #deps: GatewayDeps;
@@ -107,6 +107,17 @@ export class Gateway implements Face {
     const clock = deps.clock ?? systemClock;
     this.#deps = deps;
     const secrets = deps.secrets ?? deps.state?.vault;
+    const users =
+      secrets === undefined
+        ? undefined
+        : createUserAccounts({
+            secrets,
+            clock,
+            log,
+            servers: () => this.#current.config.servers,
+            base: () => this.#current.config.publicUrl ?? this.#lasting.url(),
+            key: deps.state?.roundKey,
+          });
     this.calls = new CallLog({ clock });
     this.hub = new SubscriptionHub(log);
     this.parked = new ParkedCalls(clock);
@@ -133,6 +144,7 @@ export class Gateway implements Face {
         touch: deps.state?.touch ?? (() => undefined),
       },
       rounds: new Rounds(clock, deps.state?.roundKey),
+      users,
       decisions: deps.state?.decisions,
       trust: this.trust,
       listings: new Listings({
@@ -146,7 +158,7 @@ export class Gateway implements Face {
         createServer(options, {
           log,
           clock,
-          credentials: (http) => createCredentials(http, { secrets, clock, subjects: this.#subjects }),
+          credentials: (http) => createCredentials(http, { secrets, clock, subjects: subjectTokens(secrets) }),
         }),
     };
     this.#current = buildGeneration(config, this.#lasting, undefined);
@@ -158,7 +170,10 @@ export class Gateway implements Face {
     const shared = sameAddress(config.listen, config.admin);
     const edge = { log, clock, ready: () => this.ready, onCertificate: deps.onCertificate };
     const mount = deps.mount === undefined ? {} : { mount: deps.mount };
-    this.#http = createHttpEdge(config.inbound, face, shared ? { ...edge, ...mount } : edge);
+    // For everybody, on the address of the endpoints.
+    const open: Mount = (request, response, path) => users?.accounts.handle(request, response, path) === true;
+    const all: Mount = (...asked) => open(...asked) || deps.mount?.(...asked) === true;
+    this.#http = createHttpEdge(config.inbound, face, { ...edge, mount: shared ? all : open });
     this.#admin =
       shared || deps.mount === undefined
         ? undefined

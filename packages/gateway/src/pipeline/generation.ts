@@ -33,6 +33,7 @@ import type { SubscriptionHub } from './subscriptions.ts';
 import { KIND_OF, TargetResolver } from './targets.ts';
 import type { TaskOwners } from './task-owners.ts';
 import type { Trust } from './trust.ts';
+import type { UserAccounts } from './user-accounts.ts';
 
 /** What outlives a reload. */
 export interface Lasting {
@@ -48,6 +49,7 @@ export interface Lasting {
   readonly authMethods?: ((entry: AuthEntry) => readonly AuthMethod[]) | undefined;
   readonly parked: ParkedCalls;
   readonly rounds: Rounds;
+  readonly users: UserAccounts | undefined;
   /** Records of decisions; undefined: none are kept. */
   readonly decisions: DecisionLog | undefined;
   readonly hub: SubscriptionHub;
@@ -190,6 +192,7 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     refusals: options.refusals,
     parked: lasting.parked,
     rounds: lasting.rounds,
+    users: lasting.users,
     decisions: lasting.decisions,
     hub: lasting.hub,
     tasks: lasting.tasks,

@@ -263,7 +263,9 @@ class ModernExchange extends HttpExchange {
   protected override onFailure(error: TollgateError): void {
     this.#end();
     const { onTrouble } = this.#connection;
-    if (onTrouble !== undefined && isTrouble(error)) {
+    // Where each caller has an account, what the gateway itself may not do says nothing about the server.
+    const own = error.code === 'server_login_required' && this.http.credentials?.perCaller === true;
+    if (onTrouble !== undefined && !own && isTrouble(error)) {
       this.#connection.onTrouble = undefined;
       onTrouble(error);
     }

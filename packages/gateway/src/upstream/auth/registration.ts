@@ -3,7 +3,7 @@ import type { FetchLike, OAuthClientMetadata, StoredOAuthClientInformation } fro
 import { TollgateError } from '../../core/errors.ts';
 import { printable } from '../oauth-browser.ts';
 import type { RegisteredClient } from '../options.ts';
-import { type Provider, reasonOf, sameIssuer } from './discovery.ts';
+import { hasScopes, type Provider, reasonOf, sameIssuer } from './discovery.ts';
 import type { Grants } from './grants.ts';
 
 export interface ClientQuestion {
@@ -52,7 +52,10 @@ export async function clientAt(question: ClientQuestion): Promise<StoredOAuthCli
     return { client_id: clientMetadataUrl, issuer };
   }
   const known = await grants.registration(server, issuer, redirectUrl);
-  if (known?.redirectUris.includes(redirectUrl) === true) {
+  const registeredScope = known?.client['scope'];
+  // Registered for fewer scopes than are asked for now (a step-up): the authorization server would refuse them.
+  const covers = typeof registeredScope !== 'string' || hasScopes(registeredScope, question.scope);
+  if (known?.redirectUris.includes(redirectUrl) === true && covers) {
     return { ...known.client, issuer } as StoredOAuthClientInformation;
   }
   return register(question);

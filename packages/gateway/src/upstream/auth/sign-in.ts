@@ -79,7 +79,7 @@ export async function beginSignIn(
     const known = await deps.grants.read(server, owner, target.url.href);
     const before = known === undefined ? '' : scopeUnion(known.tokens?.scope ?? known.askedScope, known.wantedScope);
     const scope = scopesFor(provider, scopeUnion(before, oauth.scopes.join(' '), challenge.scope));
-    const client = await clientAt({
+    const registered = await clientAt({
       server,
       provider,
       redirectUrl,
@@ -94,7 +94,7 @@ export async function beginSignIn(
     const { issuer: found, metadata, resource } = provider;
     const { authorizationUrl, codeVerifier } = await startAuthorization(found, {
       metadata,
-      clientInformation: client,
+      clientInformation: registered,
       redirectUrl,
       state,
       resource,
@@ -102,11 +102,25 @@ export async function beginSignIn(
     });
     if (!isWebUrl(authorizationUrl)) throw new TollgateError('server_login_required', 'The page is no web page');
     const url = target.url.href;
+    const client = essentialsOf(registered);
     const pending = { server, url, state, verifier: codeVerifier, issuer: found, resource, client, redirectUrl, scope };
     return { page: authorizationUrl, pending };
   } catch (cause) {
     throw signInFailure(server, cause);
   }
+}
+
+/** What token requests need of a registration: the rest of its answer may be long. */
+function essentialsOf(client: StoredOAuthClientInformation): StoredOAuthClientInformation {
+  const { client_id, client_secret, issuer } = client;
+  const full: Readonly<Record<string, unknown>> = { ...client };
+  const kept = ['token_endpoint_auth_method', 'redirect_uris'].filter((member) => full[member] !== undefined);
+  return {
+    client_id,
+    ...(client_secret === undefined ? {} : { client_secret }),
+    ...(issuer === undefined ? {} : { issuer }),
+    ...Object.fromEntries(kept.map((member) => [member, full[member]])),
+  } as StoredOAuthClientInformation;
 }
 
 /** Challenge and configuration first, else what the resource supports; and the right to come back without a person. */
