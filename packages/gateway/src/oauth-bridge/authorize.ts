@@ -216,13 +216,18 @@ export class Authorization {
     const { idToken, expiresAt } = signedIn;
     const { issuer, clientId, name } = entry;
     const id = identityAssertionId(principal, name);
-    return secrets.exclusive(id, async () => {
+    const kept = secrets.exclusive(id, async () => {
       // Some providers give a refresh token at the first sign-in only; other clients of the person go on with that one.
       const known = readIdentityAssertion(await secrets.get(id, 'sign-in over the bridge'));
       const refreshToken = signedIn.refreshToken ?? (known?.issuer === issuer ? known.refreshToken : undefined);
       const assertion = { issuer, clientId, idToken, refreshToken, expiresAt };
       await secrets.put(id, writeIdentityAssertion(assertion), { by: 'gateway', labels: { entry: name } });
       return refreshToken !== undefined;
+    });
+    return kept.catch((error: unknown) => {
+      // They may come in all the same; only nobody can be asked again, so it ends with the seventh day.
+      this.#parts.log.warn({ err: error, entry: name }, 'what the provider said could not be kept in the vault');
+      return false;
     });
   }
 

@@ -29,10 +29,12 @@ const REMEMBER_USED = 60 * MINUTE;
 type Served = Context<{ Bindings: HttpBindings }>;
 
 export interface Bridge {
-  /** Takes a request for one of its paths; false: not its path. It answers exactly once. */
-  handle(request: IncomingMessage, response: ServerResponse, path: string): boolean;
+  /** Takes a request for one of its paths; false: not its path. It answers exactly once. `address`: of the client. */
+  handle(request: IncomingMessage, response: ServerResponse, path: string, address: string | undefined): boolean;
   /** What an access token of ours stands for; undefined: none of ours, over or revoked. */
   open(token: string): Promise<OpenedToken | undefined>;
+  /** Whether this gateway ended a sign-in since it started. */
+  ended(family: string): boolean;
   /** Grows when a token that was good is not any more. */
   readonly revision: number;
   close(): void;
@@ -47,6 +49,8 @@ class HttpBridge implements Bridge {
   readonly #authorization: Authorization;
   readonly #tokens: TokenEndpoint;
   readonly #providers = new Map<string, Provider>();
+  /** Of clients behind a trusted proxy too, which the socket does not tell. */
+  readonly #addresses = new WeakMap<IncomingMessage, string>();
   readonly #listener: (request: IncomingMessage, response: ServerResponse) => unknown;
   readonly #prune: NodeJS.Timeout;
   readonly #registrations = new Rates(MINUTE, 300, 30);
@@ -70,16 +74,21 @@ class HttpBridge implements Bridge {
     return this.#tokens.revision;
   }
 
-  handle(request: IncomingMessage, response: ServerResponse, path: string): boolean {
+  handle(request: IncomingMessage, response: ServerResponse, path: string, address: string | undefined): boolean {
     const view = this.#parts.view();
     if (view.entries.size === 0) return false;
     if (!path.startsWith('/oauth/') && metadataAt(view, path) === undefined) return false;
+    if (address !== undefined) this.#addresses.set(request, address);
     this.#listener(request, response);
     return true;
   }
 
   open(token: string): Promise<OpenedToken | undefined> {
     return this.#tokens.open(token);
+  }
+
+  ended(family: string): boolean {
+    return this.#tokens.ended(family);
   }
 
   close(): void {
@@ -151,7 +160,7 @@ class HttpBridge implements Bridge {
     const page =
       step.kind === 'leave'
         ? leavingPage(nonce, step.url, step.host)
-        : consentPage({ ...step, nonce, verifiedHost: step.host });
+        : consentPage({ ...step, nonce, verifiedHost: step.host, base: this.#parts.view().base });
     return c.html(page, 200, pageHeaders(nonce));
   }
 
@@ -181,7 +190,7 @@ class HttpBridge implements Bridge {
   }
 
   #count(c: Served, rates: Rates): void {
-    const seconds = rates.take(c.env.incoming.socket.remoteAddress ?? '', this.#parts.clock.wall());
+    const seconds = rates.take(this.#addresses.get(c.env.incoming) ?? '', this.#parts.clock.wall());
     if (seconds !== undefined) throw tooOften(seconds);
   }
 

@@ -29,6 +29,8 @@ export interface BridgeDeps {
   readonly view: () => BridgeView;
   /** Undefined: the entry does not let such a person in. */
   readonly person: (entry: string, claims: Readonly<Record<string, unknown>>) => Person | undefined;
+  /** A sign-in was ended: what is open for its tokens may be closed. */
+  readonly onEnd?: (() => void) | undefined;
   /** Towards the identity providers. Default: the global one. */
   readonly fetch?: typeof fetch | undefined;
 }

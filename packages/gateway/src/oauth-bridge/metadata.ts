@@ -9,8 +9,12 @@ const PLACES = ['/.well-known/oauth-authorization-server', '/.well-known/openid-
  */
 export function metadataAt(view: BridgeView, path: string): object | undefined {
   if (view.entries.size === 0) return undefined;
-  const endpoint = endpointAsked(path);
-  if (endpoint === undefined) return undefined;
+  const asked = endpointAsked(path);
+  if (asked === undefined) return undefined;
+  // A proxy that takes a prefix off other paths cannot take it out of the middle of these.
+  const prefix = new URL(view.base).pathname.replace(/\/$/, '');
+  const inside = prefix !== '' && (asked === prefix || asked.startsWith(`${prefix}/`));
+  const endpoint = inside ? asked.slice(prefix.length) : asked;
   if (endpoint === '') return metadataOf(view, undefined);
   const known = view.endpoints.some((one) => one.path === endpoint && one.entries.length > 0);
   return known ? metadataOf(view, endpoint) : undefined;

@@ -41,10 +41,12 @@ export interface ConsentPage {
   /** Entry names with the host of their provider. */
   readonly providers: readonly { readonly entry: string; readonly host: string }[];
   readonly mayRemember: boolean;
+  /** Base URL of the gateway. */
+  readonly base: string;
 }
 
 export function consentPage(view: ConsentPage): Promise<HtmlEscapedString> {
-  const { nonce, request, sealed, verifiedHost, providers, mayRemember } = view;
+  const { nonce, request, sealed, verifiedHost, providers, mayRemember, base } = view;
   const redirect = new URL(request.redirectUri);
   const local = isLoopbackRedirect(request.redirectUri);
   return page(
@@ -58,7 +60,7 @@ export function consentPage(view: ConsentPage): Promise<HtmlEscapedString> {
 <dt>May use</dt><dd>${request.resource}</dd>
 <dt>Scopes</dt><dd>${request.scopes.length === 0 ? 'none' : request.scopes.join(', ')}</dd>
 </dl>
-<form method="post" action="/oauth/consent">
+<form method="post" action="${base}/oauth/consent">
 <input type="hidden" name="request" value="${sealed}">
 ${mayRemember ? html`<p><label><input type="checkbox" name="remember" value="yes"> Do not ask again in this browser for 24 hours</label></p>` : ''}
 ${providers.map(({ entry, host }) => html`<button class="go" name="decision" value="approve:${entry}">Allow, and sign in at ${host}</button>`)}

@@ -168,7 +168,7 @@ export async function startBridge(
   });
   server.on('request', (request, response) => {
     const path = (request.url ?? '').split('?')[0]!;
-    if (!bridge.handle(request, response, path)) response.writeHead(404).end();
+    if (!bridge.handle(request, response, path, request.socket.remoteAddress)) response.writeHead(404).end();
   });
   const post: BridgeUnderTest['post'] = async (path, form) => {
     const response = await fetch(here + path, { method: 'POST', body: new URLSearchParams(form) });

@@ -22,16 +22,21 @@ export interface TokenAnswer {
 
 /** An access token that is good, and what it stands for. */
 export interface OpenedToken extends Grant {
+  /** The sign-in that it comes from; `ended` knows it. */
+  readonly family: string;
   readonly expiresAt: number;
 }
 
 const VERIFIER = /^[A-Za-z0-9\-._~]{43,128}$/;
 const MAX_JOINED = 1000;
+/** Ended sign-ins that are known without asking the records. */
+const MAX_ENDED = 10_000;
 
 export class TokenEndpoint {
   /** Grows when tokens that were good are not any more. */
   revision = 0;
   readonly #parts: BridgeParts;
+  readonly #ended = new Set<string>();
   /** Refreshes that run, by digest of token and client. */
   readonly #running = new Map<string, Promise<TokenAnswer>>();
 
@@ -73,7 +78,13 @@ export class TokenEndpoint {
     const kept = await this.#parts.records.find(digestOf(token), 'access');
     if (kept === undefined || kept.ended || kept.expiresAt <= this.#parts.clock.wall()) return undefined;
     const grant = unseal<Grant>(token, 'access', kept.sealed);
-    return grant === undefined ? undefined : { ...grant, expiresAt: kept.expiresAt };
+    if (grant === undefined || kept.family === undefined) return undefined;
+    return { ...grant, family: kept.family, expiresAt: kept.expiresAt };
+  }
+
+  /** Whether this gateway ended a sign-in since it started; what others ended shows when a token is opened again. */
+  ended(family: string): boolean {
+    return this.#ended.has(family);
   }
 
   async #redeem(parameters: Parameters, clientId: string): Promise<TokenAnswer> {
@@ -233,7 +244,10 @@ export class TokenEndpoint {
 
   async #end(family: string): Promise<void> {
     await this.#parts.records.end(family, this.#parts.clock.wall());
+    if (this.#ended.size >= MAX_ENDED) this.#ended.delete(this.#ended.keys().next().value!);
+    this.#ended.add(family);
     this.revision++;
+    this.#parts.onEnd?.();
   }
 }
 
