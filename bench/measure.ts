@@ -35,14 +35,19 @@ export interface StageResult {
  * Measures every stage `rounds` times in turn, baseline included, so that a slow moment of the machine hits all alike,
  * and takes the best of each: noise only ever adds.
  */
-export function measureStages(stages: readonly Stage[], rounds: number, batchMilliseconds = 20): StageResult[] {
+export async function measureStages(
+  stages: readonly Stage[],
+  rounds: number,
+  batchMilliseconds = 20,
+): Promise<StageResult[]> {
   const all = [jsonBaseline, ...stages];
-  const iterations = all.map((stage) => calibrate(stage, batchMilliseconds));
+  const iterations: number[] = [];
+  for (const stage of all) iterations.push(await calibrate(stage, batchMilliseconds));
   const best = all.map(() => Number.POSITIVE_INFINITY);
   for (let round = 0; round < rounds; round += 1) {
-    all.forEach((stage, i) => {
-      best[i] = Math.min(best[i] ?? 0, timePerIteration(stage, iterations[i] ?? 1));
-    });
+    for (const [i, stage] of all.entries()) {
+      best[i] = Math.min(best[i] ?? 0, await timePerIteration(stage, iterations[i] ?? 1));
+    }
   }
   const unit = best[0] ?? 1;
   if (sink === 0) throw new Error('The baseline did nothing');
@@ -50,17 +55,19 @@ export function measureStages(stages: readonly Stage[], rounds: number, batchMil
 }
 
 /** Iterations that take about `milliseconds`, found while the code gets hot. */
-function calibrate(stage: Stage, milliseconds: number): number {
+async function calibrate(stage: Stage, milliseconds: number): Promise<number> {
   let iterations = 64;
   for (;;) {
-    const elapsed = timePerIteration(stage, iterations) * iterations * 1e-6;
+    const elapsed = (await timePerIteration(stage, iterations)) * iterations * 1e-6;
     if (elapsed >= milliseconds || iterations >= 2 ** 30) return iterations;
     iterations = elapsed < milliseconds / 20 ? iterations * 10 : Math.ceil((iterations * milliseconds * 1.1) / elapsed);
   }
 }
 
-function timePerIteration(stage: Stage, iterations: number): number {
+async function timePerIteration(stage: Stage, iterations: number): Promise<number> {
   const from = process.hrtime.bigint();
-  stage.run(iterations);
+  const running = stage.run(iterations);
+  // Awaiting what is done already would cost a turn of its own.
+  if (running !== undefined) await running;
   return Number(process.hrtime.bigint() - from) / iterations;
 }

@@ -5,5 +5,6 @@
 export interface Stage {
   /** Short label, unique among the stages, as printed in the table. */
   name: string;
-  run(iterations: number): void;
+  /** A promise where the work itself is asynchronous: each iteration then ends before the next begins. */
+  run(iterations: number): void | Promise<void>;
 }

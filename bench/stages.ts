@@ -26,7 +26,7 @@ export async function loadStages(): Promise<Stage[]> {
 
 /** Prints what each in-process stage costs. */
 export async function benchStages(quick: boolean): Promise<void> {
-  const results = measureStages(await loadStages(), quick ? 5 : 25, quick ? 5 : 20);
+  const results = await measureStages(await loadStages(), quick ? 5 : 25, quick ? 5 : 20);
   printTable(
     ['stage', 'ratio', 'ns'],
     results.map(({ name, ratio, nanoseconds }) => [name, ratio.toFixed(3), nanoseconds.toFixed(1)]),

@@ -1,5 +1,5 @@
 /** Where keys come from: a secret, a PEM, a JWK set in the file, in a file of its own, at a URL, or by discovery. */
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { CryptoKey } from 'jose';
@@ -12,7 +12,7 @@ import type { TokenEntry } from './options.ts';
 const MAX_BYTES = 256 * 1024;
 const TIMEOUT = 5000;
 
-export type VerificationKey = CryptoKey | KeyObject | Uint8Array;
+export type VerificationKey = CryptoKey | KeyObject;
 
 export interface KeySource {
   readonly revision: number;
@@ -30,7 +30,7 @@ export function keySourceOf(
   const set = (load: () => Promise<unknown>): KeySource => new KeySet({ entry: name, clock, log, load });
   switch (keys.kind) {
     case 'secret':
-      return fixed(new TextEncoder().encode(keys.secret));
+      return fixed(createSecretKey(keys.secret, 'utf8'));
     case 'publicKey':
       return fixed(createPublicKey(keys.pem));
     case 'inline':

@@ -2,9 +2,11 @@ import type { Principal } from '../core/principal.ts';
 import { BoundedMap } from './bounded-map.ts';
 import type { AuthMethod } from './method.ts';
 
-/** Credentials remembered; each on at most so many endpoints. */
-const MAX_CREDENTIALS = 8192;
-const MAX_ENDPOINTS = 8;
+/** Ends of credentials under which they are remembered, and how many there may be under one: endpoints of a token, mostly. */
+const MAX_ENDS = 8192;
+const MAX_UNDER_ONE = 8;
+/** Characters of an end: of a signature, or of a secret, so that strangers can choose none that meet. */
+const END = 32;
 
 /** One accepted credential on one endpoint. */
 export class Remembered {
@@ -15,7 +17,7 @@ export class Remembered {
   readonly validUntil: number;
   readonly method: AuthMethod;
   readonly revision: number;
-  /** The same credential on other endpoints. */
+  /** Another one with the same end: the same credential on other endpoints, or else another credential. */
   next: Remembered | undefined;
 
   constructor(
@@ -39,37 +41,43 @@ export class Remembered {
 }
 
 /**
- * Accepted credentials by their whole text: a part of it, or a short digest, would let two tokens share an identity
- * (CVE-2026-35030). One memory belongs to one configuration. Refused credentials are never kept: strangers make them.
+ * Accepted credentials, compared by their whole text: a part of it, or a short digest, would let two tokens share an
+ * identity (CVE-2026-35030). The end alone only leads to them, as hashing a text of a thousand characters costs more than
+ * comparing it. One memory belongs to one configuration. Refused credentials are never kept: strangers make them.
  */
 export class CredentialMemory {
-  readonly #byText: BoundedMap<string, Remembered>;
+  readonly #byEnd: BoundedMap<string, Remembered>;
 
-  constructor(max = MAX_CREDENTIALS) {
-    this.#byText = new BoundedMap(max);
+  constructor(max = MAX_ENDS) {
+    this.#byEnd = new BoundedMap(max);
   }
 
   get size(): number {
-    return this.#byText.size;
+    return this.#byEnd.size;
   }
 
   find(authorization: string, endpoint: string): Remembered | undefined {
-    let one = this.#byText.get(authorization);
-    while (one !== undefined && one.endpoint !== endpoint) one = one.next;
+    let one = this.#byEnd.get(endOf(authorization));
+    while (one !== undefined && (one.endpoint !== endpoint || one.authorization !== authorization)) one = one.next;
     return one;
   }
 
   add(one: Remembered): void {
-    let tail = this.#byText.get(one.authorization);
+    const end = endOf(one.authorization);
     let last = one;
-    // Rebuilt rather than extended: the same endpoint gives way to what is newer, and the chain stays short.
-    for (let length = 1; tail !== undefined && length < MAX_ENDPOINTS; tail = tail.next) {
-      if (tail.endpoint === one.endpoint) continue;
+    let length = 1;
+    // Linked anew rather than extended: what is newer takes the place of what it replaces, and the chain stays short.
+    for (let tail = this.#byEnd.get(end); tail !== undefined && length < MAX_UNDER_ONE; tail = tail.next) {
+      if (tail.endpoint === one.endpoint && tail.authorization === one.authorization) continue;
       last.next = tail;
       last = tail;
       length++;
     }
     last.next = undefined;
-    this.#byText.set(one.authorization, one);
+    this.#byEnd.set(end, one);
   }
+}
+
+function endOf(authorization: string): string {
+  return authorization.length > END ? authorization.slice(-END) : authorization;
 }

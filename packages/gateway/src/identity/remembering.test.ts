@@ -125,6 +125,15 @@ describe('what can be filled by strangers', () => {
     expect(memory.find('Bearer 999', '/e49')).toBeDefined();
     expect(memory.find('Bearer 999', '/mcp')).toBeUndefined();
     expect(memory.find('Bearer 1', '/mcp')).toBeUndefined();
+    // Even where two credentials end alike, each is only itself.
+    const end = 'e'.repeat(40);
+    const [one, two] = [`Bearer a${end}`, `Bearer b${end}`].map(
+      (text) => new Remembered(memory, text, '/mcp', WHO, Infinity, method, 0),
+    );
+    memory.add(one!);
+    memory.add(two!);
+    expect([one, two].map((each) => memory.find(each!.authorization, '/mcp'))).toEqual([one, two]);
+    expect(memory.find(`Bearer c${end}`, '/mcp')).toBeUndefined();
 
     const { identity } = withMethod(() => new Promise(() => {}));
     const flood = Array.from({ length: 1100 }, (_, i) => identity.identify(`Bearer ${i}`, '/mcp', undefined));
