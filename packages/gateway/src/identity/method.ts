@@ -36,7 +36,7 @@ export interface AuthMethod {
   readonly revision: number;
   /**
    * Whether a principal that this method gave earlier would be given still, as far as that can be told without the
-   * token: not revoked, not ended. Absent: always, as long as the entry is as it was.
+   * token: not revoked. Absent: always, as long as the entry is as it was.
    */
   recognises?(principal: Principal, wall: number): boolean;
   /** For `status`; absent: nothing can go wrong with it. */

@@ -104,15 +104,6 @@ describe('a token seen before', () => {
     expect(same.recognises(who, '/mcp')).toBe(true);
     expect(same.recognises(who, '/team')).toBe(false);
   });
-
-  it('is no longer recognised once it has ended', async () => {
-    const { identity, accepted, clock } = bench([tokenEntry()]);
-    const who = await accepted(token());
-    clock.advance(3_660_000 - 1);
-    expect(identity.recognises(who, '/mcp')).toBe(true);
-    clock.advance(1);
-    expect(identity.recognises(who, '/mcp')).toBe(false);
-  });
 });
 
 describe('what can be filled by strangers', () => {

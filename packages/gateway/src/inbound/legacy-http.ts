@@ -25,10 +25,7 @@ export class LegacyHttp {
 
   constructor(edge: Edge) {
     this.#edge = edge;
-    this.#table = new SessionTable(
-      () => edge.options.caps,
-      () => edge.clock.monotonic(),
-    );
+    this.#table = new SessionTable(() => edge.options.caps, edge.clock);
   }
 
   get sessions(): number {
@@ -133,6 +130,7 @@ export class LegacyHttp {
       return new TollgateError('session_not_found', 'No such session. Send `initialize` without a session id.');
     }
     session.lastUsed = now;
+    session.credential?.renewed(principal);
     if (head.protocolVersion !== undefined && head.protocolVersion.trim() !== session.version) {
       return new TollgateError(
         'invalid_request',

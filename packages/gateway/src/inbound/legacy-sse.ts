@@ -13,6 +13,7 @@ import { encodeEvent } from '../protocol/sse.ts';
 import { LEGACY_VERSIONS } from '../protocol/versions.ts';
 import { accepted } from './accept.ts';
 import { ChannelClient } from './channel.ts';
+import { CredentialEnd } from './credential-end.ts';
 import { clientLeft, type Edge, shuttingDown } from './edge.ts';
 import type { Exchange } from './exchange.ts';
 import { receive } from './receive.ts';
@@ -29,6 +30,7 @@ interface SseClient {
   readonly id: string;
   readonly channel: ChannelClient;
   readonly principal: Principal;
+  readonly credential: CredentialEnd;
   readonly endpoint: string;
 }
 
@@ -97,7 +99,8 @@ export class LegacySse {
       maxCalls: this.#edge.options.caps.streamsPerPrincipal,
       send: (message) => stream.send(encodeEvent(message)),
     });
-    this.#clients.set(id, { id, channel, principal, endpoint: route.endpoint.path });
+    const credential = new CredentialEnd(this.#edge.clock, channel.lifetime, principal);
+    this.#clients.set(id, { id, channel, principal, credential, endpoint: route.endpoint.path });
     channel.lifetime.onEnd(() => {
       this.#clients.delete(id);
       stream.end();
@@ -114,6 +117,7 @@ export class LegacySse {
       exchange.refuse(new TollgateError('session_not_found', 'No such session. Open the event stream first.'));
       return;
     }
+    client.credential.renewed(principal);
     receive(this.#edge, request, exchange, head, (message) => {
       if (message.kind === 'request' && message.has(Field.protocolVersion)) {
         exchange.refuse(

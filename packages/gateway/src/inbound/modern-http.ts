@@ -13,6 +13,7 @@ import { checkModernRequest } from '../protocol/modern/request.ts';
 import { encodeEvent } from '../protocol/sse.ts';
 import { LATEST_MODERN } from '../protocol/versions.ts';
 import { type Accepted, accepted } from './accept.ts';
+import { CredentialEnd } from './credential-end.ts';
 import { cannotAsk, clientLeft, type Edge, type OpenCall, type Posted } from './edge.ts';
 import { type Exchange, SMALL } from './exchange.ts';
 import type { EventStream } from './stream.ts';
@@ -47,6 +48,7 @@ export function serveModern(edge: Edge, posted: Posted): void {
     return;
   }
   const reply = new ModernReply(edge, exchange, forms, message.method, id, principal.key);
+  if (principal.expiresAt !== undefined && message.method === 'subscriptions/listen') reply.endWith(principal);
   endpoint.handle(
     new Call({
       message,
@@ -85,6 +87,7 @@ class ModernReply implements Reply, OpenCall {
   readonly #id: string;
   readonly #principalKey: number;
   #stream: EventStream | undefined;
+  #credential: CredentialEnd | undefined;
   #done = false;
 
   constructor(edge: Edge, exchange: Exchange, forms: Accepted, method: string, id: string, principalKey: number) {
@@ -96,6 +99,11 @@ class ModernReply implements Reply, OpenCall {
     this.#principalKey = principalKey;
     edge.calls.add(this);
     exchange.whenGone(() => this.lifetime.end(clientLeft()));
+  }
+
+  /** The stream lasts no longer than the credential. */
+  endWith(principal: Principal): void {
+    this.#credential = new CredentialEnd(this.#edge.clock, this.lifetime, principal);
   }
 
   notify(message: Message): void {
@@ -113,6 +121,7 @@ class ModernReply implements Reply, OpenCall {
     if (this.#done) return;
     this.#done = true;
     this.#edge.calls.delete(this);
+    this.#credential?.stop();
     this.lifetime.release();
     if (body instanceof Message && body.length > SMALL && this.#stream === undefined && this.#forms.json) {
       this.#exchange.json(responseSlices(body, this.#id), head);

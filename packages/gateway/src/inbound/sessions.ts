@@ -2,12 +2,14 @@
  * Legacy sessions over Streamable HTTP. An id is a handle, not a credential: it works only for the principal and the
  * endpoint that opened it (MCP security best practices, session hijacking; GHSA-mvgg-jvj2-4frq).
  */
+import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { newSessionId } from '../core/ids.ts';
 import { Lifetime } from '../core/lifetime.ts';
 import type { Principal } from '../core/principal.ts';
 import type { AnswerListener, ClientSession } from '../protocol/call.ts';
 import type { Message } from '../protocol/message.ts';
+import { CredentialEnd } from './credential-end.ts';
 import { type EventBudget, EventStore, type StoredStream } from './event-store.ts';
 import type { Handshake } from './handshake.ts';
 import { askOn, sendEvent } from './legacy-stream.ts';
@@ -42,6 +44,8 @@ export class HttpSession implements ClientSession {
   readonly asks = new PendingAsks();
   readonly events: EventStore;
   readonly calls = new Map<string, SessionCall>();
+  /** Set when the session becomes live: one that never does must not wait for anything. */
+  credential: CredentialEnd | undefined = undefined;
   /** The stream of the client's GET; undefined before the first one. */
   standalone: StoredStream | undefined = undefined;
   lastUsed: number;
@@ -74,13 +78,18 @@ export class HttpSession implements ClientSession {
 
 export class SessionTable {
   readonly #caps: () => InboundCaps;
+  readonly #clock: Clock;
   readonly #byId = new Map<string, HttpSession>();
   readonly #countByPrincipal = new Map<number, number>();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(caps: () => InboundCaps, now: () => number) {
+  constructor(caps: () => InboundCaps, clock: Clock) {
     this.#caps = caps;
-    this.#timer = setInterval(() => this.sweep(now()), Math.max(10, Math.min(30_000, caps().sessionIdle / 4))).unref();
+    this.#clock = clock;
+    this.#timer = setInterval(
+      () => this.sweep(clock.monotonic()),
+      Math.max(10, Math.min(30_000, caps().sessionIdle / 4)),
+    ).unref();
   }
 
   get size(): number {
@@ -120,6 +129,7 @@ export class SessionTable {
   /** Makes a session live: from here on its id is honoured. Ending its lifetime removes it. */
   add(session: HttpSession): void {
     this.#byId.set(session.id, session);
+    session.credential = new CredentialEnd(this.#clock, session.lifetime, session.principal);
     const key = session.principal.key;
     this.#countByPrincipal.set(key, (this.#countByPrincipal.get(key) ?? 0) + 1);
     session.lifetime.onEnd((reason) => {

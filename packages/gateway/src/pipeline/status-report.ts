@@ -1,5 +1,6 @@
 import { describeLimits } from '../config/explain-limits.ts';
 import { VERSION } from '../core/version.ts';
+import type { MethodView } from '../identity/method.ts';
 import type { ServerView } from '../protocol/peer.ts';
 import type { CallCounts } from '../telemetry/calls.ts';
 import type { Gateway } from './gateway.ts';
@@ -21,6 +22,8 @@ export interface StatusReport {
   /** Base URL of the endpoints. */
   readonly url: string;
   readonly endpoints: readonly EndpointReport[];
+  /** Issuers whose keys have to be fetched, and how that goes. */
+  readonly identity: readonly MethodView[];
   readonly servers: readonly ServerReport[];
   /** One sentence each: what is enforced. Empty: nothing is. */
   readonly limits: readonly string[];
@@ -113,6 +116,7 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
     ready: gateway.ready,
     url,
     endpoints,
+    identity: generation.identity.view,
     servers,
     limits: describeLimits(generation.config),
     sessions: view.sessions,
