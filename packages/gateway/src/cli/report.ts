@@ -9,7 +9,7 @@ export function renderStatus(report: StatusReport): string {
   if (!report.ready) lines.push('Not ready yet: some servers have not been tried.');
   if (report.reloadProblem !== undefined) lines.push(`The last reload was refused: ${report.reloadProblem}`);
   lines.push('', ...renderServers(report.servers), '', ...renderEndpoints(report.endpoints), '');
-  lines.push(...renderLimits(report.limits), ...renderState(report.state));
+  lines.push(...renderIdentity(report.identity), ...renderLimits(report.limits), ...renderState(report.state));
   const { calls } = report;
   lines.push(
     `Calls: ${calls.total}, ${calls.successful} answered, ${calls.failed} failed, ${calls.refused} refused. Sessions: ${report.sessions}. Streams: ${report.streams}.`,
@@ -38,6 +38,7 @@ export function renderStart(report: StatusReport, mainPath: string, next: NextCo
   lines.push(
     ...renderEndpoints(report.endpoints),
     '',
+    ...renderIdentity(report.identity),
     ...renderLimits(report.limits),
     ...renderState(report.state),
     '',
@@ -88,6 +89,17 @@ export function renderEndpoints(endpoints: readonly EndpointReport[]): string[] 
       (endpoint) =>
         `  ${endpoint.url}  ${count(endpoint.tools, 'tool')}, ${count(endpoint.prompts, 'prompt')}, ${count(endpoint.resources, 'resource')}, ${count(endpoint.tokens, 'token')} of definitions`,
     );
+}
+
+/** Issuers that are away, and what that means for their tokens. */
+export function renderIdentity(issuers: StatusReport['identity']): string[] {
+  const lines = issuers.flatMap(({ entry, problem, keys }) => {
+    if (problem === undefined) return [];
+    const means =
+      keys > 0 ? `it goes on with the ${count(keys, 'key')} it has` : 'its tokens are refused until they come';
+    return `  ${entry}: the keys of its issuer cannot be fetched, ${means}. ${oneLine(problem)}`;
+  });
+  return lines.length === 0 ? [] : ['Callers:', ...lines];
 }
 
 export function renderLimits(limits: readonly string[]): string[] {
