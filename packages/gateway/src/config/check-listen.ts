@@ -20,6 +20,8 @@ export function checkListen(checks: Checks): void {
     );
   }
   const beyond = !isLoopback(listen.host);
+  // A proxy on this machine brings strangers to a listener on loopback.
+  if (!beyond && config.trustedProxies.length > 0 && !checks.isDamaged('trustedProxies')) checkOpenDoor(checks);
   if (beyond && !checks.isDamaged('listen')) {
     checkOpenDoor(checks);
     const named = config.allowedHosts.length > 0 || config.publicUrl !== undefined;
@@ -65,11 +67,12 @@ function checkOpenDoor(checks: Checks): void {
   if (checks.isDamaged('auth')) return;
   const address = formatListen(config.listen);
   if (config.auth === undefined) {
+    const local = isLoopback(config.listen.host);
     findings.push(
       mistake(
-        ['listen'],
-        `${address} is reachable from other machines, and no \`auth\` says who may call.`,
-        'Listen on 127.0.0.1:7117, or write auth: [{ name: ci, bearer: { token: "${env:TOKEN}" } }].',
+        [local ? 'trustedProxies' : 'listen'],
+        `${address} is reachable from other machines${local ? ' through a proxy' : ''}, and no \`auth\` says who may call.`,
+        `${local ? 'Remove it' : 'Listen on 127.0.0.1:7117'}, or write auth: [{ name: ci, bearer: { token: "\${env:TOKEN}" } }].`,
       ),
     );
   }

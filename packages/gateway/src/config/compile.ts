@@ -101,7 +101,8 @@ export function compile(config: Config, env: Environment = process.env): Compile
           endpoint.auth === undefined ? [] : [[path, endpoint.auth] as const],
         ),
       ),
-      loopback,
+      // A proxy brings strangers, each with an address of its own.
+      loopback: loopback && config.trustedProxies.length === 0,
     },
     access: compileAccessRules(config),
     ...compileLimits(config),

@@ -5,6 +5,7 @@ import {
   answer,
   FakeEndpoint,
   head,
+  legacyBody,
   modernBody,
   modernPost,
   notification,
@@ -90,6 +91,90 @@ describe.each(ROUTES)('Host and Origin on %s', (_name, request, fine) => {
     expect(got.status).toBe(403);
     expect(got.headers.get('access-control-allow-origin')).toBeUndefined();
     expect(rig.mcp.calls.length).toBe(before);
+  });
+});
+
+describe('a page that makes its own name resolve here', () => {
+  const SSE = { Accept: 'text/event-stream' };
+  /** Every way in, the second transport and the second spelling of it included. */
+  const WAYS: readonly (readonly [string, (headers: Record<string, string>) => string])[] = [
+    ['a modern POST', (headers) => modernPost('tools/call', { name: 'x' }, headers)],
+    ['a legacy POST', (headers) => post(legacyBody('initialize'), headers)],
+    ['the GET stream', (headers) => head('GET', { ...SSE, 'Mcp-Session-Id': 'x', ...headers })],
+    ['a DELETE', (headers) => head('DELETE', { 'Mcp-Session-Id': 'x', ...headers })],
+    ['/sse', (headers) => head('GET', { ...SSE, ...headers }, '/sse')],
+    ['/mcp/sse', (headers) => head('GET', { ...SSE, ...headers }, '/mcp/sse')],
+    ['/messages/', (headers) => post(legacyBody('initialize'), headers, '/messages/?session_id=x')],
+    ['/team/messages/', (headers) => post(legacyBody('initialize'), headers, '/team/messages/?session_id=x')],
+    ['a preflight', (headers) => head('OPTIONS', { 'Access-Control-Request-Method': 'POST', ...headers })],
+    ['what is mounted', (headers) => post('{}', headers, '/api/v1/reload')],
+    ['health', (headers) => head('GET', headers, '/healthz')],
+    ['metadata', (headers) => head('GET', headers, '/.well-known/oauth-protected-resource/mcp')],
+  ];
+
+  it.each(
+    WAYS,
+  )('opens nothing by %s, without any setting (CVE-2026-34742, CVE-2025-66416, CVE-2025-64443)', async (_way, request) => {
+    let mounted = 0;
+    const bare = await startEdge(optionsOf(), {
+      mount: (_request, response) => {
+        mounted++;
+        response.end();
+        return true;
+      },
+    });
+    for (const headers of [
+      { Host: 'rebound.example', Origin: 'http://rebound.example' },
+      { Host: `rebound.example:${bare.port}`, Origin: `http://rebound.example:${bare.port}` },
+      { Host: `127.0.0.1:${bare.port}`, Origin: 'https://page.example' },
+      { Host: `127.0.0.1:${bare.port}`, Origin: 'null' },
+    ]) {
+      const got = await bare.send(request(headers));
+      expect(got.status).toBe(403);
+      expect(got.headers.get('access-control-allow-origin')).toBeUndefined();
+    }
+    expect([bare.edge.view.streams, bare.edge.view.sessions, bare.mcp.calls.length, mounted]).toEqual([0, 0, 0, 0]);
+    await bare.stop();
+  });
+});
+
+describe('a path that needs no credential', () => {
+  const HOSTS = [
+    '/healthz',
+    '/readyz',
+    '/.well-known/oauth-protected-resource',
+    '/.well-known/oauth-protected-resource/mcp',
+  ];
+
+  it.each(HOSTS)('%s lends its openness to no other by way of Host (Starlette CVE-2026-48710)', async (open) => {
+    const proxied = await startEdge(optionsOf({}, { trustedProxies: ['127.0.0.1'] }));
+    const before = proxied.mcp.calls.length;
+    for (const host of [
+      `127.0.0.1${open}`,
+      `127.0.0.1${open}?`,
+      `127.0.0.1${open}#`,
+      `127.0.0.1${open}/..`,
+      `127.0.0.1\\${open}`,
+    ]) {
+      for (const headers of [{ Host: host }, { Host: '127.0.0.1', 'X-Forwarded-Host': host }]) {
+        const sent = { ...headers, Authorization: 'Bearer wrong' };
+        expect((await proxied.send(modernPost('tools/call', { name: 'x' }, sent))).status, host).toBe(403);
+      }
+    }
+    for (const target of [
+      `${open}/../mcp`,
+      `${open}/..%2fmcp`,
+      `//mcp${open}`,
+      `http://127.0.0.1${open}`,
+      `/mcp;${open}`,
+    ]) {
+      const got = await proxied.send(
+        modernPost('tools/call', { name: 'x' }, { Authorization: 'Bearer wrong' }, target),
+      );
+      expect([400, 404], target).toContain(got.status);
+    }
+    expect(proxied.mcp.calls.length).toBe(before);
+    await proxied.stop();
   });
 });
 
