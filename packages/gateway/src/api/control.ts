@@ -10,6 +10,7 @@ import { streamSSE } from 'hono/streaming';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
+import type { VaultPort } from '../pipeline/vault-administration.ts';
 import type { Identified } from '../protocol/call.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
 import { type AdministrationPort, addAdministration } from './administration.ts';
@@ -17,6 +18,7 @@ import { addDecisions, type DecisionPort } from './decisions.ts';
 import { type GuardedRoute, GuardedRoutes } from './guarded.ts';
 import { addKeys, type KeysPort } from './keys.ts';
 import { addTrust, type TrustPort } from './trust.ts';
+import { addVault } from './vault.ts';
 
 export interface ControlPort {
   status(): StatusReport;
@@ -31,6 +33,8 @@ export interface ControlPort {
   readonly keys?: KeysPort | undefined;
   /** Definitions of servers and their approval; absent: there is no such resource. */
   readonly trust?: TrustPort | undefined;
+  /** Absent: there is no vault to administer. */
+  readonly vault?: VaultPort | undefined;
 }
 
 export interface ControlDeps {
@@ -69,6 +73,8 @@ export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly ro
 
   if (deps.port.keys !== undefined) addKeys(routes, deps.port.keys);
   if (deps.port.trust !== undefined) addTrust(routes, deps.port.trust);
+
+  if (deps.port.vault !== undefined) addVault(routes, deps.port.vault);
 
   routes.get('/calls', 'traffic.watch', (c) => {
     const refusedOnly = c.req.query('refused') === 'true';

@@ -9,6 +9,7 @@ const review: ConsentReview = {
   servers: [],
   variables: [],
   files: [],
+  secrets: [],
   changed: false,
 };
 

@@ -13,9 +13,12 @@ import type { Log } from '../core/log.ts';
 import { Gateway } from '../pipeline/gateway.ts';
 import type { GatewayAdministration } from '../pipeline/gateway-administration.ts';
 import { administrationOf, keyAdministrationOf, operationsOf } from '../pipeline/ports.ts';
+import { withSecrets } from '../pipeline/secret-source.ts';
 import { takeOldTokens } from '../pipeline/sign-ins.ts';
 import { GatewayState } from '../pipeline/state.ts';
 import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
+import { VaultAdministration } from '../pipeline/vault-administration.ts';
+import type { VaultEvent } from '../vault/vault.ts';
 import { withAdminToken } from './admin-token.ts';
 import type { CommandConfig } from './configuration.ts';
 import { adminToken, findHolder, removeRecord, writeRecord } from './running.ts';
@@ -57,6 +60,7 @@ export class Host {
     this.#ports = { clock: systemClock, state, gateway: () => this.gateway };
     this.#administration = administrationOf(this.#ports);
     this.#loaded = command.loaded;
+    state.vaultEvents.watch((event) => this.#secretChanged(event));
     const control = this.#control(token);
     const v1 = this.#v1(token);
     const metrics = createMetricsPage({
@@ -100,10 +104,18 @@ export class Host {
     const { compiled } = command;
     const own =
       other === undefined ? compiled : { ...compiled, inbound: { ...compiled.inbound, attachSocket: undefined } };
-    const state = await GatewayState.open(compiled, { clock: systemClock, log: options.log });
+    let { loaded } = command;
+    let used = own;
+    const state = await GatewayState.open(compiled, { clock: systemClock, log: options.log }, async (vault) => {
+      loaded = await withSecrets(command.loaded, vault);
+      if (loaded === command.loaded) return compiled;
+      const resolved = compile(loaded.config);
+      used = { ...resolved, inbound: { ...resolved.inbound, attachSocket: own.inbound.attachSocket } };
+      return resolved;
+    });
     try {
       await takeOldTokens(compiled, state.vault, options.log);
-      const host = new Host({ ...command, compiled: own }, options, token, state, other !== undefined);
+      const host = new Host({ ...command, loaded, compiled: used }, options, token, state, other !== undefined);
       await host.gateway.listen();
       await host.#record();
       return host;
@@ -138,7 +150,8 @@ export class Host {
     try {
       // Whoever changes a file that was merely found must not thereby run programs here.
       const { file, found } = this.#command;
-      const loaded = await loadConfig(file, { found, ...(listen === undefined ? {} : { listen }) });
+      const written = await loadConfig(file, { found, ...(listen === undefined ? {} : { listen }) });
+      const loaded = await withSecrets(written, this.#state.vault);
       const changes = describeChanges(this.#loaded, loaded);
       await this.gateway.apply(compile(loaded.config));
       this.#loaded = loaded;
@@ -156,6 +169,22 @@ export class Host {
     }
   }
 
+  /** A secret that the configuration uses was set, revoked or removed: it counts from now on. */
+  #secretChanged({ kind, id }: VaultEvent): void {
+    const { names } = this.#loaded.secrets;
+    if (id?.owner.kind !== 'gateway' || id.purpose !== 'secret' || !names.includes(id.name)) return;
+    if (kind !== 'set' && kind !== 'revoked' && kind !== 'removed') return;
+    const { log } = this.#options;
+    void (async () => {
+      const loaded = await withSecrets(this.#loaded, this.#state.vault, { lenient: true });
+      await this.gateway.apply(compile(loaded.config));
+      this.#loaded = loaded;
+      log.info({ secret: id.name }, 'a secret that the configuration uses has changed and is in force');
+    })().catch((error: unknown) => {
+      log.error({ err: error, secret: id.name }, 'a changed secret could not be put in force; restart the gateway');
+    });
+  }
+
   #control(token: string): ControlHandler {
     return createControlApi({
       log: this.#options.log,
@@ -168,6 +197,7 @@ export class Host {
         administration: this.#administration,
         keys: keyAdministrationOf(this.#ports),
         trust: this.#state.trust,
+        vault: new VaultAdministration(this.#state.vault),
       },
     });
   }

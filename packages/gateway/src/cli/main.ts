@@ -293,8 +293,64 @@ function build(): Command {
     .option(...configOption)
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./block.ts')).unblock));
-  for (const command of [...program.commands, ...budget.commands, ...keys.commands, ...trust.commands])
-    command.exitOverride();
+  const vault = program
+    .command('vault')
+    .description('Keep secrets: they go in, are used by the gateway, and never come out.');
+  const owner = (command: Command): Command =>
+    command
+      .option('--tenant <name>', 'of this tenant, in place of the gateway')
+      .option('--user <id>', 'of this principal, for example corp/ada')
+      .option(...configOption)
+      .option('--json', 'print data as JSON');
+  const plain = (command: Command): Command => command.option(...configOption).option('--json', 'print data as JSON');
+  owner(vault.command('set'))
+    .description('Keep a secret, or replace it. The value is read from standard input, a file, or asked for.')
+    .argument('<name>', 'referred to as ${vault:NAME}')
+    .option('--file <path>', 'read the value from a file')
+    .option('--expires <time>', 'a duration like 90d, or a moment like 2030-01-31T18:00:00Z')
+    .option('--overlap <duration>', 'try the value before for so long where a server refuses the new one')
+    .option('--server <name>', 'only this server may use it')
+    .action(run(async () => (await import('./vault.ts')).setSecret));
+  plain(vault.command('list'))
+    .description('Show what is kept: owner, fingerprint, age, last use, state. Never values.')
+    .action(run(async () => (await import('./vault.ts')).listSecrets));
+  owner(vault.command('remove'))
+    .description('Erase a secret.')
+    .argument('<name>')
+    .action(run(async () => (await import('./vault.ts')).removeSecret));
+  owner(vault.command('revoke'))
+    .description('Erase a secret that may have been seen, and tell the webhooks.')
+    .argument('<name>')
+    .option('--reason <text>', 'kept and told')
+    .action(run(async () => (await import('./vault.ts')).revokeSecret));
+  plain(vault.command('import'))
+    .description('Move the secrets that stand in a file of MCP clients into the vault; a copy of the file is kept.')
+    .argument('<file>', 'for example .mcp.json')
+    .option('--dry-run', 'only say what would be moved')
+    .action(run(async () => (await import('./vault-import.ts')).importSecrets));
+  plain(vault.command('status'))
+    .description('Show the versions of the master key and how many sealed values need each.')
+    .action(run(async () => (await import('./vault.ts')).vaultStatus));
+  plain(vault.command('rotate'))
+    .description('Make a new version of the master key for new secrets; the others stay readable.')
+    .action(run(async () => (await import('./vault.ts')).rotateKey));
+  plain(vault.command('rewrap'))
+    .description('Move all data keys to the newest master key, while the gateway works. Can be interrupted.')
+    .action(run(async () => (await import('./vault.ts')).rewrapSecrets));
+  plain(vault.command('reencrypt'))
+    .description('Seal every secret anew under a new data key: after suspected exposure of data keys.')
+    .action(run(async () => (await import('./vault.ts')).reencryptSecrets));
+  plain(vault.command('retire'))
+    .description('Take a master key out of use that nothing needs any more.')
+    .argument('<version>')
+    .action(run(async () => (await import('./vault.ts')).retireKey));
+  plain(vault.command('destroy'))
+    .description('Forget a retired master key for ever: backups sealed under it become unreadable.')
+    .argument('<version>')
+    .option('--confirm <key>', 'its name, as `vault status` shows it')
+    .action(run(async () => (await import('./vault.ts')).destroyKey));
+  for (const { commands } of [program, budget, keys, trust, vault])
+    for (const command of commands) command.exitOverride();
   return program;
 }
 

@@ -3,11 +3,12 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import type { LimitOptions } from '../admission/options.ts';
 import { checkConfig, type ParsedConfig } from './check.ts';
-import { type Environment, type Expanded, type Expansion, expand } from './expand.ts';
+import { type Environment, type Expanded, type Expansion, expand, isOfServer } from './expand.ts';
 import type { ConfigKind } from './find.ts';
 import { explainIssues } from './issues.ts';
+import { leavesOf } from './leaves.ts';
 import { type Preset, presetOf, withPreset } from './preset.ts';
-import { type Finding, invalidConfig, isWithin, type KeyPath, type Problem } from './problems.ts';
+import { type Finding, invalidConfig, isWithin, type KeyPath, mistake, type Problem } from './problems.ts';
 import { type AuthConfig, type Config, configSchema } from './schema.ts';
 import type { ToolhiveView } from './toolhive/view.ts';
 import { placeKey, type SourceTree } from './tree.ts';
@@ -36,6 +37,12 @@ export interface LoadedConfig {
   readonly config: Config;
   readonly source: ConfigSource;
   readonly warnings: readonly Problem[];
+  /** Secrets of the vault that it needs outside `headers` and `env`, and the same configuration with their values. */
+  readonly secrets: {
+    readonly names: readonly string[];
+    /** Throws `config_invalid` when a value does not fit its place. Names that are left out stay closed. */
+    readonly resolve: (values: ReadonlyMap<string, string>) => LoadedConfig;
+  };
 }
 
 export interface TreeContext {
@@ -53,6 +60,8 @@ export interface TreeContext {
   readonly origin?: LimitOptions['origin'] | undefined;
   /** What a file of ToolHive says beyond its translation. */
   readonly toolhive?: ToolhiveView | undefined;
+  /** Values of the gateway's secrets; absent: not read yet. */
+  readonly secrets?: ReadonlyMap<string, string> | undefined;
   /** Set when the importer has expanded already, by the rules of its own format. */
   readonly expanded?: Omit<Expanded, 'value'>;
 }
@@ -61,7 +70,7 @@ export interface TreeContext {
 export function processTree(tree: SourceTree, context: TreeContext): LoadedConfig {
   const given: Expanded =
     context.expanded === undefined
-      ? expand(tree.value, { env: context.env, baseDir: context.baseDir })
+      ? expand(tree.value, { env: context.env, baseDir: context.baseDir, secrets: context.secrets })
       : { ...context.expanded, value: tree.value };
   const value =
     context.listen === undefined
@@ -99,6 +108,7 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
     findings.push(...checks.filter((finding) => !broken.some((path) => isWithin(finding.path, path))));
   }
 
+  if (parsed !== undefined && broken.length === 0) findings.push(...misplacedSecrets(expanded.expansions, parsed));
   const problems = findings.map((finding): Problem => ({ ...finding, position: tree.at(finding.path) }));
   if (parsed === undefined || problems.some((problem) => problem.severity === 'error')) {
     throw invalidConfig(context.name, problems, context.cwd);
@@ -108,7 +118,32 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
   const origins = Object.fromEntries(
     Object.keys(parsed.limits).map((name) => [name, isRecord(written) && name in written ? own : 'preset'] as const),
   );
-  return { config: complete(parsed, context, origins), source, warnings: problems };
+  const secrets = {
+    names: [...new Set(expanded.expansions.flatMap((one) => (isLoaded(one) ? [one.name] : [])))],
+    resolve: (values: ReadonlyMap<string, string>) => processTree(tree, { ...context, secrets: values }),
+  };
+  return { config: complete(parsed, context, origins), source, warnings: problems, secrets };
+}
+
+/** A secret whose value is needed as soon as the configuration is applied. */
+function isLoaded({ kind, path }: Expansion): boolean {
+  return kind === 'vault' && !isOfServer(path);
+}
+
+/** What is not marked as secret in the schema is shown in logs and `explain`. */
+function misplacedSecrets(expansions: readonly Expansion[], parsed: ParsedConfig): Finding[] {
+  const written = expansions.filter(({ kind }) => kind === 'vault');
+  if (written.length === 0) return [];
+  const places = new Set(leavesOf(parsed).flatMap((leaf) => (leaf.secret ? [placeKey(leaf.path)] : [])));
+  return written
+    .filter(({ path }) => !places.has(placeKey(path)))
+    .map(({ path, name }) =>
+      mistake(
+        path,
+        `\${vault:${name}} can stand only where a secret can, and this value is shown.`,
+        'Write the value.',
+      ),
+    );
 }
 
 /** Each round sets at least one entry aside; real files need two or three. */

@@ -1,3 +1,4 @@
+import { formatReference, referencesIn } from '../core/secret-reference.ts';
 import type { Checks, ParsedConfig } from './check.ts';
 import { checkServerAuth } from './check-server-auth.ts';
 import { doubt, type KeyPath, mistake } from './problems.ts';
@@ -94,8 +95,26 @@ function checkTimeouts(checks: Checks, path: KeyPath, server: Server): void {
   }
 }
 
+/** A process cannot tell its callers apart: one that holds the secret of a user is that user's. */
+function checkOwnSecrets(checks: Checks, path: KeyPath, server: Server): void {
+  const own = Object.values(server.env ?? {})
+    .flatMap(referencesIn)
+    .find(({ scope }) => scope !== 'gateway');
+  const { instances = 'auto' } = server;
+  const mode = typeof instances === 'string' ? instances : instances.mode;
+  if (own === undefined || mode === 'auto' || mode === 'per-principal') return;
+  checks.findings.push(
+    mistake(
+      [...path, 'instances'],
+      `${formatReference(own)} is of one caller, and with \`${mode}\` a process serves several.`,
+      'Write instances: per-principal.',
+    ),
+  );
+}
+
 function checkValues(checks: Checks, path: KeyPath, server: Server): void {
   const { findings } = checks;
+  checkOwnSecrets(checks, path, server);
   const literal = (...rest: (string | number)[]) => checks.isLiteral(...path, ...rest);
   const at = (...rest: (string | number)[]): KeyPath => [...path, ...rest];
   for (const [name, value] of Object.entries(server.env ?? {})) {

@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { AccessOptions } from '../access/options.ts';
 import type { AdmissionOptions, RefusalStyle } from '../admission/options.ts';
 import type { CatalogOptions } from '../catalog/options.ts';
+import { referencesIn } from '../core/secret-reference.ts';
 import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
 import type { InboundOptions } from '../inbound/options.ts';
 import type { RouteOptions } from '../routing/options.ts';
@@ -142,6 +143,9 @@ function compileServer(name: string, server: ServerConfig, maxResponse: number):
     instances: { mode: 'auto', max: 8, idle: 300_000, ...instances },
     pool: { max: server.pool?.max ?? 10 },
     maxResponse,
+    ...([server.headers, server.env].some((texts) => Object.values(texts ?? {}).some(isOwn))
+      ? { ownSecrets: true }
+      : {}),
   };
 }
 
@@ -166,6 +170,11 @@ function compileTrust(trust: Config['trust']): TrustOptions {
       Object.entries(servers).map(([name, own]) => [name, { new: own.new ?? unseen, changed: own.changed ?? changed }]),
     ),
   };
+}
+
+/** Refers to a secret of the caller or its tenant. */
+function isOwn(text: string): boolean {
+  return referencesIn(text).some(({ scope }) => scope !== 'gateway');
 }
 
 function compileEndpoints(config: Config, names: ReadonlyMap<string, string>): EndpointOptions[] {

@@ -16,6 +16,8 @@ export interface ConsentReview {
   /** Names of the variables and files whose values the configuration takes. */
   readonly variables: readonly string[];
   readonly files: readonly string[];
+  /** Names of the secrets of the vault that it uses. */
+  readonly secrets: readonly string[];
   /** Another version of this file was approved before. */
   readonly changed: boolean;
 }
@@ -42,13 +44,14 @@ export interface ConsentOptions {
 export function reviewConfig(loaded: LoadedConfig): Omit<ConsentReview, 'changed'> {
   const { config, source } = loaded;
   const written = (value: string, ...keys: (string | number)[]) => source.originals.get(placeKey(keys)) ?? value;
-  const named = (kind: 'env' | 'file') =>
+  const named = (kind: 'env' | 'file' | 'vault') =>
     [...new Set(source.expansions.filter((item) => item.kind === kind).map((item) => item.name))].sort();
   return {
     file: source.file ?? '',
     sha256: source.sha256 ?? '',
     variables: named('env'),
     files: named('file'),
+    secrets: named('vault'),
     servers: Object.entries(config.servers).map(([name, server]) => ({
       name,
       argv:
@@ -85,6 +88,8 @@ export function formatReview(review: ConsentReview): string {
   }
   if (review.variables.length > 0)
     lines.push(`It takes the values of ${review.variables.map(clean).join(', ')} from your environment.`);
+  if (review.secrets.length > 0)
+    lines.push(`It uses the secrets ${review.secrets.map(clean).join(', ')} of the vault.`);
   if (review.files.length > 0) lines.push(`It reads ${review.files.map(clean).join(', ')}.`);
   return lines.join('\n');
 }

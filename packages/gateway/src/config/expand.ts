@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
+import { formatReference, markOf, parseReference, type SecretReference } from '../core/secret-reference.ts';
 import { type Finding, formatPath, type KeyPath, mistake } from './problems.ts';
 import { placeKey } from './tree.ts';
 
@@ -8,8 +9,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** Where a value came from that does not stand in the file itself. */
 export interface Expansion {
   readonly path: KeyPath;
-  readonly kind: 'env' | 'file';
-  /** Name of the variable, or path of the file as written. */
+  readonly kind: 'env' | 'file' | 'vault';
+  /** Name of the variable or secret, or path of the file as written. */
   readonly name: string;
   /** The variable was unset or empty and the default of the expression was taken. */
   readonly defaulted: boolean;
@@ -27,13 +28,15 @@ export interface ExpandOptions {
   readonly env: Environment;
   /** Folder at which `${file:…}` starts. */
   readonly baseDir: string;
+  /** Values of the gateway's secrets, by name; absent: marks stand for them. */
+  readonly secrets?: ReadonlyMap<string, string> | undefined;
 }
 
 const EXPRESSION = /\$\$\{|\$\{([^}]*)(\}?)/g;
 const MAX_SECRET_FILE = 64 * 1024;
 
 /**
- * Replaces `${env:X}`, `${env:X:-default}` and `${file:/p}` in every text below `value`; `$${` stands for a
+ * Replaces `${env:X}`, `${env:X:-default}`, `${file:/p}` and `${vault:x}` in every text below `value`; `$${` stands for a
  * literal `${`. Where X has no value and X_FILE has, the value is what that file holds. Unset and empty are mistakes that name the variable. Command lines take none: `ps` shows them.
  */
 export function expand(value: unknown, options: ExpandOptions): Expanded {
@@ -56,6 +59,7 @@ export function expand(value: unknown, options: ExpandOptions): Expanded {
       const expression = readExpression(body);
       if (expression === undefined) return fail(...unknownExpression(body));
       if (argv) return fail(...refusedInArgv(whole, expression, keys));
+      if (expression.kind === 'vault') return fromVault(expression.reference);
       return expression.kind === 'env' ? fromEnvironment(expression) : fromFile(expression.name);
     });
     // What was written holds no secret: it may be shown where the value may not.
@@ -77,6 +81,19 @@ export function expand(value: unknown, options: ExpandOptions): Expanded {
       }
       expansions.push({ path: keys, kind: 'env', name: expression.name, defaulted: !set });
       return set ? found : expression.fallback!;
+    }
+
+    function fromVault(reference: SecretReference): string {
+      const refusal = refusedReference(reference, keys);
+      if (refusal !== undefined) return fail(...refusal);
+      const { scope, name } = reference;
+      expansions.push({
+        path: keys,
+        kind: 'vault',
+        name: scope === 'gateway' ? name : `${scope}/${name}`,
+        defaulted: false,
+      });
+      return (isOfServer(keys) ? undefined : options.secrets?.get(name)) ?? markOf(reference);
     }
 
     /** `variable`: the one that names the file; undefined: the expression does. */
@@ -126,23 +143,36 @@ interface EnvExpression {
   readonly name: string;
   readonly fallback: string | undefined;
 }
-type Expression = EnvExpression | { readonly kind: 'file'; readonly name: string };
+type Expression =
+  | EnvExpression
+  | { readonly kind: 'file'; readonly name: string }
+  | { readonly kind: 'vault'; readonly reference: SecretReference };
 
 function readExpression(body: string): Expression | undefined {
   const env = /^env:([A-Za-z_][A-Za-z0-9_]*)(?::-([\s\S]*))?$/.exec(body);
   if (env !== null) return { kind: 'env', name: env[1]!, fallback: env[2] };
+  const vault = /^vault:(.+)$/.exec(body);
+  if (vault !== null) {
+    const reference = parseReference(vault[1]!);
+    return reference === undefined ? undefined : { kind: 'vault', reference };
+  }
   const file = /^file:(.+)$/.exec(body);
   return file === null ? undefined : { kind: 'file', name: file[1]! };
 }
 
 function unknownExpression(body: string): [what: string, fix: string] {
-  if (/^vault:/.test(body)) return ['The vault is not in this version.', 'Write ${env:NAME} or ${file:/path}.'];
+  if (/^vault:/.test(body)) {
+    return [
+      `"\${${body.slice(0, 60)}}" names no secret.`,
+      'Write ${vault:NAME}, ${vault:user/NAME} or ${vault:tenant/NAME}; letters, digits, dot, dash and underscore.',
+    ];
+  }
   const bare = /^([A-Za-z_][A-Za-z0-9_]*)(:-[\s\S]*)?$/.exec(body);
   if (bare !== null)
     return [`"\${${body.slice(0, 60)}}" does not say where the value is.`, `Write \${env:${body.slice(0, 60)}}.`];
   return [
     `"\${${body.slice(0, 60)}}" cannot be read.`,
-    'Write ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $${ for a literal ${.',
+    'Write ${env:NAME}, ${env:NAME:-default}, ${file:/path} or ${vault:NAME}; $${ for a literal ${.',
   ];
 }
 
@@ -155,5 +185,26 @@ function refusedInArgv(whole: string, expression: Expression, keys: KeyPath): [w
   return [
     'Every user of the machine can read a command line, so nothing is expanded in it.',
     `Pass it as ${formatPath([...keys.slice(0, 2), 'env', example])}: "${whole}".`,
+  ];
+}
+
+/** Headers and environment of a server: what they refer to is put in place when it is used. */
+export function isOfServer(keys: KeyPath): boolean {
+  return keys[0] === 'servers' && (keys[2] === 'headers' || keys[2] === 'env') && keys.length === 4;
+}
+
+/** Why a reference cannot stand at a place; whether the place is that of a secret at all is checked by the schema. */
+export function refusedReference(reference: SecretReference, keys: KeyPath): [what: string, fix: string] | undefined {
+  const [section] = keys;
+  if (section === 'storage' || section === 'vault' || section === 'dataDir') {
+    return [
+      `The vault is kept in \`storage\` and opened with \`vault.keys\`, so ${formatReference(reference)} cannot stand there.`,
+      'Write ${env:NAME} or ${file:/path}.',
+    ];
+  }
+  if (reference.scope === 'gateway' || isOfServer(keys)) return undefined;
+  return [
+    `${formatReference(reference)} belongs to a caller, and no caller is known here.`,
+    'It can stand in `headers` and `env` of a server. Write ${vault:NAME} for a secret of the gateway.',
   ];
 }

@@ -61,6 +61,7 @@ export function originOf(path: KeyPath, source: ConfigSource, cwd = source.baseD
     .filter((expansion) => isWithin(expansion.path, path))
     .map(({ kind, name, defaulted }) => {
       if (kind === 'file') return `file ${name}`;
+      if (kind === 'vault') return `secret ${name} of the vault`;
       return defaulted ? `${name} is not set` : `variable ${name}`;
     });
   return [place, ...new Set(taken)].join(', ');

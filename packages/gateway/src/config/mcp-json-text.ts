@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { parseEnv } from 'node:util';
-import type { Environment, Expansion } from './expand.ts';
+import { markOf, parseReference } from '../core/secret-reference.ts';
+import { type Environment, type Expansion, isOfServer } from './expand.ts';
 import { type Finding, type KeyPath, mistake } from './problems.ts';
 import { isSecretName } from './secrets.ts';
 import { placeKey } from './tree.ts';
@@ -56,6 +57,8 @@ export class ForeignText {
       if (place !== undefined) return place;
       const input = /^input:(.+)$/.exec(body);
       if (input !== null) return this.#input(input[1]!, keys, childEnv !== undefined, fail);
+      const vault = /^vault:(.+)$/.exec(body);
+      if (vault !== null) return this.#vault(whole, vault[1]!, keys, fail);
       const match = /^(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([\s\S]*))?$/.exec(body);
       if (match === null) return fail(`Tollgate cannot read "${whole.slice(0, 60)}".`, 'Write ${NAME} for a variable.');
       const name = match[1]!;
@@ -90,6 +93,21 @@ export class ForeignText {
     }
     this.expansions.push({ path: keys, kind: 'env', name, defaulted: !set });
     return set ? value : fallback!;
+  }
+
+  /** Not a form of any client: what `tollgate vault import` leaves behind. */
+  #vault(whole: string, body: string, keys: KeyPath, fail: (what: string, fix: string) => string): string {
+    const reference = parseReference(body);
+    if (reference === undefined) return fail(`"${whole.slice(0, 60)}" names no secret.`, 'Write ${vault:NAME}.');
+    if (!isOfServer(keys)) return fail(`${whole} can stand in "env" and "headers" only.`, 'Move it there.');
+    const { scope, name } = reference;
+    this.expansions.push({
+      path: keys,
+      kind: 'vault',
+      name: scope === 'gateway' ? name : `${scope}/${name}`,
+      defaulted: false,
+    });
+    return markOf(reference);
   }
 
   /** VS Code asks a person for these; a gateway takes them from the environment. */

@@ -40,7 +40,7 @@ function showOne(leaf: Leaf, source: ConfigSource | undefined): unknown {
 
 /** Nothing but a reference: there is no literal part, and no default, that could be the secret. */
 function isBareExpression(written: string): boolean {
-  return /^(?:(?:Bearer|Basic|Token) )?\$\{(?:(?:env|file|input):)?[^}:]+\}$/.test(written);
+  return /^(?:(?:Bearer|Basic|Token) )?\$\{(?:(?:env|file|input|vault):)?[^}:]+\}$/.test(written);
 }
 
 /** The credentials of a URL, in its user part or in parameters that usually hold one. */

@@ -15,9 +15,11 @@ import { type Log, silentLog } from '../core/log.ts';
 import { pumpStdio } from '../inbound/stdio-pump.ts';
 import type { CallStatistics, FinishedCall } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
+import type { Vault } from '../vault/vault.ts';
 import { Gateway } from './gateway.ts';
 import { attachOperations } from './operations-of.ts';
 import { administrationOf, operationsOf } from './ports.ts';
+import { withSecrets } from './secret-source.ts';
 import { GatewayState } from './state.ts';
 import { type StatusReport, statusReport } from './status-report.ts';
 
@@ -130,9 +132,17 @@ export async function gatewayOf(loaded: LoadedConfig, options: GatewayOptions): 
       '`auth` has an entry of `keys`, but nothing is kept. Name a `dataDir`, or set `persist: true`.',
     );
   }
-  const state = options.persist === true ? await GatewayState.open(compiled, deps) : await GatewayState.transient(deps);
+  let resolved = { loaded, compiled };
+  const resolve = async (vault: Vault): Promise<CompiledConfig> => {
+    const next = await withSecrets(loaded, vault);
+    resolved = { loaded: next, compiled: next === loaded ? compiled : compileFor(next, options) };
+    return resolved.compiled;
+  };
+  const state =
+    options.persist === true ? await GatewayState.open(compiled, deps, resolve) : await GatewayState.transient(deps);
   try {
-    return new LibraryGateway(loaded, compiled, state, options);
+    if (options.persist !== true) await resolve(state.vault);
+    return new LibraryGateway(resolved.loaded, resolved.compiled, state, options);
   } catch (error) {
     await state.close();
     throw error;
@@ -209,7 +219,7 @@ class LibraryGateway implements GatewayHandle {
   }
 
   async apply(config: GatewayConfig | string): Promise<void> {
-    const loaded = await load(config, this.#options);
+    const loaded = await withSecrets(await load(config, this.#options), this.#state.vault);
     await this.#gateway.apply(compileFor(loaded, this.#options));
     this.#loaded = loaded;
     this.#warn(loaded);

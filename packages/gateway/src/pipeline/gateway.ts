@@ -159,6 +159,7 @@ export class Gateway implements Face {
           log,
           clock,
           credentials: (http) => createCredentials(http, { secrets, clock, subjects: subjectTokens(secrets) }),
+          ...(deps.state === undefined ? {} : { secrets: deps.state.secrets }),
         }),
     };
     this.#current = buildGeneration(config, this.#lasting, undefined);

@@ -29,6 +29,7 @@ import { MemoryState } from './memory-state.ts';
 import { MoneyRecovery } from './money-recovery.ts';
 import { RedisState } from './redis-state.ts';
 import { checkKeyFile } from './same-user.ts';
+import { VaultSource } from './secret-source.ts';
 import { requireToolhiveRedis } from './toolhive-start.ts';
 import { Trust } from './trust.ts';
 import { storedVault, transientVault, VaultEvents } from './vault-state.ts';
@@ -69,6 +70,8 @@ export class GatewayState {
   readonly webhooks: Webhooks;
   /** Secrets, sealed in the storage. */
   readonly vault: Vault;
+  /** The same, as servers use it. */
+  readonly secrets: VaultSource;
   readonly vaultEvents: VaultEvents;
   readonly metrics: LimitMetrics;
   /** Requests that the session guard refused; the gateway has the guard. */
@@ -104,8 +107,14 @@ export class GatewayState {
    * storage, with `storage_incompatible` for one of a newer version, with `config_invalid` for a missing driver.
    * Storage or Redis that is away is no failure: what needs it is refused, and it recovers by itself. Only limits of a
    * ToolHive file need their Redis at the start (`storage_unavailable`).
+   * `resolve` puts secrets of the vault into the configuration, before anything is opened that needs one.
    */
-  static async open(config: CompiledConfig, deps: StateDeps): Promise<GatewayState> {
+  static async open(
+    written: CompiledConfig,
+    deps: StateDeps,
+    resolve?: (vault: Vault) => Promise<CompiledConfig>,
+  ): Promise<GatewayState> {
+    let config = written;
     await requireToolhiveRedis(config);
     checkKeyFile(config, deps.log);
     const options: StoreOptions = { dataDir: config.dataDir, ...config.storage };
@@ -117,6 +126,7 @@ export class GatewayState {
       store = await openStore(options, deps);
       const vaultEvents = new VaultEvents(deps.log);
       vault = await storedVault(config.vault, store, { ...deps, onEvent: vaultEvents.tell });
+      config = (await resolve?.(vault)) ?? config;
       const shared = config.state.kind === 'redis';
       const books = await Books.open({ ...deps, storage: store, shared });
       keys = await KeyBook.open({ ...deps, storage: store, shared });
@@ -176,6 +186,7 @@ export class GatewayState {
     this.webhooks = new Webhooks(deps.log);
     this.vault = parts.vault;
     this.vaultEvents = parts.vaultEvents;
+    this.secrets = new VaultSource(parts.vault, parts.vaultEvents);
     this.vaultEvents.alert = (kind, at, data) => this.webhooks.tell(kind, at, data);
     this.vaultEvents.record = (by, action, details) => this.books.record(by, action, details);
     this.metrics = new LimitMetrics({

@@ -3,11 +3,13 @@
  * goes to the server over HTTP, in either era, goes through here, so limits and credentials cannot be bypassed.
  */
 import { Client, type Dispatcher, Pool } from 'undici';
+import { type Clock, systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { ScanCaps } from '../protocol/json/caps.ts';
 import type { HttpTarget, ServerOptions } from './options.ts';
+import { type SecretSource, SecretTexts } from './secret-texts.ts';
 import { type SecureConnect, secureConnect } from './secure-connect.ts';
 
 /** The token of one owner at one server. */
@@ -43,12 +45,17 @@ export interface HttpDeps {
   readonly caps: ScanCaps;
   /** Required with `auth`, ignored without. */
   readonly credentials?: Credentials | undefined;
+  /** Required where headers refer to the vault. */
+  readonly secrets?: SecretSource | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 export type HttpServerOptions = ServerOptions & { readonly target: HttpTarget };
 
 /** Requests that may wait for a connection; beyond that a server that hangs would hold memory without bound. */
 const MAX_WAITING = 10_000;
+/** Callers whose secrets are kept at hand. */
+const MAX_OWN = 1000;
 /** How long `close` waits for answers under way before it cuts them. */
 const CLOSE_GRACE_MS = 5_000;
 
@@ -80,6 +87,11 @@ export class HttpClient {
   readonly path: string;
   /** The head of a session's GET stream came too late to be waited for: some servers send it with the first event. */
   lateStreams = false;
+  readonly #secrets: HttpDeps;
+  /** Undefined: no header refers to the vault. */
+  readonly #shared: SecretTexts | undefined;
+  /** Of callers with secrets of their own, by `Principal.key`. */
+  readonly #own = new Map<number, SecretTexts>();
   /** How connections are opened. */
   readonly #connect: Partial<SecureConnect> & { readonly timeout: number };
   readonly #calls: Pool;
@@ -97,6 +109,8 @@ export class HttpClient {
     this.caps = deps.caps;
     this.credentials = options.auth === undefined ? undefined : deps.credentials;
     this.headers = operatorHeaders(options);
+    this.#secrets = deps;
+    this.#shared = this.#secretTexts(undefined);
     this.path = `${options.target.url.pathname}${options.target.url.search}`;
     const { tls } = options.target;
     this.#connect = {
@@ -114,6 +128,23 @@ export class HttpClient {
   get stats(): PoolStats {
     const { connected, free, running } = this.#calls.stats;
     return { connected, free, running, waiting: this.#waiting };
+  }
+
+  /** Puts secrets of the vault into the headers of this caller's requests; undefined: there are none. */
+  secretsOf(principal: Principal | undefined): SecretTexts | undefined {
+    if (this.#shared === undefined || principal === undefined || this.options.ownSecrets !== true) return this.#shared;
+    const known = this.#own.get(principal.key);
+    if (known !== undefined) return known;
+    const made = this.#secretTexts(principal)!;
+    this.#own.set(principal.key, made);
+    if (this.#own.size > MAX_OWN) this.#own.delete(this.#own.keys().next().value!);
+    return made;
+  }
+
+  #secretTexts(principal: Principal | undefined): SecretTexts | undefined {
+    const { secrets, clock = systemClock } = this.#secrets;
+    const use = { server: this.name, principal, as: 'header' } as const;
+    return SecretTexts.of(Object.values(this.options.target.headers), secrets, use, clock);
   }
 
   /** Starts an exchange. Failures, also immediate ones, arrive at the handler. */

@@ -17,6 +17,7 @@ import {
   statusFailure,
   tooLarge,
 } from './http-failure.ts';
+import type { SecretTexts } from './secret-texts.ts';
 
 /** Pieces of a body are kept as they come while they have this many bytes on average, or are few. */
 const PIECE = 4096;
@@ -67,6 +68,9 @@ export abstract class HttpExchange implements HttpHandler {
   #queued: Dispatcher.DispatchOptions | undefined;
   #lane: Lane = 'call';
   readonly #tokens: TokenProvider | undefined;
+  readonly #secrets: SecretTexts | undefined;
+  /** As it was asked for, without secrets; set where the server's headers have some. */
+  #unfilled: Dispatcher.DispatchOptions | undefined;
   #credential: string | undefined;
   #retried = false;
   #widened = 0;
@@ -87,6 +91,7 @@ export abstract class HttpExchange implements HttpHandler {
   constructor(http: HttpClient, principal?: Principal) {
     this.http = http;
     this.#tokens = http.credentials?.of(principal);
+    this.#secrets = http.secretsOf(principal);
   }
 
   /** Nothing more will be delivered. */
@@ -113,17 +118,40 @@ export abstract class HttpExchange implements HttpHandler {
     return undefined;
   }
 
-  /** Sends the request, with a token where the server uses sign-in; a 401 is answered once with a fresh token. */
+  /**
+   * Sends the request, with secrets of the vault in its headers, and a token where the server uses sign-in; a 401 is
+   * answered once with a fresh token, or with the other value of the secret.
+   */
   protected launch(request: Dispatcher.DispatchOptions, lane: Lane): void {
     if (this.#over) return;
+    const secrets = this.#secrets;
+    if (secrets === undefined) this.#launch(request, lane);
+    else if (secrets.fresh) this.#launchFilled(request, lane, secrets);
+    else {
+      secrets.load().then(
+        () => {
+          if (!this.#over) this.#launchFilled(request, lane, secrets);
+        },
+        (cause: unknown) => this.fail(TollgateError.from(cause)),
+      );
+    }
+  }
+
+  #launchFilled(request: Dispatcher.DispatchOptions, lane: Lane, secrets: SecretTexts): void {
+    this.#unfilled = request;
+    const headers = secrets.headers(request.headers as string[], this.#retried ? 'other' : 'current');
+    this.#launch({ ...request, headers }, lane);
+  }
+
+  #launch(request: Dispatcher.DispatchOptions, lane: Lane): void {
     const tokens = this.#tokens;
     this.#request = request;
+    this.#lane = lane;
     if (tokens === undefined) {
       this.#queued = request;
       this.http.dispatch(this, request, lane);
       return;
     }
-    this.#lane = lane;
     const token = tokens.current();
     if (token === undefined) this.#renew();
     else this.#dispatch(request, token);
@@ -182,11 +210,13 @@ export abstract class HttpExchange implements HttpHandler {
 
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
     if (this.#over || status < 200) return;
-    if (status === 401 && this.#credential !== undefined && !this.#retried) {
+    const unfilled = this.#credential === undefined && this.#secrets?.hasOther === true ? this.#unfilled : undefined;
+    if (status === 401 && (this.#credential !== undefined || unfilled !== undefined) && !this.#retried) {
       // A 401 ran nothing, so the same request may go again.
       this.#retried = true;
       this.#withdraw();
-      this.#renew();
+      if (unfilled === undefined) this.#renew();
+      else this.launch(unfilled, this.#lane);
       return;
     }
     if (status === 403 && this.#credential !== undefined && this.#widened < MAX_WIDENED) {

@@ -124,6 +124,8 @@ export interface ServerOptions {
   readonly name: string;
   readonly target: StdioTarget | HttpTarget;
   readonly protocol: 'auto' | 'modern' | 'legacy' | 'sse';
+  /** Headers or environment have secrets of the caller or its tenant: no two callers share a process. Default false. */
+  readonly ownSecrets?: boolean;
   /** How the gateway gets the tokens it sends; undefined: it sends none, and `headers` may hold a credential. */
   readonly auth: ServerAuth | undefined;
   readonly timeout: ServerTimeouts;

@@ -72,10 +72,13 @@ export class UpstreamServer implements Server {
     // A process costs its start; a POST to a server that is back costs nothing.
     this.#restarts = new Restarts(deps.clock, options.target.kind === 'stdio' ? 60_000 : 5_000);
     this.#own = new SessionRestarts(deps.clock, this.#restarts.longest);
-    const { mode } = options.instances;
-    this.#modern = new Instances(mode === 'auto' || options.target.kind === 'http' ? 'shared' : mode);
+    const http = options.target.kind === 'http';
+    // A process or session holds the secrets that it was started with, so they decide who may use it.
+    const separate = options.ownSecrets === true && (!http || options.instances.mode === 'shared');
+    const mode = separate ? 'per-principal' : options.instances.mode;
+    this.#modern = new Instances(mode === 'auto' || http ? 'shared' : mode);
     // A session over HTTP is cheap; a process for each set of capabilities would not be.
-    this.#legacy = new Instances(mode === 'auto' ? 'per-session' : mode, options.target.kind === 'http');
+    this.#legacy = new Instances(mode === 'auto' ? 'per-session' : mode, http);
     this.#listening = new Listening({
       server: options.name,
       clientInfo: deps.clientInfo,
@@ -306,6 +309,15 @@ export class UpstreamServer implements Server {
     const error = TollgateError.from(thrown);
     // What one caller's account lacks says nothing about the server.
     if (isAboutAccount(error)) return error;
+    const own = this.#options.ownSecrets === true && slot.scope?.principal !== undefined;
+    if (error.code === 'secret_missing' || error.code === 'vault_unavailable') {
+      // Nothing was asked of the server, and a secret may be set at any moment: nobody has to wait.
+      if (!own) this.#restarts.problem = error;
+      this.#log.info({ reason: error.message, code: error.code }, 'The server cannot be used without its secret');
+      return error;
+    }
+    // What a server thinks of the secret of one caller says nothing about the others.
+    if (own && error.code === 'server_login_required') return error;
     if (slot.declaring !== undefined && this.#concernsOne(error)) return this.#failedFor(slot.declaring, error);
     if (error instanceof WrongEra) {
       if (this.#eras.pinned) return this.#failed(new TollgateError('server_protocol_error', error.message));
@@ -438,7 +450,10 @@ export class UpstreamServer implements Server {
     const { scope } = slot;
     // The one shared process of a modern server is what `auto` means to keep; what is stateless costs nothing.
     if (slot.opened?.connection.era === 'modern') {
-      return this.#options.target.kind === 'stdio' && this.#options.instances.mode !== 'auto';
+      return (
+        this.#options.target.kind === 'stdio' &&
+        (this.#options.ownSecrets === true || this.#options.instances.mode !== 'auto')
+      );
     }
     // A session at an HTTP server ends with the client's session; the catalog's hears of list changes.
     return this.#options.target.kind === 'stdio' || (scope?.purpose === 'call' && scope.session?.era !== 'legacy');

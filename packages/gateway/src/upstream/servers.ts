@@ -8,6 +8,7 @@ import type { Server } from '../protocol/peer.ts';
 import type { ClientIdentity } from './discover.ts';
 import type { Credentials, HttpServerOptions } from './http-client.ts';
 import type { HttpTarget, ServerOptions, StdioTarget } from './options.ts';
+import type { SecretSource } from './secret-texts.ts';
 import { UpstreamServer } from './server.ts';
 import type { Transport, TransportDeps } from './transport.ts';
 import { HttpTransport } from './transport-http.ts';
@@ -23,6 +24,8 @@ export interface ServerDeps {
   readonly caps?: ScanCaps;
   /** Tokens of the servers with `auth`. */
   readonly credentials?: (options: HttpServerOptions) => Credentials | undefined;
+  /** Values of `${vault:x}` in headers and environments. Default: none, and a server with one cannot be reached. */
+  readonly secrets?: SecretSource | undefined;
   /** The gateway's own environment. Default `process.env`. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Milliseconds between the steps of ending a child process. Default 2000. */
@@ -36,9 +39,10 @@ type TransportFactory<Target> = (
 ) => Transport;
 
 const FACTORIES: { readonly stdio: TransportFactory<StdioTarget>; readonly http: TransportFactory<HttpTarget> } = {
-  stdio: (options, deps, { environment, grace }) => new StdioTransport(options, { ...deps, environment, grace }),
-  http: (options, deps, { credentials }) =>
-    new HttpTransport(options, { ...deps, credentials: credentials?.(options) }),
+  stdio: (options, deps, { environment, grace, secrets, clock = systemClock }) =>
+    new StdioTransport(options, { ...deps, environment, grace, secrets, clock }),
+  http: (options, deps, { credentials, secrets, clock = systemClock }) =>
+    new HttpTransport(options, { ...deps, credentials: credentials?.(options), secrets, clock }),
 };
 
 /**

@@ -1,4 +1,5 @@
 /** Connections to a server over HTTP: stateless in the modern era, sessions in the legacy one, HTTP+SSE at last. */
+import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import { discoverMessage, judgeDiscover, type ModernServerInfo, UNDISCOVERED, type Verdict } from './discover.ts';
@@ -11,9 +12,13 @@ import { openHttpLink } from './link-http.ts';
 import { openSseLink } from './link-sse.ts';
 import { Multiplexer } from './multiplexer.ts';
 import { refusedAsModern, WrongEra } from './negotiate.ts';
+import type { SecretSource } from './secret-texts.ts';
 import type { Opened, OpenWish, Transport, TransportDeps } from './transport.ts';
 
 export interface HttpTransportDeps extends TransportDeps {
+  /** Required where headers refer to the vault. */
+  readonly secrets?: SecretSource | undefined;
+  readonly clock: Clock;
   /** Required with `auth`. */
   readonly credentials?: Credentials | undefined;
 }

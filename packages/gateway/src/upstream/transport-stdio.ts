@@ -1,11 +1,14 @@
 /** Connections to a server that runs as a child process: each is a process of its own. */
+import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
+import type { Principal } from '../core/principal.ts';
 import { LegacyConnection } from './legacy-connection.ts';
 import { openStdioLink, type StdioLink } from './link-stdio.ts';
 import { ModernMultiplex } from './modern-multiplex.ts';
 import { Multiplexer } from './multiplexer.ts';
 import { type Negotiated, negotiate } from './negotiate.ts';
 import type { ServerOptions, StdioTarget } from './options.ts';
+import { type SecretSource, SecretTexts } from './secret-texts.ts';
 import type { Opened, OpenWish, Transport, TransportDeps } from './transport.ts';
 
 /** A legacy server may ignore what it does not know; so long it is waited for before `initialize` is sent too. */
@@ -16,6 +19,9 @@ export interface StdioTransportDeps extends TransportDeps {
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   /** Milliseconds between the steps of ending a child. Default 2000. */
   readonly grace?: number | undefined;
+  /** Required where the environment refers to the vault. */
+  readonly secrets?: SecretSource | undefined;
+  readonly clock: Clock;
 }
 
 export class StdioTransport implements Transport {
@@ -37,7 +43,7 @@ export class StdioTransport implements Transport {
   }
 
   async open(wish: OpenWish): Promise<Opened> {
-    const first = await this.#start();
+    const first = await this.#start(wish.scope?.principal);
     try {
       return await this.#negotiated(first, wish);
     } catch (error) {
@@ -46,7 +52,7 @@ export class StdioTransport implements Transport {
       // Some servers end when the first message is not `initialize`; that is an answer too: legacy.
       if (wish.era !== undefined || !diedUnasked(error)) throw error;
     }
-    const second = await this.#start();
+    const second = await this.#start(wish.scope?.principal);
     try {
       return await this.#negotiated(second, { ...wish, era: 'legacy' });
     } catch (error) {
@@ -60,9 +66,10 @@ export class StdioTransport implements Transport {
     await Promise.all([...this.#links.values()].map((multiplexer) => multiplexer.close(reason)));
   }
 
-  async #start(): Promise<Multiplexer> {
+  async #start(principal: Principal | undefined): Promise<Multiplexer> {
+    const { name, maxResponse } = this.#options;
+    const target = await this.#target(principal);
     if (this.#closed !== undefined) throw this.#closed;
-    const { name, target, maxResponse } = this.#options;
     const { log, caps, environment, grace } = this.#deps;
     const open = openStdioLink(
       { name, target, maxMessage: maxResponse },
@@ -87,6 +94,17 @@ export class StdioTransport implements Transport {
     if (link !== undefined && !gone) this.#links.set(link, multiplexer);
     if (this.#closed !== undefined) await multiplexer.close(this.#closed);
     return multiplexer;
+  }
+
+  /** With the secrets of the vault in its environment, as they are now. */
+  async #target(principal: Principal | undefined): Promise<StdioTarget> {
+    const { name, target } = this.#options;
+    const { secrets: source, clock } = this.#deps;
+    const use = { server: name, principal, as: 'variable' } as const;
+    const secrets = SecretTexts.of(Object.values(target.env), source, use, clock);
+    if (secrets === undefined) return target;
+    await secrets.load();
+    return { ...target, env: secrets.environment(target.env) };
   }
 
   #forget(link: StdioLink): void {

@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { compileExpression, ExpressionError, type ExpressionKind } from '../../core/expression.ts';
+import { hasReference } from '../../core/secret-reference.ts';
 import { AMOUNT_PATTERN, parseAmount } from '../amounts.ts';
 import { suggest } from '../problems.ts';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN, UnitError } from '../units.ts';
@@ -186,7 +187,8 @@ export function expression(what: string, example: string, kind: ExpressionKind) 
 
 /** Text that is never shown, checked by `parse` when given. */
 export function secret(what: string, example: string, parse = (value: string): string => value) {
-  const schema = parsed(what, example, parse);
+  // What the vault keeps is checked when its value is there.
+  const schema = parsed(what, example, (value) => (hasReference(value) ? value : parse(value)));
   secrets.add(schema, { secret: true });
   return schema;
 }

@@ -1,0 +1,66 @@
+/** Secrets written out in a file of MCP clients, and the same file with references in their place. */
+import { isScalar, type Pair, parseDocument, visit } from 'yaml';
+import { TollgateError } from '../core/errors.ts';
+import { blankComments } from './mcp-json.ts';
+import { isPlainSecret } from './secrets.ts';
+
+export interface PlainSecret {
+  readonly server: string;
+  /** Variable or header. */
+  readonly key: string;
+  readonly value: string;
+  /** Under which it is kept. */
+  readonly name: string;
+}
+
+const SCHEME = /^(?:(?:Bearer|Basic|Token)\s+)/i;
+
+/** Only `env` and `headers` of servers are looked at; every other byte of the text stays as it is. */
+export function findPlainSecrets(
+  text: string,
+  file: string,
+): { readonly secrets: readonly PlainSecret[]; readonly replaced: string } {
+  const document = parseDocument(blankComments(text), { keepSourceTokens: true });
+  if (document.errors.length > 0)
+    throw new TollgateError('usage', `${file} is not JSON: ${document.errors[0]!.message}`);
+  const secrets: PlainSecret[] = [];
+  const edits: { readonly from: number; readonly to: number; readonly text: string }[] = [];
+  visit(document, {
+    Pair(_, pair, ancestors) {
+      const path = [...ancestors.filter((one): one is Pair => 'key' in one && 'value' in one), pair].map(keyOf);
+      const key = path.at(-1);
+      const section = path.at(-2);
+      const server = path.at(-3);
+      const home = path.slice(0, -3).join('.');
+      if (!['mcpServers', 'servers', 'mcp.servers'].includes(home)) return;
+      if (key === undefined || server === undefined || (section !== 'env' && section !== 'headers')) return;
+      const node = pair.value;
+      if (!isScalar(node) || typeof node.value !== 'string' || !node.range) return;
+      if (node.value.includes('${') || !isPlainSecret(key, node.value)) return;
+      const scheme = SCHEME.exec(node.value)?.[0] ?? '';
+      const name = freeName(server, key, secrets);
+      secrets.push({ server, key, value: node.value.slice(scheme.length), name });
+      edits.push({ from: node.range[0], to: node.range[1], text: JSON.stringify(`${scheme}\${vault:${name}}`) });
+    },
+  });
+  let replaced = text;
+  for (const { from, to, text: reference } of edits.toReversed()) {
+    replaced = replaced.slice(0, from) + reference + replaced.slice(to);
+  }
+  return { secrets, replaced };
+}
+
+function keyOf({ key }: Pair): string {
+  return isScalar(key) ? String(key.value) : '';
+}
+
+function freeName(server: string, key: string, taken: readonly PlainSecret[]): string {
+  const base = `${server}.${key}`
+    .replaceAll(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 90);
+  for (let i = 1; ; i++) {
+    const name = i === 1 ? base : `${base}-${i}`;
+    if (!taken.some((secret) => secret.name === name)) return name;
+  }
+}

@@ -1,0 +1,129 @@
+/** What `${vault:x}` stands for: in headers and environments at each use, elsewhere when a configuration is applied. */
+import type { LoadedConfig } from '../config/assemble.ts';
+import { TollgateError } from '../core/errors.ts';
+import { formatReference, type SecretReference } from '../core/secret-reference.ts';
+import type { SecretId, SecretInfo, SecretOwner } from '../core/secrets.ts';
+import type { SecretSource, SecretUse } from '../upstream/secret-texts.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { VaultEvents } from './vault-state.ts';
+
+/** Name of the secret that is tried when a server refuses the one without it. */
+const BACKUP = '.backup';
+/** Label of a secret that one server alone may use. */
+export const SERVER_LABEL = 'server';
+
+export class VaultSource implements SecretSource {
+  readonly #vault: Vault;
+  #revision = 0;
+
+  constructor(vault: Vault, events: VaultEvents) {
+    this.#vault = vault;
+    events.watch(({ kind }) => {
+      if (kind !== 'used') this.#revision++;
+    });
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  async value(reference: SecretReference, use: SecretUse, which: 'current' | 'other'): Promise<string | undefined> {
+    const owner = ownerFor(reference, use);
+    if (owner === undefined) {
+      // The gateway's own connection reads lists with a secret of its own where there is one, and without otherwise.
+      return use.principal === undefined
+        ? this.#read(gatewayId(reference.name), reference, use, which, true)
+        : refuse(reference, use);
+    }
+    return this.#read({ owner, purpose: 'secret', name: reference.name }, reference, use, which, false);
+  }
+
+  async #read(
+    id: SecretId,
+    reference: SecretReference,
+    use: SecretUse,
+    which: 'current' | 'other',
+    optional: boolean,
+  ): Promise<string | undefined> {
+    const reason = `server ${use.server}`;
+    if (which === 'other') {
+      return (
+        (await this.#vault.previous(id, reason)) ??
+        (await this.#vault.get({ ...id, name: id.name + BACKUP }, `backup, ${reason}`))
+      );
+    }
+    const info = await this.#vault.info(id);
+    const bound = info?.labels[SERVER_LABEL];
+    if (bound !== undefined && bound !== use.server && info?.state === 'active') {
+      throw new TollgateError(
+        'secret_missing',
+        `${use.server}: the secret ${reference.name} is for the server ${bound} alone`,
+      );
+    }
+    const value = await this.#vault.get(id, reason);
+    if (value !== undefined || optional) return value;
+    throw new TollgateError(
+      'secret_missing',
+      `${use.server}: ${missing(reference.name, info, setCommand(reference, use))}`,
+    );
+  }
+}
+
+/** Whose secret is meant; undefined: nobody is there to have one. */
+function ownerFor({ scope }: SecretReference, { principal }: SecretUse): SecretOwner | undefined {
+  if (scope === 'gateway') return { kind: 'gateway' };
+  if (principal === undefined) return undefined;
+  if (scope === 'user') return { kind: 'principal', principal: principal.id };
+  return principal.tenant === undefined ? undefined : { kind: 'tenant', tenant: principal.tenant };
+}
+
+function refuse(reference: SecretReference, use: SecretUse): never {
+  throw new TollgateError(
+    'secret_missing',
+    `${use.server}: ${formatReference(reference)} belongs to a tenant, and you have none`,
+  );
+}
+
+function gatewayId(name: string): SecretId {
+  return { owner: { kind: 'gateway' }, purpose: 'secret', name };
+}
+
+function setCommand({ scope, name }: SecretReference, { principal }: SecretUse): string {
+  if (scope === 'user') return `tollgate vault set ${name} --user ${principal?.id ?? 'PRINCIPAL'}`;
+  return `tollgate vault set ${name}${scope === 'tenant' ? ` --tenant ${principal?.tenant ?? 'TENANT'}` : ''}`;
+}
+
+/** What is the matter with a secret, and the command that helps. */
+function missing(name: string, info: SecretInfo | undefined, command: string): string {
+  if (info?.state === 'expired') {
+    return `the secret ${name} expired on ${new Date(info.expiresAt ?? 0).toISOString()}. Renew it: ${command}`;
+  }
+  if (info?.state === 'revoked') return `the secret ${name} was revoked. Set a new one: ${command}`;
+  return `the secret ${name} is not in the vault. Set it: ${command}`;
+}
+
+/**
+ * The configuration with the values of its secrets in place, those in headers and environments excepted. Rejects with
+ * `secret_missing`, naming all that are missing; with `lenient` they stay closed instead: a token that was revoked while
+ * the gateway runs is accepted from nobody.
+ */
+export async function withSecrets(
+  loaded: LoadedConfig,
+  vault: Vault,
+  options: { readonly lenient?: boolean } = {},
+): Promise<LoadedConfig> {
+  const { names, resolve } = loaded.secrets;
+  if (names.length === 0) return loaded;
+  const values = new Map<string, string>();
+  const problems: string[] = [];
+  for (const name of names) {
+    const id = gatewayId(name);
+    const value = await vault.get(id, 'configuration');
+    if (value !== undefined) values.set(name, value);
+    else problems.push(missing(name, await vault.info(id), `tollgate vault set ${name}`));
+  }
+  if (problems.length > 0 && options.lenient !== true) {
+    throw new TollgateError('secret_missing', `The configuration needs secrets: ${problems.join('; ')}`);
+  }
+  return resolve(values);
+}
