@@ -1,4 +1,5 @@
 import type { Checks, ParsedConfig } from './check.ts';
+import { checkBridge } from './check-bridge.ts';
 import { checkTokens } from './check-tokens.ts';
 import { doubt, type KeyPath, mistake, suggest } from './problems.ts';
 import { isPlaceholder } from './secrets.ts';
@@ -30,6 +31,7 @@ export function checkAuth(checks: Checks): void {
       names.add(name);
     }
     checkTokens(checks, entry, path);
+    checkBridge(checks, entry, path);
     const token = entry.bearer?.token;
     if (token === undefined) return;
     checkToken(checks, token, [...path, 'bearer', 'token']);

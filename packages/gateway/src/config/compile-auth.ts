@@ -1,4 +1,5 @@
 import type { AuthEntry, ClaimMap, KeyOptions, TokenRules } from '../identity/options.ts';
+import type { BridgeEntry } from '../oauth-bridge/options.ts';
 import type { AuthConfig } from './schema.ts';
 import { asList } from './values.ts';
 
@@ -30,6 +31,14 @@ export function compileAuthEntry(entry: AuthConfig): AuthEntry {
   }
   const { anonymous } = entry;
   return { kind: 'anonymous', name: 'anonymous', tier: typeof anonymous === 'object' ? anonymous.tier : undefined };
+}
+
+/** The bridge of an entry, as a list of none or one. */
+export function compileBridge({ name, oidc, bridge }: AuthConfig): BridgeEntry[] {
+  if (bridge === undefined || oidc === undefined) return [];
+  const { clientId, clientSecret, scopes, ask, parameters } = bridge;
+  const issuer = typeof oidc === 'string' ? oidc : oidc.issuer;
+  return [{ name: name!, issuer, clientId, clientSecret, scopes, ask, parameters }];
 }
 
 type Common = Pick<Oidc, 'skew' | 'scopes' | 'require'> & Partial<Pick<Oidc, 'audience' | 'typ' | 'tier'>>;

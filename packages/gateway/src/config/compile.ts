@@ -8,13 +8,14 @@ import type { CatalogOptions } from '../catalog/options.ts';
 import { referencesIn } from '../core/secret-reference.ts';
 import type { AuthEntry, IdentityOptions } from '../identity/options.ts';
 import type { InboundOptions } from '../inbound/options.ts';
+import type { BridgeEntry } from '../oauth-bridge/options.ts';
 import type { RouteOptions } from '../routing/options.ts';
 import type { TrustOptions } from '../trust/options.ts';
 import type { ServerOptions, ServerTls } from '../upstream/options.ts';
 import type { VaultOptions } from '../vault/options.ts';
 import { DEFAULT_CONNECT } from './check-servers.ts';
 import { compileAccessRules } from './compile-access.ts';
-import { compileAuthEntry } from './compile-auth.ts';
+import { compileAuthEntry, compileBridge } from './compile-auth.ts';
 import { compileLimits } from './compile-limits.ts';
 import { compileRoute } from './compile-route.ts';
 import { compileServerAuth } from './compile-server-auth.ts';
@@ -53,6 +54,8 @@ export interface CompiledConfig {
   /** Equal to `listen` when the admin surfaces share its port. */
   readonly admin: ListenAddress;
   readonly identity: IdentityOptions;
+  /** Auth entries whose people sign in through the gateway. */
+  readonly bridges: readonly BridgeEntry[];
   /** Undefined: everybody may use what scopes and endpoints allow. */
   readonly access: AccessOptions;
   /** Limits of the preset, of the file, then of routes; tiers, prices, the session guard. */
@@ -105,6 +108,7 @@ export function compile(config: Config, env: Environment = process.env): Compile
       // A proxy brings strangers, each with an address of its own.
       loopback: loopback && config.trustedProxies.length === 0,
     },
+    bridges: config.auth?.flatMap(compileBridge) ?? [],
     access: compileAccessRules(config),
     ...compileLimits(config),
     currency: config.currency,

@@ -17,7 +17,7 @@ import { consentPage, errorPage, leavingPage, pageHeaders } from './pages.ts';
 import { Provider } from './provider.ts';
 import { Rates } from './rates.ts';
 import { type OpenedToken, TokenEndpoint } from './token-endpoint.ts';
-import { randomText } from './tokens.ts';
+import { isMinted, randomText } from './tokens.ts';
 
 const MAX_FORM = 64 * 1024;
 const MAX_REGISTRATION = 16 * 1024;
@@ -31,6 +31,8 @@ type Served = Context<{ Bindings: HttpBindings }>;
 export interface Bridge {
   /** Takes a request for one of its paths; false: not its path. It answers exactly once. `address`: of the client. */
   handle(request: IncomingMessage, response: ServerResponse, path: string, address: string | undefined): boolean;
+  /** Whether a text could be an access token of ours; costs no look into the records. */
+  recognises(text: string): boolean;
   /** What an access token of ours stands for; undefined: none of ours, over or revoked. */
   open(token: string): Promise<OpenedToken | undefined>;
   /** Whether this gateway ended a sign-in since it started. */
@@ -81,6 +83,10 @@ class HttpBridge implements Bridge {
     if (address !== undefined) this.#addresses.set(request, address);
     this.#listener(request, response);
     return true;
+  }
+
+  recognises(text: string): boolean {
+    return isMinted('access', text);
   }
 
   open(token: string): Promise<OpenedToken | undefined> {

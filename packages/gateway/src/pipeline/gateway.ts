@@ -13,6 +13,7 @@ import { Listings } from '../catalog/listing.ts';
 import { type CompiledConfig, restartOnlyChanges } from '../config/compile.ts';
 import { formatListen, isLoopback } from '../config/units.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
+import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
@@ -34,6 +35,7 @@ import { CallLog } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
 import { createCredentials } from '../upstream/auth/credentials.ts';
 import { createServer } from '../upstream/servers.ts';
+import { GatewayBridge } from './bridge.ts';
 import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
 import { Rounds } from './rounds.ts';
 import { checkKeyFile } from './same-user.ts';
@@ -52,6 +54,8 @@ export interface GatewayDeps {
   readonly clock?: Clock;
   /** The vault. Default: that of `state`. */
   readonly secrets?: Secrets;
+  /** For documents that strangers name, such as those of clients. Default: what reaches public addresses only. */
+  readonly egress?: Egress;
   /** Paths beside the endpoints: the control API. Without them the address of `admin` is not opened. */
   readonly mount?: Mount;
   /** Counters, money, tiers and stops that outlive this gateway; its owner closes it. Default: all of it in memory. */
@@ -88,6 +92,8 @@ export class Gateway implements Face {
   /** Which definitions of servers are approved, and what they offer beside. */
   readonly trust: Trust;
   readonly startedAt = new Date();
+  /** Signs people in for clients that their provider does not know; without `bridge` in the configuration it serves nothing. */
+  readonly #bridge: GatewayBridge;
   #current: Generation;
   readonly #lasting: Lasting;
   readonly #deps: GatewayDeps;
@@ -131,7 +137,7 @@ export class Gateway implements Face {
         this.#listening?.url ??
         `${config.inbound.tls === undefined ? 'http' : 'https'}://${formatListen(config.listen)}`,
       issued: deps.state?.keys,
-      authMethods: deps.authMethods,
+      authMethods: (entry) => [...(deps.authMethods?.(entry) ?? []), ...this.#bridge.methods(entry)],
       calls: this.calls,
       transforms: deps.transforms,
       hub: this.hub,
@@ -162,6 +168,17 @@ export class Gateway implements Face {
           ...(deps.state === undefined ? {} : { secrets: deps.state.secrets }),
         }),
     };
+    this.#bridge = new GatewayBridge({
+      clock,
+      log,
+      keys,
+      records: deps.state?.store?.bridge,
+      secrets,
+      key: deps.state?.roundKey,
+      egress: deps.egress,
+      generation: () => this.#current,
+      onEnd: () => this.#revoke(),
+    });
     this.#current = buildGeneration(config, this.#lasting, undefined);
     this.#adopt(this.#current);
     deps.state?.keys.whenWithdrawn(() => this.#revoke());
@@ -172,7 +189,8 @@ export class Gateway implements Face {
     const edge = { log, clock, ready: () => this.ready, onCertificate: deps.onCertificate };
     const mount = deps.mount === undefined ? {} : { mount: deps.mount };
     // For everybody, on the address of the endpoints.
-    const open: Mount = (request, response, path) => users?.accounts.handle(request, response, path) === true;
+    const open: Mount = (request, response, path, client) =>
+      this.#bridge.mount(request, response, path, client) || users?.accounts.handle(request, response, path) === true;
     const all: Mount = (...asked) => open(...asked) || deps.mount?.(...asked) === true;
     this.#http = createHttpEdge(config.inbound, face, { ...edge, mount: shared ? all : open });
     this.#admin =
@@ -324,6 +342,7 @@ export class Gateway implements Face {
     for (const stop of this.#follow.values()) stop();
     for (const { catalog } of this.#current.endpoints.values()) catalog.close();
     this.#current.identity.close();
+    this.#bridge.close();
     await Promise.all([...this.#current.servers.values()].map((server) => server.close()));
   }
 

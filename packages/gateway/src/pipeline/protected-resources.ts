@@ -63,8 +63,8 @@ export class ProtectedResources {
 
   /** The gateway itself where it stands between clients and a provider that they cannot register with. */
   #issuerOf(entry: AuthEntry, path: string): string | undefined {
-    if ('bridge' in entry && entry.bridge !== undefined) return this.resource(path);
     if (entry.kind !== 'jwt' && entry.kind !== 'oidc') return undefined;
+    if (this.#config.bridges.some(({ name }) => name === entry.name)) return this.resource(path);
     const { issuer } = entry.rules;
     const url = URL.parse(issuer);
     return url?.protocol === 'https:' || url?.protocol === 'http:' ? issuer : undefined;

@@ -1,9 +1,10 @@
 import * as z from 'zod';
+import { bridge } from './auth-bridge.ts';
 import { claimMap, jwt, oidc } from './auth-tokens.ts';
 import { flag, list, secret, section, text } from './kit.ts';
 import { ruleName, scopeName } from './names.ts';
 
-const LATER = ['bridge', 'mtls', 'introspection'] as const;
+const LATER = ['mtls', 'introspection'] as const;
 
 const bearer = section({
   token: secret('a token', '"${env:TOKEN}"').describe('The whole credential, at least 16 characters. Never shown.'),
@@ -35,6 +36,11 @@ const entry = section(
     oidc: oidc
       .optional()
       .describe('Tokens of an OpenID Connect issuer, which is asked for its keys; a URL, or a map with more.'),
+    bridge: bridge
+      .optional()
+      .describe(
+        'The gateway as authorization server in front of the `oidc` provider, for MCP clients that cannot register there. The provider sends people back to `<publicUrl>/oauth/callback/<name>`.',
+      ),
     jwt: jwt.optional().describe('Signed tokens of one issuer.'),
     map: claimMap
       .optional()
