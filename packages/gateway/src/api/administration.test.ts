@@ -38,7 +38,7 @@ const port: AdministrationPort = {
 };
 
 /** The credential is the role. */
-function identify(authorization: string | undefined): Principal | TollgateError {
+async function identify(authorization: string | undefined): Promise<Principal | TollgateError> {
   if (authorization === undefined) return new TollgateError('unauthorized', 'no');
   const id = `keys/${authorization}`;
   return {
