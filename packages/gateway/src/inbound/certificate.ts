@@ -64,6 +64,15 @@ export class CertificateKeeper {
     this.#timer = setInterval(() => void this.#look(), this.#every).unref();
   }
 
+  /** Reads one that is to take the place of the present one. Rejects with `config_invalid` where that would be worse. */
+  async next(options: ListenerTls): Promise<LoadedCertificate> {
+    const loaded = await loadCertificate(options);
+    const ended = loaded.validTo.getTime() < Date.now();
+    if (ended && loaded.context.cert !== this.#loaded?.context.cert)
+      throw bad('tls.cert', options.cert, 'it has ended');
+    return loaded;
+  }
+
   /** Uses one that was loaded already: of a configuration that is being applied. */
   adopt(options: ListenerTls, loaded: LoadedCertificate): void {
     this.#options = options;
@@ -85,8 +94,7 @@ export class CertificateKeeper {
     if (seen === this.#seen) return;
     this.#seen = seen;
     try {
-      const loaded = await loadCertificate(options);
-      if (loaded.validTo.getTime() < Date.now()) throw bad('tls.cert', options.cert, 'it has ended');
+      const loaded = await this.next(options);
       if (options !== this.#options) return;
       this.adopt(options, loaded);
       this.#log.info({ file: options.cert, validTo: loaded.validTo.toISOString() }, 'the certificate was replaced');

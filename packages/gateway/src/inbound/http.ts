@@ -11,7 +11,7 @@ import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Face } from '../protocol/call.ts';
 import { type Mount, serveBeside } from './beside.ts';
-import { CertificateKeeper, loadCertificate } from './certificate.ts';
+import { CertificateKeeper } from './certificate.ts';
 import { Connections, MAX_PIPELINED } from './connections.ts';
 import { exposedHeaders } from './cors.ts';
 import { type Edge, OpenCalls } from './edge.ts';
@@ -207,7 +207,7 @@ class NodeHttpEdge implements HttpEdge {
   async loadCertificate({ tls }: InboundOptions): Promise<() => void> {
     const keeper = this.#certificate;
     if (keeper === undefined || tls === undefined) return () => {};
-    const loaded = await loadCertificate(tls);
+    const loaded = await keeper.next(tls);
     return () => keeper.adopt(tls, loaded);
   }
 
