@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { type ControlHandler, createControlApi } from '../api/control.ts';
 import { createMetricsPage } from '../api/metrics.ts';
 import { Operations } from '../api/operations/operations.ts';
+import { createUserApi, isUserPath } from '../api/user/user-api.ts';
 import { createV1, isV1Path } from '../api/v1.ts';
 import { compile } from '../config/compile.ts';
 import { describeChanges } from '../config/diff.ts';
@@ -12,7 +13,7 @@ import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { Gateway } from '../pipeline/gateway.ts';
 import type { GatewayAdministration } from '../pipeline/gateway-administration.ts';
-import { administrationOf, keyAdministrationOf, operationsOf } from '../pipeline/ports.ts';
+import { administrationOf, keyAdministrationOf, operationsOf, userPortOf } from '../pipeline/ports.ts';
 import { withSecrets } from '../pipeline/secret-source.ts';
 import { takeOldTokens } from '../pipeline/sign-ins.ts';
 import { GatewayState } from '../pipeline/state.ts';
@@ -63,6 +64,7 @@ export class Host {
     state.vaultEvents.watch((event) => this.#secretChanged(event));
     const control = this.#control(token);
     const v1 = this.#v1(token);
+    const user = createUserApi(userPortOf(this.#ports), options.log);
     const metrics = createMetricsPage({
       identify: withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
       page: () => ({ text: state.metrics.text(), type: state.metrics.contentType }),
@@ -81,6 +83,11 @@ export class Host {
         this.#record().catch((error: unknown) =>
           options.log.error({ err: error }, 'commands cannot be told of the new certificate'),
         );
+      },
+      publicMount: (request, response, path, { address }) => {
+        if (!isUserPath(path)) return false;
+        user(request, response, address);
+        return true;
       },
       ...(options.onClients === undefined ? {} : { onClients: options.onClients }),
     });

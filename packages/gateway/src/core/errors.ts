@@ -87,6 +87,11 @@ export const ERROR_SHAPES = {
     about: 'The credential lacks a scope that the first matching route requires.',
   },
   blocked: { rpc: 403, http: 403, about: 'An operator keeps this caller out for now; the message says until when.' },
+  user_mismatch: {
+    rpc: -32600,
+    http: 403,
+    about: 'The `user_id` of the request is not the caller, and the caller is no admin. On REST: `USER_MISMATCH`.',
+  },
   access_denied: { rpc: 403, http: 200, about: 'A rule on the caller or the arguments denies this call.' },
   oauth_refused: {
     rpc: -32600,

@@ -4,7 +4,10 @@ import { TollgateError } from '../core/errors.ts';
 import type { RequestHead } from './request-head.ts';
 
 /** Checks what the head says about the body: type, encoding, length. Undefined when it can be read. */
-export function checkBodyHead(head: RequestHead, cap: number): TollgateError | undefined {
+export function checkBodyHead(
+  head: Pick<RequestHead, 'contentType' | 'contentEncoding' | 'contentLength'>,
+  cap: number,
+): TollgateError | undefined {
   if (head.contentType !== 'application/json' && !isJson(head.contentType)) {
     return new TollgateError('unsupported_media_type', 'The body must be `application/json` in UTF-8.');
   }

@@ -80,6 +80,8 @@ export interface HttpEdge {
   /** Closes at once: open calls end with `shutting_down`, sockets are destroyed. */
   close(): Promise<void>;
   readonly view: HttpEdgeView;
+  /** Where mounted handlers enter the calls that they run: a drain waits for them, a close ends them. */
+  readonly calls: OpenCalls;
 }
 
 /** Creates the edge; `face` is asked anew for every request, so that a reload is a swap. */
@@ -171,6 +173,10 @@ class NodeHttpEdge implements HttpEdge {
       calls: this.#edge.calls.size,
       sessions: this.#legacy.sessions + this.#sse.sessions,
     };
+  }
+
+  get calls(): OpenCalls {
+    return this.#edge.calls;
   }
 
   async listen(): Promise<{ host: string; port: number; url: string }> {

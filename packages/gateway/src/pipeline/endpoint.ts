@@ -130,6 +130,18 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     return this.#parts.targets.ownerOf(uri, principal);
   }
 
+  /** The tools that `tools/list` shows to this caller, once every server was tried. */
+  async toolsFor(principal: Principal): Promise<Target[]> {
+    await this.#parts.catalog.settled();
+    return this.#parts.targets.tools(principal);
+  }
+
+  /** Where a call of this tool would go. Rejects with what would refuse it, whatever its arguments. */
+  async toolNamed(name: string, principal: Principal): Promise<Target> {
+    await this.#parts.catalog.settled();
+    return this.#parts.targets.tool(name, principal);
+  }
+
   // FlightControl
   fail(call: Call, error: TollgateError): void {
     const told = error.code === 'account_required' ? this.#parts.users?.questions.answer(call, error) : undefined;

@@ -25,6 +25,7 @@ import type { AuthMethod } from '../identity/method.ts';
 import type { AuthEntry } from '../identity/options.ts';
 import { localPrincipal, PrincipalKeys } from '../identity/principals.ts';
 import type { Mount } from '../inbound/beside.ts';
+import type { OpenCalls } from '../inbound/edge.ts';
 import { createHttpEdge, type HttpEdge, type HttpEdgeView } from '../inbound/http.ts';
 import type { InboundOptions } from '../inbound/options.ts';
 import { createStdioEdge, type StdioEdge } from '../inbound/stdio.ts';
@@ -58,6 +59,8 @@ export interface GatewayDeps {
   readonly egress?: Egress;
   /** Paths beside the endpoints: the control API. Without them the address of `admin` is not opened. */
   readonly mount?: Mount;
+  /** Paths beside the endpoints on their own address: the user API, metadata, pages. */
+  readonly publicMount?: Mount;
   /** Counters, money, tiers and stops that outlive this gateway; its owner closes it. Default: all of it in memory. */
   readonly state?: GatewayState;
   /**
@@ -189,8 +192,10 @@ export class Gateway implements Face {
     const edge = { log, clock, ready: () => this.ready, onCertificate: deps.onCertificate };
     const mount = deps.mount === undefined ? {} : { mount: deps.mount };
     // For everybody, on the address of the endpoints.
-    const open: Mount = (request, response, path, client) =>
-      this.#bridge.mount(request, response, path, client) || users?.accounts.handle(request, response, path) === true;
+    const open: Mount = (...asked) =>
+      this.#bridge.mount(...asked) ||
+      users?.accounts.handle(asked[0], asked[1], asked[2]) === true ||
+      deps.publicMount?.(...asked) === true;
     const all: Mount = (...asked) => open(...asked) || deps.mount?.(...asked) === true;
     this.#http = createHttpEdge(config.inbound, face, { ...edge, mount: shared ? all : open });
     this.#admin =
@@ -270,6 +275,11 @@ export class Gateway implements Face {
 
   metadata(path: string): string | undefined {
     return this.#current.resources.document(path);
+  }
+
+  /** Calls that are open on the client-facing address; handlers mounted there enter their own. */
+  get openCalls(): OpenCalls {
+    return this.#http.calls;
   }
 
   barred(principal: Principal): TollgateError | undefined {

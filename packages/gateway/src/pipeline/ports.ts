@@ -1,6 +1,7 @@
 /** The faces of a running gateway: what operators do with it, and the operations that other systems ask. */
 import { formatPath, type Problem } from '../config/problems.ts';
 import type { Clock } from '../core/clock.ts';
+import type { Principal } from '../core/principal.ts';
 import { VERSION } from '../core/version.ts';
 import { configurationView } from './configuration-view.ts';
 import type { Gateway } from './gateway.ts';
@@ -8,7 +9,9 @@ import { GatewayAdministration } from './gateway-administration.ts';
 import { GatewayOperations } from './gateway-operations.ts';
 import { KeyAdministration } from './key-administration.ts';
 import { principalsNamed } from './operations-clients.ts';
+import { RestCalls } from './rest-calls.ts';
 import type { GatewayState } from './state.ts';
+import { userActivity } from './user-activity.ts';
 
 interface PortDeps {
   readonly clock: Clock;
@@ -41,6 +44,21 @@ export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAd
 export function keyAdministrationOf({ clock, state, gateway }: PortDeps): KeyAdministration {
   const { keys, books } = state;
   return new KeyAdministration({ clock, keys, books, identity: () => gateway().generation.config.identity });
+}
+
+/** What the user API is served from. */
+export function userPortOf({ clock, state, gateway }: PortDeps) {
+  return {
+    identify: (authorization: string | undefined, address: string | undefined) =>
+      gateway().identify(authorization, '', address),
+    guard: (principal: Principal) => gateway().guard?.(principal, undefined),
+    calls: new RestCalls(gateway, clock),
+    secrets: state.vault,
+    activity: (principal: string, from: number, to: number) =>
+      userActivity(state.decisions, state.store?.ledger, { principal, from, to }),
+    maxBody: () => gateway().generation.config.inbound.caps.body,
+    now: () => clock.wall(),
+  };
 }
 
 /** `warnings`: of the configuration in force; those about secrets in plain text are findings of a scan. */

@@ -68,7 +68,7 @@ export interface ClientSession {
   ask(method: string, params: string | undefined, listener: AnswerListener): ((reason: string) => void) | undefined;
 }
 
-export type TransportName = 'http' | 'sse' | 'stdio' | 'library';
+export type TransportName = 'http' | 'sse' | 'stdio' | 'rest' | 'library';
 
 export interface CallInit {
   readonly message: Message;

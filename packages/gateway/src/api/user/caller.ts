@@ -1,0 +1,82 @@
+/** Who sends a request of the user API, for whom, and what it says. */
+import type { HttpBindings } from '@hono/node-server';
+import type { Context } from 'hono';
+import type * as z from 'zod';
+import { TollgateError } from '../../core/errors.ts';
+import type { Principal } from '../../core/principal.ts';
+import { checkBodyHead, readBody } from '../../inbound/body.ts';
+import { parseLossless } from '../../protocol/json/lossless.ts';
+import { DEFAULT_SCAN_CAPS, scan } from '../../protocol/json/scan.ts';
+import { Field } from '../../protocol/message.ts';
+
+/** Principal ids have at most this many characters here. */
+export const MAX_ID = 300;
+
+/**
+ * The principal that a request is about. A caller is itself, by its whole id or its subject; admins may name anybody, by
+ * the whole id. Throws `user_mismatch`, which says the same whether that user exists or not.
+ */
+export function subjectOf(caller: Principal, userId: string | undefined): string {
+  if (userId === undefined || userId === caller.id || userId === caller.subject) return caller.id;
+  if (!caller.roles.includes('admin')) {
+    throw new TollgateError('user_mismatch', 'user_id is not you: leave it to your own id.');
+  }
+  if (/^[A-Za-z0-9_-]{1,64}\/.{1,200}$/s.test(userId)) return userId;
+  throw new TollgateError('invalid_params', 'Name another user by the whole id, entry/subject.', { http: 400 });
+}
+
+/** Bytes of a body that holds a key and little else. */
+const MAX_BODY = 16 * 1024;
+
+/** The socket is read by Node's own stream: the web stream over it cannot be bounded before it is read. */
+function bodyOf(incoming: HttpBindings['incoming'], cap: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const { 'content-type': contentType, 'content-encoding': contentEncoding } = incoming.headers;
+    const head = { contentType, contentEncoding, contentLength: incoming.headers['content-length'] };
+    const wrong = checkBodyHead(head, cap);
+    if (wrong !== undefined) {
+      reject(wrong);
+      return;
+    }
+    incoming.once('close', () => reject(new TollgateError('cancelled', 'The client left', { http: 400 })));
+    readBody(incoming, cap, (body) => {
+      if (body instanceof Error) reject(body);
+      else resolve(body instanceof Uint8Array ? body : Buffer.concat(body));
+    });
+  });
+}
+
+const PREFIX = '{"jsonrpc":"2.0","method":"rest","params":';
+
+/**
+ * The JSON body by the same strict rules as MCP: what two readers could read differently is refused. Throws
+ * `parse_error` or `invalid_request` for that, `invalid_params` with status 422 for members that are missing or wrong,
+ * `payload_too_large` beyond `maxBody` bytes.
+ */
+export async function readStrictly<T extends z.ZodType>(
+  c: Context,
+  schema: T,
+  maxBody = MAX_BODY,
+): Promise<z.output<T>> {
+  const result = schema.safeParse(strictJson(await bodyOf((c.env as HttpBindings).incoming, maxBody)));
+  if (result.success) return result.data;
+  const problems = result.error.issues.map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
+  throw new TollgateError('invalid_params', problems.join('; '), { http: 422 });
+}
+
+function strictJson(body: Buffer): unknown {
+  try {
+    const message = scan(Buffer.concat([Buffer.from(PREFIX), body, Buffer.from('}')]), DEFAULT_SCAN_CAPS);
+    const value = message.raw(Field.params)!;
+    // A body that closes the wrapping and goes on would be read in part.
+    if (value !== body.toString('utf8').replaceAll(/^[ \t\r\n]+|[ \t\r\n]+$/g, '')) {
+      throw new TollgateError('parse_error', 'The body must be one JSON object');
+    }
+    return parseLossless(value, message.exactNumbers);
+  } catch (error) {
+    if (!TollgateError.is(error)) throw error;
+    // Places are told as the sender counts them.
+    const told = error.message.replace(/^Byte (\d+)/, (_, at: string) => `Byte ${Number(at) - PREFIX.length}`);
+    throw new TollgateError(error.code, told, { http: 400 });
+  }
+}

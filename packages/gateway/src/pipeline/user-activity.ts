@@ -1,0 +1,70 @@
+/** What is known of one user's calls: from the records of decisions and from the ledger. */
+import { formatMicros } from '../config/amounts.ts';
+import type { Ledger } from '../store/storage.ts';
+import type { DecisionLog } from '../telemetry/decisions/log.ts';
+
+export interface UserActivity {
+  readonly calls: {
+    readonly admitted: number;
+    readonly refused: number;
+    /** True: there were more; records of admitted calls are kept for the last ones only. */
+    readonly more: boolean;
+  };
+  /** What money was charged and is held, by tool and unit, as exact decimal text. */
+  readonly cost: readonly {
+    readonly tool: string;
+    readonly unit: string;
+    readonly calls: number;
+    readonly charged: string;
+    readonly held: string;
+  }[];
+  /** The latest first. */
+  readonly recent: readonly {
+    readonly id: string;
+    readonly at: string;
+    readonly verdict: 'admitted' | 'refused';
+    readonly tool: string;
+    readonly method: string;
+    readonly reason: string;
+  }[];
+}
+
+/** Records that are counted, of each verdict. */
+const COUNTED = 1000;
+const RECENT = 20;
+
+export async function userActivity(
+  decisions: Pick<DecisionLog, 'list'>,
+  ledger: Pick<Ledger, 'usage'> | undefined,
+  { principal, from, to }: { readonly principal: string; readonly from: number; readonly to: number },
+): Promise<UserActivity> {
+  const of = (verdict: 'admitted' | 'refused') => decisions.list({ verdict, principal, from, to, limit: COUNTED });
+  const [admitted, refused, usage] = await Promise.all([
+    of('admitted'),
+    of('refused'),
+    ledger?.usage({ principal, from, to, groupBy: ['tool'] }) ?? [],
+  ]);
+  const latest = [...admitted.items, ...refused.items].toSorted((a, b) => b.at - a.at).slice(0, RECENT);
+  return {
+    calls: {
+      admitted: admitted.items.length,
+      refused: refused.items.length,
+      more: admitted.next !== undefined || refused.next !== undefined,
+    },
+    cost: usage.map(({ group, unit, calls, settled, open }) => ({
+      tool: String(group.tool ?? ''),
+      unit,
+      calls,
+      charged: formatMicros(settled),
+      held: formatMicros(open),
+    })),
+    recent: latest.map(({ id, at, verdict, tool, method, reason }) => ({
+      id,
+      at: new Date(at).toISOString(),
+      verdict,
+      tool,
+      method,
+      reason,
+    })),
+  };
+}
