@@ -1,4 +1,4 @@
-import { lanesOf, type Principal } from '../core/principal.ts';
+import { lanesOf, ownerOf, type Principal } from '../core/principal.ts';
 import { BoundedMap } from './bounded-map.ts';
 
 /** Subjects of tokens whose key is remembered; one that was not seen for so long comes back under a new key. */
@@ -56,13 +56,13 @@ export type PrincipalInit = Omit<Principal, 'id' | 'key' | 'lanes'>;
 /** The principal of a configured entry or of the local user: id is `entry/subject`. */
 export function configuredPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
   const id = `${init.entry}/${init.subject}`;
-  return Object.freeze({ id, key: keys.of(id), lanes: lanesOf(id), ...init });
+  return Object.freeze({ id, key: keys.of(ownerOf({ id, tenant: init.tenant })), lanes: lanesOf(id), ...init });
 }
 
-/** The principal of a credential that was verified: all of one (entry, subject) have one key. */
+/** The principal of a credential that was verified: all of one (entry, subject, tenant) have one key. */
 export function callerPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
   const id = `${init.entry}/${init.subject}`;
-  return Object.freeze({ id, key: keys.ofCaller(id), lanes: lanesOf(id), ...init });
+  return Object.freeze({ id, key: keys.ofCaller(ownerOf({ id, tenant: init.tenant })), lanes: lanesOf(id), ...init });
 }
 
 /** Role of those who bring no credential of their own. */

@@ -3,7 +3,9 @@
  * call: the hold stays open, and the state that the client must bring back is sealed around the server's own. Only
  * what opens under the seal continues the hold (a forged or foreign state would be a way to run calls unpaid).
  */
+
 import type { Clock } from '../core/clock.ts';
+import { ownerOf } from '../core/principal.ts';
 import { callDigest, invalidState, StateSeal } from '../protocol/bridge/seal.ts';
 import type { Call } from '../protocol/call.ts';
 import { DEFAULT_SCAN_CAPS, scan } from '../protocol/json/scan.ts';
@@ -52,7 +54,7 @@ export class Rounds {
     const requestState = this.#seal.seal({
       hold,
       round,
-      principal: call.principal.id,
+      principal: ownerOf(call.principal),
       endpoint: call.endpoint,
       method: call.method,
       digest: callDigest(call),
@@ -72,7 +74,7 @@ export class Rounds {
     const state = this.#seal.open(sealed, this.#clock.wall());
     const same =
       state !== undefined &&
-      state.principal === call.principal.id &&
+      state.principal === ownerOf(call.principal) &&
       state.endpoint === call.endpoint &&
       state.method === call.method &&
       state.digest === callDigest(call);

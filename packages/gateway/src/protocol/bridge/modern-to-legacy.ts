@@ -3,10 +3,12 @@
  * client gets `input_required` with a sealed state, and its next round is joined with the call that still waits
  * upstream. This is stateful by nature, so it is bounded in count, per caller and in time.
  */
+
 import type { Clock } from '../../core/clock.ts';
 import { afterSending, TollgateError } from '../../core/errors.ts';
 import { randomId } from '../../core/ids.ts';
 import { Lifetime } from '../../core/lifetime.ts';
+import { ownerOf } from '../../core/principal.ts';
 import type { AnswerListener, Call } from '../call.ts';
 import { encode } from '../json/splice.ts';
 import { Field, type Message } from '../message.ts';
@@ -98,7 +100,7 @@ export class ParkedCalls {
   stateFor(call: Call, conversation: string, round: number): string {
     return this.#seal.seal({
       conversation,
-      principal: call.principal.id,
+      principal: ownerOf(call.principal),
       endpoint: call.endpoint,
       method: call.method,
       digest: callDigest(call),
@@ -153,7 +155,7 @@ class Conversation {
   constructor(owner: ParkedCalls, call: Call, connection: Connection) {
     this.#owner = owner;
     this.#connection = connection;
-    this.principal = call.principal.id;
+    this.principal = ownerOf(call.principal);
   }
 
   start(call: Call, destination: Destination, outcome: Outcome): void {
@@ -414,7 +416,7 @@ function urlRequests(data: unknown): Json {
 
 function sameCall(state: SealedState, call: Call): boolean {
   return (
-    state.principal === call.principal.id &&
+    state.principal === ownerOf(call.principal) &&
     state.endpoint === call.endpoint &&
     state.method === call.method &&
     state.digest === callDigest(call)
