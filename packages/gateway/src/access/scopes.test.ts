@@ -16,7 +16,7 @@ describe('hasScope', () => {
     [[], 'calculate', false],
     [undefined, 'calculate', false],
   ])('%j covers %s: %s', (granted, required, expected) => {
-    verifies('R1-20');
+    verifies('R1-20', 'C-13');
     expect(hasScope(granted, required)).toBe(expected);
   });
 });

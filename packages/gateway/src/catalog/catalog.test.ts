@@ -603,6 +603,33 @@ describe('own pagination', () => {
     await expect(catalog.list('tools', nextCursor, 'modern')).rejects.toMatchObject({ code: 'invalid_params' });
   });
 
+  it('seals the cursors of a list that hides something, each for its reader', async () => {
+    const server = new FakeServer(
+      'a',
+      Array.from({ length: 9 }, (_, i) => tool(`t${i}`)),
+    );
+    const catalog = catalogOf([server], {}, { pageSize: 2 });
+    const shown = { ...ALL, entry: ({ name }: Entry) => Number(name.slice(1)) % 3 === 0 };
+    const list = (cursor: string | undefined, reader: string) =>
+      catalog.list('tools', cursor, 'modern', shown, undefined, reader);
+    const first = await list(undefined, 'ada');
+    expect(JSON.parse(first.body)).toMatchObject({ tools: [{ name: 't0' }, { name: 't3' }], cacheScope: 'private' });
+    // A page that is kept for a group is the same; its cursor is made anew, and tells no place.
+    const again = await list(undefined, 'eve');
+    expect(again.nextCursor).not.toBe(first.nextCursor);
+    expect(first.nextCursor).toMatch(/^s\.[\w-]{80,}$/);
+    const second = await list(first.nextCursor, 'ada');
+    expect(JSON.parse(second.body)).toMatchObject({ tools: [{ name: 't6' }] });
+    const plain = (await catalog.list('tools', undefined, 'modern')).nextCursor;
+    for (const [cursor, reader] of [
+      [first.nextCursor, 'eve'],
+      [plain, 'ada'],
+    ] as const) {
+      await expect(list(cursor, reader)).rejects.toMatchObject({ code: 'invalid_params' });
+    }
+    await expect(catalog.list('tools', first.nextCursor, 'modern')).rejects.toMatchObject({ code: 'invalid_params' });
+  });
+
   it('ends exactly with the last visible entry', async () => {
     const catalog = catalogOf([new FakeServer('a', [tool('x'), tool('y'), tool('z')])], {}, { pageSize: 2 });
     const page = await catalog.list('tools', undefined, 'modern', { ...ALL, entry: ({ name }) => name !== 'z' });
