@@ -6,7 +6,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
-import { streamSSE } from 'hono/streaming';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
@@ -14,6 +13,7 @@ import type { VaultPort } from '../pipeline/vault-administration.ts';
 import type { Identified } from '../protocol/call.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
 import { type AdministrationPort, addAdministration } from './administration.ts';
+import { streamCalls } from './call-stream.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
 import { type GuardedRoute, GuardedRoutes } from './guarded.ts';
 import { addKeys, type KeysPort } from './keys.ts';
@@ -44,9 +44,6 @@ export interface ControlDeps {
   readonly log: Log;
 }
 
-/** Records waiting for a slow reader of the call stream; beyond that they are dropped and counted. */
-const MAX_WAITING = 1000;
-
 export type ControlHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** The request listener for paths below `/api/v1`. Answers 401 and 403 as JSON with the error's code and message. */
@@ -76,40 +73,7 @@ export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly ro
 
   if (deps.port.vault !== undefined) addVault(routes, deps.port.vault);
 
-  routes.get('/calls', 'traffic.watch', (c) => {
-    const refusedOnly = c.req.query('refused') === 'true';
-    return streamSSE(c, (stream) => {
-      const waiting: FinishedCall[] = [];
-      let dropped = 0;
-      let wake: (() => void) | undefined;
-      const stop = deps.port.watchCalls((call) => {
-        if (refusedOnly && call.outcome !== 'refused') return;
-        if (waiting.length >= MAX_WAITING) dropped++;
-        else waiting.push(call);
-        wake?.();
-      });
-      stream.onAbort(() => {
-        stop();
-        wake?.();
-      });
-      return (async () => {
-        await stream.write(': watching\n\n');
-        while (!stream.aborted) {
-          const call = waiting.shift();
-          if (call !== undefined) {
-            await stream.writeSSE({ event: 'call', data: JSON.stringify(call) });
-          } else if (dropped > 0) {
-            await stream.writeSSE({ event: 'dropped', data: String(dropped) });
-            dropped = 0;
-          } else {
-            await new Promise<void>((resolve) => {
-              wake = resolve;
-            });
-          }
-        }
-      })();
-    });
-  });
+  routes.get('/calls', 'traffic.watch', (c, { principal }) => streamCalls(c, principal, (listener) => deps.port.watchCalls(listener)));
 
   const { decisions } = deps.port;
   if (decisions !== undefined) addDecisions(routes, decisions);

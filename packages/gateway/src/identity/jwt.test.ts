@@ -360,6 +360,15 @@ describe('the end of a token', () => {
     expect(await outcome(sent)).toBe('unauthorized');
   });
 
+  it('is none for a static token, whose identity is what the entry says', async () => {
+    verifies('X1-06');
+    const entry = { kind: 'bearer', name: 'x', token: 'static-token-0123456789', subject: 'bearer-user' } as const;
+    const { accepted } = bench([{ ...entry, tenant: undefined, tier: undefined, roles: [], scopes: ['*'] }]);
+    const who = await accepted(entry.token);
+    expect(who).toMatchObject({ subject: 'bearer-user', scopes: ['*'] });
+    expect(who.expiresAt).toBeUndefined();
+  });
+
   it('is not looked at where the entry says so', async () => {
     verifies('X1-06');
     const { accepted, clock } = bench([tokenEntry(undefined, { verifyExpiry: false })]);

@@ -106,7 +106,9 @@ export class McpRouter {
   ): TollgateError | undefined {
     if (face.guard === undefined) return undefined;
     const session =
-      this.#legacy.sessionOf(head, principal, endpoint) ?? this.#sse.sessionOf(request, principal, endpoint);
+      this.#legacy.sessionOf(head, principal, endpoint) ??
+      this.#sse.sessionOf(request, principal, endpoint) ??
+      principal.session?.id;
     return face.guard(principal, session);
   }
 

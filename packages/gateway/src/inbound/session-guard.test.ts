@@ -1,7 +1,7 @@
 import { verifies } from '@tollgate/testkit/verifies';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
-import { head, legacyBody, modernPost, post, type Rig, startEdge } from './fakes.ts';
+import { head, legacyBody, modernPost, post, principalOf, type Rig, startEdge } from './fakes.ts';
 
 /** What the guard was asked: principal and session, in order. */
 let asked: (readonly [principal: string, session: string | undefined])[];
@@ -41,6 +41,18 @@ describe('the session guard', () => {
     }
     expect(rig.mcp.calls).toEqual([]);
     expect(asked).toHaveLength(5);
+  });
+
+  it('counts by the session that a token names, where the protocol has none', async () => {
+    verifies('X4-04');
+    const who = { ...principalOf('ada', 9), session: { id: 'idp/ada/s1' } };
+    rig.face.identify = () => who;
+    await rig.send(modernPost('tools/list'));
+    const opened = await rig.send(post(INIT));
+    await rig.send(post(legacyBody('ping'), { 'Mcp-Session-Id': opened.headers.get('mcp-session-id')! }));
+    const [modern, first, within] = asked.map(([, session]) => session);
+    expect([modern, first]).toEqual(['idp/ada/s1', 'idp/ada/s1']);
+    expect(within).toBe(opened.headers.get('mcp-session-id'));
   });
 
   it('counts by a session only where it is the own one of the caller', async () => {

@@ -185,7 +185,7 @@ export interface Face {
   ): Identified | Promise<Identified>;
   /**
    * Counts an HTTP request of an identified caller before anything of it is read: `rate_limited` when its session has
-   * used up its window. `session` is the validated id of a legacy session, else the principal counts. Undefined: off.
+   * used up its window. `session` is the validated id of a legacy session, or what the token names; else the principal counts. Undefined: off.
    */
   readonly guard: SessionGuard | undefined;
   /** JSON text of the protected resource metadata (RFC 9728) served at this path; undefined: there is none. */

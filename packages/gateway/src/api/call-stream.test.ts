@@ -1,0 +1,31 @@
+import { Hono } from 'hono';
+import { expect, it, vi } from 'vitest';
+import { lanesOf, type Principal } from '../core/principal.ts';
+import type { FinishedCall } from '../telemetry/calls.ts';
+import { streamCalls } from './call-stream.ts';
+
+it('the stream of calls tells its reader nothing after the credential has ended', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+  try {
+    const listeners = new Set<(call: FinishedCall) => void>();
+    const watch = (listener: (call: FinishedCall) => void) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    };
+    const who = { id: 'idp/ada', key: 1, lanes: lanesOf('x'), entry: 'idp', subject: 'ada', roles: ['operator'] };
+    const reader: Principal = {
+      ...{ ...who, tenant: undefined, tier: undefined, scopes: undefined, clientId: undefined },
+      expiresAt: Date.now() + 60_000,
+    };
+    const app = new Hono().get('/calls', (c) => streamCalls(c, reader, watch));
+    const response = await app.request('/calls');
+    const read = response.text();
+    await vi.advanceTimersByTimeAsync(59_999);
+    for (const listener of listeners) listener({ method: 'first' } as unknown as FinishedCall);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(listeners.size).toBe(0);
+    expect(await read).toContain('"first"');
+  } finally {
+    vi.useRealTimers();
+  }
+});
