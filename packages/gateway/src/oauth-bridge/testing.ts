@@ -90,7 +90,7 @@ export function startIdp(): Promise<AuthorizationServer> {
     clients: [
       {
         client_id: 'tollgate',
-        client_secret: 'the secret of the gateway: %+ and more',
+        client_secret: 'the-secret-of-the-gateway:%+',
         redirect_uris: ['http://127.0.0.1/oauth/callback/corp', 'https://gw.example/oauth/callback/corp'],
         grant_types: ['authorization_code', 'refresh_token'],
       },
@@ -104,7 +104,7 @@ export function entryOf(idp: AuthorizationServer, more: Partial<BridgeEntry> = {
     name: 'corp',
     issuer: idp.issuer,
     clientId: 'tollgate',
-    clientSecret: 'the secret of the gateway: %+ and more',
+    clientSecret: 'the-secret-of-the-gateway:%+',
     scopes: ['read', 'math:*'],
     ask: undefined,
     parameters: {},

@@ -200,7 +200,7 @@ export class TokenEndpoint {
     if (known?.refreshToken === undefined || known.issuer !== entry.issuer) return undefined;
     const answer = await provider(entry).refresh(known.refreshToken, grant.claims['sub']);
     if (answer === undefined) {
-      await secrets?.revoke(id, 'gateway', 'the identity provider ended the sign-in');
+      await secrets?.remove(id, 'gateway');
       return undefined;
     }
     const refreshToken = answer.refreshToken ?? known.refreshToken;
