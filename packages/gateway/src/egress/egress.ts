@@ -5,6 +5,7 @@
  */
 import { lookup } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
+import type { PeerCertificate } from 'node:tls';
 import { Agent, type Response as Answer, fetch } from 'undici';
 import type { Egress, EgressInit } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
@@ -27,10 +28,20 @@ export interface EgressOptions {
   readonly redirects?: number | undefined;
   /** PEM of the authorities to trust instead of the well-known ones. */
   readonly ca?: string | undefined;
+  /** How an origin is recognised over TLS, in place of the usual way; it is verified in any case. */
+  readonly connect?: ((origin: string) => EgressConnect | undefined) | undefined;
   /** Ends every fetch. */
   readonly signal?: AbortSignal | undefined;
   /** All addresses of a name. Default: the system's resolver. */
   readonly resolve?: ((hostname: string) => Promise<readonly ResolvedAddress[]>) | undefined;
+}
+
+/** Options of `tls.connect`. */
+export interface EgressConnect {
+  readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
+  readonly ca?: string;
+  readonly servername?: string;
+  readonly checkServerIdentity?: (host: string, certificate: PeerCertificate) => Error | undefined;
 }
 
 const MAX_URL = 2048;
@@ -93,11 +104,12 @@ async function one(url: URL, init: EgressInit, options: EgressOptions, signal: A
     const addresses = await checkedAddresses(url, options, signal);
     dispatcher = new Agent({
       connect: {
+        ...(options.ca === undefined ? {} : { ca: options.ca }),
+        ...options.connect?.(url.origin),
         lookup: only(addresses),
         timeout: TIMEOUT_MS,
         // Said, so that no setting of the process can switch it off.
         rejectUnauthorized: true,
-        ...(options.ca === undefined ? {} : { ca: options.ca }),
       },
       allowH2: false,
       maxHeaderSize: 16_384,

@@ -7,21 +7,27 @@ import { isIP } from 'node:net';
 import { TollgateError } from '../core/errors.ts';
 import { reachOf } from '../egress/addresses.ts';
 import { createEgress } from '../egress/egress.ts';
+import type { SecureConnect } from './secure-connect.ts';
 
 const MAX_REDIRECTS = 3;
 
 export type SignInFetch = (url: string | URL, init?: RequestInit) => Promise<Response>;
 
-/** For the sign-in at one server; `written`: other origins that the operator wrote. Rejects with `server_login_required` for places that are not followed. */
+/**
+ * For the sign-in at one server. `written`: other origins that the operator wrote; `connect`: how the server itself is
+ * recognised. Rejects with `server_login_required` for places that are not followed.
+ */
 export async function signInFetch(
   server: URL,
   signal: AbortSignal,
   written: readonly string[] = [],
+  connect?: SecureConnect | undefined,
 ): Promise<SignInFetch> {
   const egress = createEgress({
     reach: await whereIs(server),
     trusted: [server.origin, ...written],
     redirects: MAX_REDIRECTS,
+    connect: (origin) => (origin === server.origin ? connect : undefined),
     signal,
   });
   return async (url, init = {}) => {

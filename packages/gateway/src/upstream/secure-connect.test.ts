@@ -13,7 +13,9 @@ import { DEFAULT_SCAN_CAPS } from '../protocol/json/caps.ts';
 import { run } from './fixtures/raw-http.ts';
 import { HttpClient } from './http-client.ts';
 import { createModernHttp } from './http-modern.ts';
+import { signInFetch } from './oauth-fetch.ts';
 import type { ServerTls } from './options.ts';
+import { secureConnect } from './secure-connect.ts';
 
 let folder: TemporaryDirectory;
 let shown: TestCertificate;
@@ -107,6 +109,19 @@ describe('a server over TLS', () => {
       else process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = before[1];
     }
     expect(reached).toBe(before[0]);
+  });
+
+  it('is recognised in the same way during a sign-in', async () => {
+    const url = new URL(`https://127.0.0.1:${(server.address() as net.AddressInfo).port}/mcp`);
+    const init = { method: 'POST', body: '{"id":1}' };
+    const signIn = (tls: Partial<ServerTls>) =>
+      signInFetch(url, AbortSignal.timeout(5_000), [], secureConnect('notes', { ...system, ...tls }));
+    expect((await (await signIn({ ca, pins: [shown.pin] }))(url, init)).status).toBe(200);
+    const before = reached;
+    for (const tls of [{}, { ca, pins: [other.pin] }, { ca, serverName: 'evil.internal' }]) {
+      await expect((await signIn(tls))(url, init)).rejects.toMatchObject({ code: 'egress_failed' });
+    }
+    expect(reached).toBe(before);
   });
 
   it('is spoken to in TLS 1.3, in 1.2 only where that is written', async () => {

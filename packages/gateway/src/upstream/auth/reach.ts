@@ -2,6 +2,7 @@
 import type { FetchLike } from '@modelcontextprotocol/client';
 import type { HttpServerOptions } from '../http-client.ts';
 import { signInFetch } from '../oauth-fetch.ts';
+import { secureConnect } from '../secure-connect.ts';
 
 /** The issuers and token endpoints in the `auth` of a server. */
 function writtenByOperator({ auth }: HttpServerOptions): string[] {
@@ -16,5 +17,7 @@ function writtenByOperator({ auth }: HttpServerOptions): string[] {
 
 /** Rejects like `signInFetch` for places that are not followed. */
 export function reachOf(options: HttpServerOptions, signal: AbortSignal): Promise<FetchLike> {
-  return signInFetch(options.target.url, signal, writtenByOperator(options));
+  const { url, tls } = options.target;
+  const connect = tls === undefined ? undefined : secureConnect(options.name, tls);
+  return signInFetch(url, signal, writtenByOperator(options), connect);
 }
