@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { runClientScenarios } from './client-scenarios.ts';
+import { runClientScenarios, runSignInScenarios } from './client-scenarios.ts';
 import { expectedFailures, judge } from './expectations.ts';
 import { listScenarios, runServerSuite, VERSIONS } from './suite.ts';
 import { startTarget, TARGETS, type TargetLetter } from './targets.ts';
@@ -19,6 +19,27 @@ describe('client scenarios without sign-in, through the gateway', () => {
   it.each(VERSIONS)('%s', async (version) => {
     const result = await runClientScenarios(version);
     expect(result.scenarios.length).toBeGreaterThan(0);
+    const verdict = judge(result, expectedFailures('client', version));
+    expect(verdict.unexpected, result.output).toEqual([]);
+    expect(verdict.stale).toEqual([]);
+  });
+});
+
+/** One of each kind; all of them with `npm run conformance` and in the full proof. */
+const SOME_SIGN_INS = [
+  'auth/metadata-var3',
+  'auth/basic-cimd',
+  'auth/scope-step-up',
+  'auth/authorization-server-migration',
+  'auth/iss-wrong-issuer',
+  'auth/enterprise-managed-authorization',
+];
+
+describe('sign-in scenarios, with the gateway’s own OAuth client', () => {
+  const full = process.env['TOLLGATE_PROOF'] === 'full';
+  it.each(full ? VERSIONS : VERSIONS.slice(0, 1))('%s: no failure', { timeout: 300_000 }, async (version) => {
+    const result = await runSignInScenarios(version, full ? undefined : SOME_SIGN_INS);
+    expect(result.scenarios.length).toBeGreaterThan(full ? 2 : SOME_SIGN_INS.length - 1);
     const verdict = judge(result, expectedFailures('client', version));
     expect(verdict.unexpected, result.output).toEqual([]);
     expect(verdict.stale).toEqual([]);

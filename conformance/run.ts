@@ -1,17 +1,17 @@
 /**
- * npm run conformance [-- --only a,b,c,d,client] [--version 2026-07-28,…] [--direct] [--verbose]
+ * npm run conformance [-- --only a,b,c,d,client,auth] [--version 2026-07-28,…] [--direct] [--verbose]
  * Runs the official suite through the gateway, prints one row per target and version, and fails on every failure that
  * expected-failures.yaml does not hold and on every entry there that no longer fails.
  */
 import { parseArgs } from 'node:util';
-import { runClientScenarios, runClientScenariosDirect } from './client-scenarios.ts';
+import { runClientScenarios, runClientScenariosDirect, runSignInScenarios } from './client-scenarios.ts';
 import { expectedFailures, judge } from './expectations.ts';
 import { listScenarios, runServerSuite, type SuiteResult, VERSIONS, type Version } from './suite.ts';
 import { startTarget, TARGETS, type TargetLetter } from './targets.ts';
 
 const { values } = parseArgs({
   options: {
-    only: { type: 'string', default: 'a,b,c,d,client' },
+    only: { type: 'string', default: 'a,b,c,d,client,auth' },
     version: { type: 'string', default: VERSIONS.join(',') },
     direct: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
@@ -24,9 +24,9 @@ const versions = values.version.split(',').map((version) => {
   return version as Version;
 });
 const targets = values.only.split(',').map((letter) => {
-  if (letter !== 'client' && !Object.hasOwn(TARGETS, letter))
-    throw new Error(`--only ${letter}: choose from a,b,c,d,client`);
-  return letter as TargetLetter | 'client';
+  if (letter !== 'client' && letter !== 'auth' && !Object.hasOwn(TARGETS, letter))
+    throw new Error(`--only ${letter}: choose from a,b,c,d,client,auth`);
+  return letter as TargetLetter | 'client' | 'auth';
 });
 
 let failed = false;
@@ -36,6 +36,11 @@ console.log(
 for (const target of targets) {
   for (const version of versions) {
     if (values.direct && !reachableDirectly(target, version)) continue;
+    if (target === 'auth') {
+      const result = await runSignInScenarios(version);
+      report('client', 'sign-in scenarios', version, result, result.scenarios.length, result.output);
+      continue;
+    }
     if (target === 'client') {
       const result = await (values.direct ? runClientScenariosDirect(version) : runClientScenarios(version));
       report('client', 'client scenarios', version, result, result.scenarios.length, result.output);
@@ -53,8 +58,8 @@ for (const target of targets) {
 process.exitCode = failed ? 1 : 0;
 
 /** Without a gateway a server of one era has nothing to say to the other, and a stdio server has no URL. */
-function reachableDirectly(target: TargetLetter | 'client', version: Version): boolean {
-  if (target === 'd') return false;
+function reachableDirectly(target: TargetLetter | 'client' | 'auth', version: Version): boolean {
+  if (target === 'd' || target === 'auth') return false;
   if (target === 'b') return version !== '2026-07-28';
   return target !== 'c' || version === '2026-07-28';
 }

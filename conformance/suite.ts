@@ -45,7 +45,8 @@ export function runServerSuite(url: string, version: Version): Promise<SuiteResu
 
 /** Runs client scenarios of one version (all of them, or one by name); `command` gets the mock server's URL as last argument. */
 export function runClientSuite(command: string, version: Version, scenario?: string): Promise<SuiteResult> {
-  const selection = scenario === undefined ? ['--suite', 'all'] : ['--scenario', scenario];
+  // By name extensions run too, which belong to no version.
+  const selection = scenario === undefined ? ['--suite', 'all'] : ['--scenario', scenario, '--force'];
   const args = ['client', '--command', command, ...selection, '--spec-version', version, '--timeout', '30000'];
   return runSuite(args, { PATH: process.env['PATH'] });
 }

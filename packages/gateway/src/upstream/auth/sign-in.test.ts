@@ -103,14 +103,10 @@ describe('login', () => {
       'notes: nobody has signed in; run `tollgate login notes`',
     ]);
     await login(options, deps(secrets));
-    const later = createCredentials(options, { secrets, subjects: SUBJECTS, clock: new FakeClock() });
-    const signedIn = new HttpClient(options, { log: silentLog, caps: DEFAULT_SCAN_CAPS, credentials: later });
-    open.push({ [Symbol.asyncDispose]: () => signedIn.close() });
-    const good = createModernHttp(signedIn).connection(INFO);
-    expect((await run(good)).responses).toHaveLength(1);
+    expect((await run(connection)).responses).toHaveLength(1);
     // The server forgets the token: one refresh, unseen by the caller.
     as.good.clear();
-    expect((await run(good)).responses).toHaveLength(1);
+    expect((await run(connection)).responses).toHaveLength(1);
     expect(as.forms.map((form) => form['grant_type'])).toEqual(['authorization_code', 'refresh_token']);
   });
 

@@ -57,6 +57,11 @@ export abstract class RenewedTokens implements TokenProvider {
     return this.#renewal;
   }
 
+  /** Whether a failure is remembered for a second: asking again would cost a request to somebody else. */
+  protected lasts(_failure: TollgateError): boolean {
+    return true;
+  }
+
   /** What is remembered is asked for anew by the next call. */
   protected forget(): void {
     this.#useUntil = 0;
@@ -73,8 +78,7 @@ export abstract class RenewedTokens implements TokenProvider {
     } catch (cause) {
       const error = TollgateError.from(cause);
       this.#useUntil = 0;
-      // A person who has just connected an account does not wait.
-      if (error.code !== 'account_required') {
+      if (this.lasts(error)) {
         this.#failure = { error, until: this.clock.monotonic() + FAILURE_MEMORY_MS };
       }
       throw error;
@@ -126,6 +130,11 @@ export class SignedInTokens extends RenewedTokens {
     if (grant === undefined) return undefined;
     if (grant.tokens === undefined) throw this.#deps.missing('its sign-in has ended');
     return this.#trusted(grant.tokens);
+  }
+
+  /** That nobody has signed in costs a look into the vault, and who has just done so does not wait. */
+  protected override lasts({ code }: TollgateError): boolean {
+    return code === 'server_unavailable';
   }
 
   /** Records the scope for the next sign-in; a person has to agree to it. */
