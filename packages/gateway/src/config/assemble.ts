@@ -276,8 +276,30 @@ function completeState(state: ParsedConfig['state'], baseDir: string): Config['s
 
 function completeVault(vault: ParsedConfig['vault'], baseDir: string): Config['vault'] {
   const { keys } = vault;
-  if (typeof keys === 'string' || keys.file === undefined) return vault;
-  return { ...vault, keys: { ...keys, file: path.resolve(baseDir, keys.file) } };
+  if (typeof keys === 'string') return vault;
+  const at = (file: string): string => path.resolve(baseDir, file);
+  const { file, socket, command, transit } = keys;
+  const program = command?.[0];
+  return {
+    ...vault,
+    keys: {
+      ...keys,
+      ...(file === undefined ? {} : { file: at(file) }),
+      ...(socket === undefined ? {} : { socket: at(socket) }),
+      ...(program !== undefined && /^\.{1,2}[\\/]/.test(program)
+        ? { command: [at(program), ...command!.slice(1)] }
+        : {}),
+      ...(transit === undefined
+        ? {}
+        : {
+            transit: {
+              ...transit,
+              tokenFile: at(transit.tokenFile),
+              ...(transit.ca === undefined ? {} : { ca: at(transit.ca) }),
+            },
+          }),
+    },
+  };
 }
 
 function defaultDataDir(context: TreeContext): string {

@@ -10,5 +10,14 @@ const FILE = 'master.key';
 export function compileVault({ vault, dataDir }: Config, env: Environment): VaultOptions {
   const keys = vault.keys === 'env' ? { env: VARIABLE } : typeof vault.keys === 'string' ? {} : vault.keys;
   if (keys.env !== undefined) return { keys: { kind: 'env', name: keys.env, value: env[keys.env] } };
+  if (keys.command !== undefined) {
+    const [program = '', ...args] = keys.command;
+    return { keys: { kind: 'command', command: [program, ...args], cwd: dataDir } };
+  }
+  if (keys.socket !== undefined) return { keys: { kind: 'socket', path: keys.socket } };
+  if (keys.transit !== undefined) {
+    const { namespace, ca, ...transit } = keys.transit;
+    return { keys: { kind: 'transit', ...transit, namespace, ca } };
+  }
   return { keys: { kind: 'file', file: keys.file ?? path.join(dataDir, FILE) } };
 }

@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { envKeys } from './env-keys.ts';
 import { fileKeys } from './file-keys.ts';
+import { processChannel, socketChannel } from './json-lines.ts';
 import type { KeyProvider } from './key-provider.ts';
 import type { KeyOptions } from './options.ts';
+import { remoteKeys } from './remote-keys.ts';
+import { transitKeys } from './transit-keys.ts';
 
 /** The key provider of a configuration. Opens nothing: what is wrong with it shows when a key is needed. */
 export function createKeyProvider(keys: KeyOptions): KeyProvider {
@@ -11,6 +14,12 @@ export function createKeyProvider(keys: KeyOptions): KeyProvider {
       return fileKeys(keys.file);
     case 'env':
       return envKeys(keys.name, keys.value);
+    case 'command':
+      return remoteKeys('command', () => processChannel(keys.command, keys.cwd));
+    case 'socket':
+      return remoteKeys('socket', () => socketChannel(keys.path));
+    case 'transit':
+      return transitKeys(keys);
   }
 }
 

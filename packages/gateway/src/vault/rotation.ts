@@ -11,6 +11,7 @@ import type { StoredHead, VaultKey, VaultKeyState, VaultRecords, VaultRewrap } f
 import { rewrap } from './envelope.ts';
 import { placeOf, verifyHead } from './heads.ts';
 import type { Keyring } from './keyring.ts';
+import type { Leases } from './leases.ts';
 import type { VaultEvent } from './vault.ts';
 
 export interface KeyView {
@@ -37,9 +38,12 @@ interface Deps {
   readonly clock: Clock;
   readonly log: Log;
   readonly onEvent?: (event: VaultEvent) => void;
+  readonly leases: Leases;
   readonly reseal: (head: StoredHead) => Promise<boolean>;
 }
 
+/** Two that change the keys of one provider at once could each undo what the other did: one at a time. */
+const KEYS_SLOT = 'master-keys';
 const BATCH = 50;
 /** Values a second, so that calls do not wait behind a rewrap. */
 const RATE = 500;
@@ -59,7 +63,11 @@ export class Rotation {
   }
 
   /** A new version of the master key. Values that were sealed before stay readable and are moved by `rewrap`. */
-  async rotate(by: string): Promise<VaultKey> {
+  rotate(by: string): Promise<VaultKey> {
+    return this.#deps.leases.run(KEYS_SLOT, () => this.#rotate(by));
+  }
+
+  async #rotate(by: string): Promise<VaultKey> {
     const { keyring } = this.#deps;
     if ((await keyring.root()) === undefined) {
       throw new TollgateError('usage', 'The vault holds nothing yet: its first key is made with the first secret');
@@ -133,7 +141,11 @@ export class Rotation {
   }
 
   /** Forgets a retired key for ever. `confirm` is its name, as `status` shows it. */
-  async destroy(version: number, confirm: string, by: string): Promise<void> {
+  destroy(version: number, confirm: string, by: string): Promise<void> {
+    return this.#deps.leases.run(KEYS_SLOT, () => this.#destroy(version, confirm, by));
+  }
+
+  async #destroy(version: number, confirm: string, by: string): Promise<void> {
     const { keyring, records } = this.#deps;
     await keyring.refresh();
     const key = keyring.registry.find((candidate) => candidate.version === version);

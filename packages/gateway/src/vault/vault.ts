@@ -75,7 +75,12 @@ export class Vault implements Secrets {
     this.#deps = deps;
     this.#keyring = new Keyring(deps);
     this.#leases = new Leases(deps.records, deps.clock);
-    this.rotation = new Rotation({ ...deps, keyring: this.#keyring, reseal: (head) => this.#reseal(head) });
+    this.rotation = new Rotation({
+      ...deps,
+      keyring: this.#keyring,
+      leases: this.#leases,
+      reseal: (head) => this.#reseal(head),
+    });
   }
 
   /**
