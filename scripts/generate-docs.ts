@@ -4,7 +4,7 @@
  * `npm run docs` writes them; a test fails while they differ from what the code says.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { RIGHTS, ROLES, type Role } from '../packages/gateway/src/access/rights.ts';
+import { ANYBODY, RIGHTS, ROLES } from '../packages/gateway/src/access/rights.ts';
 import { ways } from '../packages/gateway/src/api/inventory.ts';
 import { configJsonSchema } from '../packages/gateway/src/config/json-schema.ts';
 import { type ReferenceSection, referenceSections } from '../packages/gateway/src/config/reference.ts';
@@ -35,10 +35,11 @@ never by these roles.
 function accessMatrix(): string {
   const all = ways();
   const rows = Object.entries(RIGHTS).map(([name, { object, action, own, others }]) => {
-    const has = (list: readonly Role[], role: Role): boolean => list.includes(role);
+    const has = (list: readonly string[], role: string): boolean => list.includes(role);
     const cells = ROLES.map((role) => (has(others, role) ? 'yes' : has(own, role) ? 'own' : ''));
+    const everybody = has(own, ANYBODY) ? ' (every credential: own)' : '';
     const where = all.filter(({ right }) => right === name).map((way) => `\`${way.name}\``);
-    return `| ${object} | ${action} | ${cells.join(' | ')} | ${where.join(', ') || 'inside operations'} |`;
+    return `| ${object} | ${action}${everybody} | ${cells.join(' | ')} | ${where.join(', ') || 'inside operations'} |`;
   });
   const head = `| Object | Action | ${ROLES.map((role) => `\`${role}\``).join(' | ')} | Ways in |`;
   return `${MATRIX_INTRO}\n${head}\n|${'---|'.repeat(ROLES.length + 3)}\n${rows.join('\n')}\n`;

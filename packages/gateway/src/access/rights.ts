@@ -13,10 +13,13 @@ export type Role = (typeof ROLES)[number];
 /** Whose the object is: the caller's own, or somebody else's; what belongs to the gateway is nobody's own. */
 export type Whose = 'own' | 'others';
 
+/** Also who has none of the four roles, as long as a credential says who it is. */
+export const ANYBODY = 'anybody';
+
 interface Right {
   readonly object: string;
   readonly action: string;
-  readonly own: readonly Role[];
+  readonly own: readonly (Role | typeof ANYBODY)[];
   readonly others: readonly Role[];
 }
 
@@ -26,7 +29,9 @@ const SEE: readonly Role[] = ['operator', 'auditor', 'admin'];
 const ACT: readonly Role[] = ['operator', 'admin'];
 const ADMIN: readonly Role[] = ['admin'];
 
-const of = (object: string, action: string, others: readonly Role[], own: readonly Role[] = others): Right => ({
+const EVERY: Right['own'] = [ANYBODY, ...ROLES];
+
+const of = (object: string, action: string, others: readonly Role[], own: Right['own'] = others): Right => ({
   object,
   action,
   own,
@@ -66,6 +71,10 @@ export const RIGHTS = {
   'holds.end': of('holds', 'settle and release', ADMIN, ALL),
   'operations.list': of('operations', 'list', NOBODY, ALL),
   'insight.read': of('gateway', 'see configuration and findings of scans', SEE),
+  'provider-keys.read': of('keys of providers', 'see state and age of', ADMIN, EVERY),
+  'provider-keys.write': of('keys of providers', 'store, replace and delete', ADMIN, EVERY),
+  'activity.read': of('activity', 'read', ADMIN, EVERY),
+  'tools.call': of('tools over REST', 'list and call, as access allows', NOBODY, EVERY),
   'op.check_mcp_limit': of('operation check_mcp_limit', 'ask', NOBODY, ALL),
   'op.set_client_tier': of('operation set_client_tier', 'ask', ADMIN),
   'op.get_mcp_statistics': of('operation get_mcp_statistics', 'ask', NOBODY, ALL),
@@ -82,7 +91,7 @@ export type RightName = keyof typeof RIGHTS;
 /** True when one of the roles has the right over what is the caller's own, or over what is others'. */
 export function mayDo(roles: readonly string[], right: RightName, whose: Whose): boolean {
   const holders: readonly string[] = RIGHTS[right][whose];
-  return roles.some((role) => holders.includes(role));
+  return holders.includes(ANYBODY) || roles.some((role) => holders.includes(role));
 }
 
 /** The roles that have a right at all. Never empty. */

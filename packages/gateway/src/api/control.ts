@@ -54,7 +54,7 @@ export function createControlApi(deps: ControlDeps): ControlHandler {
 /** The same before it is attached to a server, with the list of its routes. */
 export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly routes: readonly GuardedRoute[] } {
   const app = new Hono().basePath('/api/v1');
-  const routes = new GuardedRoutes(app, deps.identify);
+  const routes = new GuardedRoutes(app, (c) => deps.identify(c.req.header('authorization')));
   app.onError((thrown, c) => {
     const error = TollgateError.from(thrown);
     if (error.code === 'internal') deps.log.error({ err: error.cause }, 'control request failed');
@@ -73,7 +73,9 @@ export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly ro
 
   if (deps.port.vault !== undefined) addVault(routes, deps.port.vault);
 
-  routes.get('/calls', 'traffic.watch', (c, { principal }) => streamCalls(c, principal, (listener) => deps.port.watchCalls(listener)));
+  routes.get('/calls', 'traffic.watch', (c, { principal }) =>
+    streamCalls(c, principal, (listener) => deps.port.watchCalls(listener)),
+  );
 
   const { decisions } = deps.port;
   if (decisions !== undefined) addDecisions(routes, decisions);

@@ -31,9 +31,9 @@ export class GuardedRoutes {
   readonly #handlers = new WeakSet<object>();
   readonly #routes: GuardedRoute[] = [];
 
-  constructor(app: Hono, identify: (authorization: string | undefined) => Identified | Promise<Identified>) {
+  constructor(app: Hono, identify: (c: Context) => Identified | Promise<Identified>) {
     this.#app = app;
-    this.#identify = (c) => identify(c.req.header('authorization'));
+    this.#identify = identify;
   }
 
   get list(): readonly GuardedRoute[] {

@@ -42,7 +42,7 @@ export function v1App({ operations, identify, log }: V1Deps): {
 } {
   const app = new Hono().basePath('/v1');
   const { port } = operations;
-  const routes = new GuardedRoutes(app, identify);
+  const routes = new GuardedRoutes(app, (c) => identify(c.req.header('authorization')));
 
   app.onError((thrown, c) => {
     const { status, error, reason, extra, retryAfter } = failureOf(thrown, log);

@@ -1,8 +1,9 @@
 /** `/mcp/activity`: what a user called, was refused and spent. */
-import type { Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { TollgateError } from '../../core/errors.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { UserActivity } from '../../pipeline/user-activity.ts';
+import type { GuardedRoutes } from '../guarded.ts';
 import { subjectOf } from './caller.ts';
 
 export interface ActivityDeps {
@@ -15,9 +16,9 @@ const DAY = 86_400_000;
 const DEFAULT_DAYS = '30';
 const MAX_DAYS = 366;
 
-export function addActivity(app: Hono, { activity, caller, now }: ActivityDeps): void {
-  app.get('/mcp/activity', async (c) => {
-    const subject = subjectOf(caller(c), c.req.query('user_id'));
+export function addActivity(routes: GuardedRoutes, { activity, caller, now }: ActivityDeps): void {
+  routes.get('/mcp/activity', 'activity.read', async (c) => {
+    const subject = subjectOf(caller(c), c.req.query('user_id'), 'activity.read');
     const written = c.req.query('days') ?? DEFAULT_DAYS;
     const days = /^[1-9]\d{0,2}$/.test(written) ? Number(written) : MAX_DAYS + 1;
     if (days > MAX_DAYS) {

@@ -2,6 +2,7 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
 import type * as z from 'zod';
+import { mayDo, type RightName } from '../../access/rights.ts';
 import { TollgateError } from '../../core/errors.ts';
 import type { Principal } from '../../core/principal.ts';
 import { checkBodyHead, readBody } from '../../inbound/body.ts';
@@ -16,9 +17,9 @@ export const MAX_ID = 300;
  * The principal that a request is about. A caller is itself, by its whole id or its subject; admins may name anybody, by
  * the whole id. Throws `user_mismatch`, which says the same whether that user exists or not.
  */
-export function subjectOf(caller: Principal, userId: string | undefined): string {
+export function subjectOf(caller: Principal, userId: string | undefined, right: RightName): string {
   if (userId === undefined || userId === caller.id || userId === caller.subject) return caller.id;
-  if (!caller.roles.includes('admin')) {
+  if (!mayDo(caller.roles, right, 'others')) {
     throw new TollgateError('user_mismatch', 'user_id is not you: leave it to your own id.');
   }
   if (/^[A-Za-z0-9_-]{1,64}\/.{1,200}$/s.test(userId)) return userId;

@@ -2,12 +2,15 @@
  * `/api-keys`: callers leave keys of providers in their own part of the vault. A key goes in and never comes out; what is
  * shown is its fingerprint. Such a key never authenticates anybody here.
  */
-import type { Context, Hono } from 'hono';
+
+import type { Context } from 'hono';
 import * as z from 'zod';
+import type { RightName } from '../../access/rights.ts';
 import { parseDuration } from '../../config/units.ts';
 import { TollgateError } from '../../core/errors.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { SecretId, SecretInfo, Secrets } from '../../core/secrets.ts';
+import type { GuardedRoutes } from '../guarded.ts';
 import { MAX_ID, readStrictly, subjectOf } from './caller.ts';
 import { checkFormat, PROVIDERS, providerNamed } from './providers.ts';
 
@@ -37,18 +40,18 @@ const replaceBody = z.strictObject({
   ...life,
 });
 
-export function addProviderKeys(app: Hono, deps: ProviderKeysDeps): void {
+export function addProviderKeys(routes: GuardedRoutes, deps: ProviderKeysDeps): void {
   const { secrets, caller, now } = deps;
 
-  app.get('/api-keys/providers', (c) => {
+  routes.get('/api-keys/providers', 'provider-keys.read', (c) => {
     caller(c);
     return c.json({ providers: PROVIDERS.map(({ name, features }) => ({ name, features })) });
   });
 
-  app.post('/api-keys', async (c) => {
+  routes.post('/api-keys', 'provider-keys.write', async (c) => {
     const by = caller(c);
     const body = await readStrictly(c, storeBody);
-    const subject = subjectOf(by, body.user_id);
+    const subject = subjectOf(by, body.user_id, 'provider-keys.write');
     const provider = providerNamed(body.provider);
     checkFormat(provider, body.api_key);
     const id = secretOf(subject, provider.name);
@@ -57,25 +60,25 @@ export function addProviderKeys(app: Hono, deps: ProviderKeysDeps): void {
     return c.json({ success: true, message: `The key of ${provider.name} is stored.`, ...shown(info, subject, now()) });
   });
 
-  app.get('/api-keys', async (c) => {
-    const subject = subjectOf(caller(c), c.req.query('user_id'));
+  routes.get('/api-keys', 'provider-keys.read', async (c) => {
+    const subject = subjectOf(caller(c), c.req.query('user_id'), 'provider-keys.read');
     const all = await secrets.list({ kind: 'principal', principal: subject }, 'provider-key');
     const current = await Promise.all(all.map((info) => deactivated(info)));
     return c.json({ user_id: subject, api_keys: current.map((info) => shown(info, subject, now())) });
   });
 
-  app.get('/api-keys/:provider', async (c) => {
-    const { subject, id } = named(c);
+  routes.get('/api-keys/:provider', 'provider-keys.read', async (c) => {
+    const { subject, id } = named(c, 'provider-keys.read');
     const info = await secrets.info(id);
     if (info === undefined) throw none();
     return c.json(shown(await deactivated(info), subject, now()));
   });
 
-  app.put('/api-keys/:provider', async (c) => {
+  routes.put('/api-keys/:provider', 'provider-keys.write', async (c) => {
     const by = caller(c);
-    const provider = providerNamed(c.req.param('provider'));
+    const provider = providerNamed(c.req.param('provider') ?? '');
     const body = await readStrictly(c, replaceBody);
-    const subject = subjectOf(by, body.user_id);
+    const subject = subjectOf(by, body.user_id, 'provider-keys.write');
     checkFormat(provider, body.api_key);
     const id = secretOf(subject, provider.name);
     const overlap = body.overlap === undefined ? 0 : overlapOf(body.overlap);
@@ -93,8 +96,8 @@ export function addProviderKeys(app: Hono, deps: ProviderKeysDeps): void {
     });
   });
 
-  app.delete('/api-keys/:provider', async (c) => {
-    const { subject, id, by } = named(c);
+  routes.delete('/api-keys/:provider', 'provider-keys.write', async (c) => {
+    const { subject, id, by } = named(c, 'provider-keys.write');
     if (!(await secrets.revoke(id, by.id, 'deleted by its owner or an admin'))) throw none();
     return c.json({
       success: true,
@@ -104,9 +107,12 @@ export function addProviderKeys(app: Hono, deps: ProviderKeysDeps): void {
     });
   });
 
-  function named(c: Context): { readonly subject: string; readonly id: SecretId; readonly by: Principal } {
+  function named(
+    c: Context,
+    right: RightName,
+  ): { readonly subject: string; readonly id: SecretId; readonly by: Principal } {
     const by = caller(c);
-    const subject = subjectOf(by, c.req.query('user_id'));
+    const subject = subjectOf(by, c.req.query('user_id'), right);
     return { by, subject, id: secretOf(subject, providerNamed(c.req.param('provider') ?? '').name) };
   }
 

@@ -1,6 +1,6 @@
 /** `/mcp/tools/…`: tools for programs that speak plain JSON. A call goes the way of every MCP call. */
 import type { HttpBindings } from '@hono/node-server';
-import type { Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import * as z from 'zod';
 import { entryText } from '../../catalog/merge.ts';
 import { ERROR_SHAPES, type ErrorCode, TollgateError } from '../../core/errors.ts';
@@ -10,6 +10,7 @@ import type { RestAnswer, RestCalls } from '../../pipeline/rest-calls.ts';
 import { isObject } from '../../protocol/bridge/meta.ts';
 import { DEFAULT_SCAN_CAPS, scan } from '../../protocol/json/scan.ts';
 import { Field, Message } from '../../protocol/message.ts';
+import type { GuardedRoutes } from '../guarded.ts';
 import { MAX_ID, readStrictly, subjectOf } from './caller.ts';
 import { requireKey } from './provider-keys.ts';
 
@@ -33,8 +34,8 @@ const invokeBody = z.strictObject({
 /** Headers of a refusal that mean the same on REST. */
 const PASSED = new Set(['retry-after', 'ratelimit', 'ratelimit-policy', 'www-authenticate']);
 
-export function addTools(app: Hono, { calls, secrets, caller, address, maxBody }: ToolsDeps): void {
-  app.get('/mcp/tools/available', async (c) => {
+export function addTools(routes: GuardedRoutes, { calls, secrets, caller, address, maxBody }: ToolsDeps): void {
+  routes.get('/mcp/tools/available', 'tools.call', async (c) => {
     const targets = await calls.tools(caller(c));
     const tools = targets.map(({ entry, server }) => {
       const { name, title, description } = JSON.parse(entryText(entry, 'modern')) as Record<string, unknown>;
@@ -43,8 +44,8 @@ export function addTools(app: Hono, { calls, secrets, caller, address, maxBody }
     return c.json({ tools, total_count: tools.length });
   });
 
-  app.get('/mcp/tools/:name/schema', async (c) => {
-    const { entry, server } = await calls.tool(c.req.param('name'), caller(c)).catch((error: unknown) => {
+  routes.get('/mcp/tools/:name/schema', 'tools.call', async (c) => {
+    const { entry, server } = await calls.tool(c.req.param('name') ?? '', caller(c)).catch((error: unknown) => {
       throw TollgateError.is(error) && UNKNOWN.has(error.code)
         ? new TollgateError('not_found', 'There is no such tool for you.')
         : error;
@@ -53,11 +54,11 @@ export function addTools(app: Hono, { calls, secrets, caller, address, maxBody }
     return json(c, 200, `{"server":${JSON.stringify(server)},"tool":${entryText(entry, 'modern')}}`);
   });
 
-  app.post('/mcp/tools/invoke', async (c) => {
+  routes.post('/mcp/tools/invoke', 'tools.call', async (c) => {
     const principal = caller(c);
     const { tool_name: tool, parameters, user_id: user, provider } = await readStrictly(c, invokeBody, maxBody());
     // Also for an admin the call is the admin's own: nobody runs or pays in the name of another.
-    subjectOf(principal, user);
+    subjectOf(principal, user, 'tools.call');
     if (provider !== undefined) await requireKey(secrets, principal, provider);
     const { outgoing } = c.env as HttpBindings;
     const answer = await calls.call({

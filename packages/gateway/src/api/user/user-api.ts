@@ -10,6 +10,7 @@ import type { Log } from '../../core/log.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { Secrets } from '../../core/secrets.ts';
 import type { Identified } from '../../protocol/call.ts';
+import { type GuardedRoute, GuardedRoutes } from '../guarded.ts';
 import { type ActivityDeps, addActivity } from './activity.ts';
 import { addProviderKeys } from './provider-keys.ts';
 import { addTools, type ToolsDeps } from './tools.ts';
@@ -40,8 +41,21 @@ type UserHandler = (request: IncomingMessage, response: ServerResponse, address:
 
 /** The request listener. Errors are `{ success: false, error, reason }` under their own status. */
 export function createUserApi(port: UserPort, log: Log): UserHandler {
-  const app = new Hono();
   const addresses = new WeakMap<IncomingMessage, string>();
+  const listener = getRequestListener(userApp(port, log, addresses).app.fetch, { overrideGlobalObjects: false });
+  return (request, response, from) => {
+    if (from !== undefined) addresses.set(request, from);
+    void listener(request, response);
+  };
+}
+
+/** The same before it is attached to a server, with the list of its routes. */
+export function userApp(
+  port: UserPort,
+  log: Log,
+  addresses: WeakMap<IncomingMessage, string>,
+): { readonly app: Hono; readonly routes: readonly GuardedRoute[] } {
+  const app = new Hono();
   const address = (c: Context): string | undefined => addresses.get((c.env as HttpBindings).incoming);
   const callers = new WeakMap<Request, Principal>();
   const caller = (c: Context): Principal => {
@@ -81,14 +95,12 @@ export function createUserApi(port: UserPort, log: Log): UserHandler {
   });
   const { secrets, calls, activity } = port;
   const now = (): number => port.now();
-  addProviderKeys(app, { secrets, caller, now });
-  addTools(app, { calls, secrets, caller, address, maxBody: () => port.maxBody() });
-  addActivity(app, { activity, caller, now });
-  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
-  return (request, response, from) => {
-    if (from !== undefined) addresses.set(request, from);
-    void listener(request, response);
-  };
+  const routes = new GuardedRoutes(app, caller);
+  addProviderKeys(routes, { secrets, caller, now });
+  addTools(routes, { calls, secrets, caller, address, maxBody: () => port.maxBody() });
+  addActivity(routes, { activity, caller, now });
+  routes.seal();
+  return { app, routes: routes.list };
 }
 
 function missing(): TollgateError {
