@@ -1,6 +1,7 @@
 import type { AuthorizationServer } from '@tollgate/testkit/authorization-server';
 import { Browser } from '@tollgate/testkit/browser';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Rates } from './rates.ts';
 import {
   type BridgeUnderTest,
   CLIENT_REDIRECT,
@@ -228,6 +229,27 @@ describe('the answer of the provider', () => {
 });
 
 const JSON_TYPE = { 'content-type': 'application/json' };
+
+describe('floods', () => {
+  it('of approvals fill nothing: beyond so many sign-ins under way the person is told to wait', async () => {
+    const asked: number[] = [];
+    at.records.put = (_, most) => {
+      asked.push(most);
+      return Promise.resolve(false);
+    };
+    const answer = await client.answer(await client.ask());
+    expect([answer.status, answer.headers.get('retry-after'), answer.location]).toEqual([503, '60', undefined]);
+    expect(answer.text).not.toContain('tgs_');
+    expect(asked).toEqual([10_000]);
+  });
+
+  it('of requests from one address are told to wait, and others are not', () => {
+    const rates = new Rates(60_000, 5, 2);
+    const taken = ['a', 'a', 'a', 'b', 'b', 'c', 'd'].map((address) => rates.take(address, 1000) === undefined);
+    expect(taken).toEqual([true, true, false, true, true, true, false]);
+    expect(rates.take('a', 61_000)).toBeUndefined();
+  });
+});
 
 describe('what a client asks', () => {
   it.each([

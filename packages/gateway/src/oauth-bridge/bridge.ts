@@ -56,7 +56,8 @@ class HttpBridge implements Bridge {
   readonly #listener: (request: IncomingMessage, response: ServerResponse) => unknown;
   readonly #prune: NodeJS.Timeout;
   readonly #registrations = new Rates(MINUTE, 300, 30);
-  readonly #signIns = new Rates(MINUTE, 1200, 120);
+  // Three requests a sign-in, and a whole office may have one address.
+  readonly #signIns = new Rates(MINUTE, 6000, 600);
   readonly #redemptions = new Rates(MINUTE, 6000, 600);
 
   constructor(deps: BridgeDeps) {

@@ -45,7 +45,8 @@ export class MemoryRecords implements BridgeRecords {
 
   async put(item: Item, most: number): Promise<boolean> {
     let waiting = 0;
-    for (const other of this.#items.values()) if (other.kind === item.kind && other.expiresAt > item.at) waiting++;
+    for (const other of this.#items.values())
+      if (other.kind === item.kind && other.usedAt === undefined && other.expiresAt > item.at) waiting++;
     if (waiting >= most) return false;
     this.#add(item);
     return true;

@@ -7,6 +7,7 @@ import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import { createEgress } from '../egress/egress.ts';
+import { addressPrefix } from '../identity/address.ts';
 import { principalOf } from '../identity/claims.ts';
 import type { Audience, AuthMethod, Outcome } from '../identity/method.ts';
 import type { AuthEntry, TokenEntry } from '../identity/options.ts';
@@ -61,7 +62,9 @@ export class GatewayBridge {
   }
 
   get mount(): Mount {
-    return (request, response, path, { address }) => this.#bridge.handle(request, response, path, address);
+    return (request, response, path, { address }) =>
+      // Whoever has an IPv6 network has more addresses than could be counted.
+      this.#bridge.handle(request, response, path, addressPrefix(address));
   }
 
   /** Tokens that the bridge made for people of this entry; none for an entry without a bridge. */

@@ -90,6 +90,7 @@ export function bridgeOn({ db }: Session): Bridge {
         .select(({ fn }) => fn.countAll().as('count'))
         .where('kind', '=', item.kind)
         .where('expires_at', '>', natural(item.at, 'at'))
+        .where('used_at', 'is', null)
         .executeTakeFirstOrThrow();
       if (Number(count) >= most) return false;
       await add([item]);

@@ -453,7 +453,7 @@ export interface Bridge {
   client(id: string, at: number): Promise<BridgeClient | undefined>;
   /** It took part in a sign-in: kept until `expiresAt`. */
   clientUsed(id: string, at: number, expiresAt: number): Promise<void>;
-  /** False: `most` items of its kind are waiting, not over at `item.at`. */
+  /** False: `most` items of its kind are waiting: not used, and not over at `item.at`. */
   put(item: BridgeItem, most: number): Promise<boolean>;
   /** Also what is over, for a while: the asker looks at `expiresAt`, `usedAt` and `ended`. */
   find(digest: string, kind: BridgeItemKind): Promise<FoundBridgeItem | undefined>;
