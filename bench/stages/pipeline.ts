@@ -102,7 +102,8 @@ function answering(): Connection {
     name: 'files',
     options: { maxResponse: 1_000_000, timeout: { connect: 1000, firstByte: 1000, idle: 1000, request: 30_000 } },
     caps: DEFAULT_SCAN_CAPS,
-    tokens: undefined,
+    credentials: undefined,
+    secretsOf: () => undefined,
     headers: [],
     path: PATH,
     dispatch: (handler: Required<HttpHandler>, sent: { body: Buffer }) => {
@@ -131,7 +132,8 @@ function chain(limits: number): EndpointChain {
   const connection = answering();
   const server = { name: 'files', requestTimeout: 30_000, current: () => connection } as unknown as Server;
   const servers = new Map([['files', server]]);
-  const catalog = { ready: true, tool: (name: string) => entries.get(name) } as unknown as Catalog;
+  const tool = (name: string): Entry | undefined => entries.get(name);
+  const catalog = { ready: true, tool, recheck: () => undefined } as unknown as Catalog;
   const admission: AdmissionOptions = {
     limits: Array.from({ length: limits }, (_, i) => limitAt(i)),
     tiers: ['default'],
@@ -155,6 +157,7 @@ function chain(limits: number): EndpointChain {
     limits: { current: createAdmission(admission, { clock: systemClock }), touch: () => {} },
     clock: systemClock,
     tasks: { remember: () => {} },
+    log: silentLog,
     calls: new CallLog({ clock: systemClock }),
     transforms: { request: undefined, response: undefined },
   } as unknown as EndpointParts);
