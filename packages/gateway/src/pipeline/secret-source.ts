@@ -35,7 +35,15 @@ export class VaultSource implements SecretSource {
         ? this.#read(gatewayId(reference.name), reference, use, which, true)
         : refuse(reference, use);
     }
-    return this.#read({ owner, purpose: 'secret', name: reference.name }, reference, use, which, false);
+    const id: SecretId = { owner, purpose: 'secret', name: reference.name };
+    return this.#read(await this.#ofUser(id, reference), reference, use, which, false);
+  }
+
+  /** What a user left over `/api-keys` under the name of a provider serves where nobody has set a secret of that name. */
+  async #ofUser(id: SecretId, { scope }: SecretReference): Promise<SecretId> {
+    if (scope !== 'user' || (await this.#vault.info(id)) !== undefined) return id;
+    const left: SecretId = { ...id, purpose: 'provider-key' };
+    return (await this.#vault.info(left)) === undefined ? id : left;
   }
 
   async #read(

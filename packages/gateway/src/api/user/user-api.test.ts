@@ -67,9 +67,19 @@ beforeAll(async () => {
   });
   const config = {
     dataDir: folder,
-    servers: { math: { url: server.url } },
-    endpoints: { '/other': { servers: ['math'] }, '/mcp': { servers: ['math'], auth: ['ada', 'bob', 'root'] } },
-    routes: [{ tool: 'secret', to: 'math', scope: 'secrets' }, { to: 'math' }],
+    servers: {
+      math: { url: server.url },
+      keyed: { url: server.url, headers: { 'x-provider-key': 'key=${vault:user/google}' } },
+    },
+    endpoints: {
+      '/other': { servers: ['math'] },
+      '/mcp': { servers: ['math', 'keyed'], auth: ['ada', 'bob', 'root'] },
+    },
+    routes: [
+      { tool: 'math/secret', to: 'math', scope: 'secrets' },
+      { tool: 'keyed/add', to: 'keyed' },
+      { tool: 'math/*', to: 'math' },
+    ],
     auth: [
       bearer('ada'),
       bearer('bob'),
@@ -329,6 +339,20 @@ describe('a tool over REST', () => {
     expect((await invoke('ada', 'add', {}, { provider: 'acme' })).status).toBe(400);
     await send('ada', 'POST', '/api-keys', { provider: 'google', api_key: 'g'.repeat(30), user_id: 'ada' });
     expect((await invoke('ada', 'add', {}, { provider: 'google' })).status).toBe(200);
+  });
+
+  it('is given the key of the caller, where the server declares that it wants it', async () => {
+    verifies('R2-02');
+    await send('bob', 'POST', '/api-keys', { provider: 'google', api_key: `bob${'b'.repeat(30)}`, user_id: 'bob' });
+    const sent = async (who: string): Promise<unknown> => {
+      expect((await invoke(who, 'keyed_add')).status).toBe(200);
+      return server.seen.findLast(({ method }) => method === 'tools/call')?.headers['x-provider-key'];
+    };
+    expect([await sent('ada'), await sent('bob')]).toEqual([`key=${'g'.repeat(30)}`, `key=bob${'b'.repeat(30)}`]);
+    await send('bob', 'DELETE', '/api-keys/google');
+    const without = await invoke('bob', 'keyed_add');
+    expect(without.status).toBeGreaterThanOrEqual(400);
+    expect(without.body['error']).toContain('google');
   });
 
   it('is listed and described for who may use it', async () => {
