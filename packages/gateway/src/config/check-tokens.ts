@@ -76,6 +76,13 @@ function checkKeys(checks: Checks, jwt: Jwt, path: KeyPath): void {
   }
   if (jwt.publicKey !== undefined) checkPublicKey(checks, jwt.publicKey, jwt.algorithms, [...path, 'publicKey']);
   if (typeof jwt.jwks === 'object') {
+    jwt.jwks.keys.forEach((key, i) => {
+      if (!('d' in key) && !('k' in key)) return;
+      const at = [...path, 'jwks', 'keys', i];
+      findings.push(
+        mistake(at, 'This is a private key or a secret.', 'Give the public key; a secret stands in `secret`.'),
+      );
+    });
     try {
       readKeySet(jwt.jwks);
     } catch (error) {

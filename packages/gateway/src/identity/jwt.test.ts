@@ -177,7 +177,7 @@ describe('what is refused', () => {
       tokenEntry(inline(jwkOf(RSA, { kid: 'a' }), jwkOf(P256, { kid: 'b' })), {}, 'set'),
       tokenEntry(pem(RSA), { algorithms: ['RS256'] }, 'pem'),
     ];
-    const { outcome, accepted, issuer } = bench(entries);
+    const { outcome, accepted, issuer, logged } = bench(entries);
     const got = Object.fromEntries(
       await Promise.all(Object.entries(CORPUS).map(async ([what, sent]) => [what, await outcome(sent)] as const)),
     );
@@ -186,6 +186,9 @@ describe('what is refused', () => {
     expect((await accepted(good)).entry).toBe('hs');
     expect((await accepted(rsa({ kid: 'a' }))).entry).toBe('set');
     expect((await accepted(rsa({ kid: 'unknown' }))).entry).toBe('pem');
+    // Nor does a log tell any of it on.
+    for (const sent of [...Object.values(CORPUS), good, SECRET])
+      expect(logged.join('\n')).not.toContain(sent.slice(-30));
   });
 
   it('is a key id that is anything but the id of a key', async () => {

@@ -100,7 +100,7 @@ describe('keys of an issuer', () => {
   });
 
   it('may come later than the gateway, which says so and asks again with pauses', async () => {
-    const { outcome, issuer, pass, state } = rig({ kind: 'discovery' }, (one) => {
+    const { outcome, issuer, pass, state, logged } = rig({ kind: 'discovery' }, (one) => {
       one.away = true;
     });
     expect(await outcome(by(OLD, 'old'))).toBe('identity_unavailable');
@@ -109,6 +109,7 @@ describe('keys of an issuer', () => {
     for (let i = 0; i < 60; i++) await pass(1000);
     expect(issuer.asked.length).toBeGreaterThan(3);
     expect(issuer.asked.length).toBeLessThan(10);
+    expect(logged.filter((line) => line.includes('failures: 1'))).toHaveLength(1);
     issuer.away = false;
     await pass(20_000);
     expect(await outcome(by(OLD, 'old'))).toBe('accepted');

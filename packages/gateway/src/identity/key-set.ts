@@ -111,12 +111,16 @@ export class KeySet {
     try {
       this.#take(await load());
       this.#loadedAt = clock.monotonic();
+      if (this.#failures > 0) log.info({ entry, keys: this.#count }, 'the keys of an issuer are here again');
       this.#failures = 0;
       this.#problem = undefined;
     } catch (error) {
       this.#failures++;
       this.#problem = error instanceof Error ? error.message : 'the keys cannot be read';
-      log.warn({ entry, err: error, failures: this.#failures }, 'the keys of an issuer could not be fetched');
+      const fields = { entry, err: error, failures: this.#failures };
+      // Once for each time it goes away; `status` shows it for as long as it is.
+      if (this.#failures === 1) log.warn(fields, 'the keys of an issuer could not be fetched');
+      else log.debug(fields, 'the keys of an issuer could not be fetched');
     }
     if (this.#closed) return;
     const wait = this.#failures === 0 ? REFRESH : RETRY[Math.min(this.#failures, RETRY.length) - 1]!;

@@ -1,9 +1,10 @@
 /** What the tests of this room share: signed tokens, an issuer that counts who asks for its keys, and an identity. */
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { inspect } from 'node:util';
 import { createFakeClock, type FakeClock } from '@tollgate/testkit/fake-clock';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
-import { silentLog } from '../core/log.ts';
+import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import { createIdentity, type Identity, type IdentityDeps } from './identity.ts';
 import type { AuthEntry, ClaimMap, IdentityOptions, KeyOptions, TokenEntry, TokenRules } from './options.ts';
@@ -139,6 +140,8 @@ export interface Bench {
   readonly keys: PrincipalKeys;
   readonly options: IdentityOptions;
   readonly deps: IdentityDeps;
+  /** Everything that was logged, as text. */
+  readonly logged: string[];
   /** What a token gets on an endpoint. */
   ask(token: string | undefined, endpoint?: string): Promise<Principal | TollgateError>;
   accepted(token: string, endpoint?: string): Promise<Principal>;
@@ -156,7 +159,10 @@ export function bench(
 ): Bench {
   const clock = createFakeClock(START);
   const keys = new PrincipalKeys();
-  const deps: IdentityDeps = { keys, clock, log: silentLog, egress: issuer.egress, resource: (path) => GATEWAY + path };
+  const logged: string[] = [];
+  const note = (fields: object, message: string) => void logged.push(`${message} ${inspect(fields, { depth: 10 })}`);
+  const log: Log = { debug: note, info: note, warn: note, error: note, child: () => log };
+  const deps: IdentityDeps = { keys, clock, log, egress: issuer.egress, resource: (path) => GATEWAY + path };
   const options = { entries: [...entries, ANONYMOUS], endpointEntries: new Map(), loopback: true, ...more };
   const identity = createIdentity(options, deps);
   const ask = async (sent: string | undefined, endpoint = '/mcp') =>
@@ -168,6 +174,7 @@ export function bench(
     keys,
     options,
     deps,
+    logged,
     ask,
     async accepted(sent, endpoint) {
       const who = await ask(sent, endpoint);

@@ -80,6 +80,17 @@ describe('a caller with a token', () => {
     ]);
   });
 
+  it('opens the admin surfaces only with a token for the gateway itself, and a role that was granted', async () => {
+    await using gateway = await startGateway({
+      servers: { s: { url: server.url } },
+      auth: [{ ...dev, map: { roles: { claim: 'groups', grant: { 'gw-admins': 'admin' } } } }],
+    });
+    const at = async (aud: string, groups: readonly string[]) =>
+      await gateway.gateway.identify(`Bearer ${signed(aud, { groups })}`, '', undefined);
+    expect(await at(gateway.url, ['gw-admins', 'operator'])).toMatchObject({ roles: ['admin'] });
+    expect(await at(`${gateway.url}/mcp`, ['gw-admins'])).toMatchObject({ code: 'unauthorized' });
+  });
+
   it('counts by the session that its token names', async () => {
     verifies('X4-04');
     await using gateway = await startGateway({
