@@ -15,6 +15,7 @@ import { Browser } from '@tollgate/testkit/browser';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
+import { type TemporaryDirectory, temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const CALLBACK = 'http://127.0.0.1:9/callback';
@@ -22,6 +23,28 @@ const SECRET = 'the-secret-of-the-application';
 let idp: AuthorizationServer;
 let server: FakeHttpServer;
 let gateway: RunningGateway;
+let folder: TemporaryDirectory;
+
+/** In one folder, and on one port when it was there before: its URL is what tokens are for. */
+function start(port = 0): Promise<RunningGateway> {
+  return startGateway(
+    {
+      version: 1,
+      servers: { fake: { url: server.url } },
+      endpoints: { '/mcp': { servers: '*', scope: 'calculate' }, '/team': { servers: '*' } },
+      auth: [
+        {
+          name: 'corp',
+          oidc: idp.issuer,
+          map: { tenant: 'org', tenants: ['acme'], roles: { claim: 'groups', grant: { ops: 'operator' } } },
+          bridge: { clientId: 'tollgate', clientSecret: '${env:IDP_SECRET}', scopes: ['calculate'] },
+        },
+      ],
+      access: [{ who: 'role:operator', may: ['fake/*'] }],
+    },
+    { env: { IDP_SECRET: SECRET }, folder: folder.path, args: ['--listen', `127.0.0.1:${port}`] },
+  );
+}
 
 beforeAll(async () => {
   idp = await startAuthorizationServer({
@@ -46,28 +69,14 @@ beforeAll(async () => {
     configuration: { extraTokenClaims: () => ({ org: 'acme', groups: ['ops'] }) },
   });
   server = await startFakeHttp('modern');
-  gateway = await startGateway(
-    {
-      version: 1,
-      servers: { fake: { url: server.url } },
-      endpoints: { '/mcp': { servers: '*', scope: 'calculate' }, '/team': { servers: '*' } },
-      auth: [
-        {
-          name: 'corp',
-          oidc: idp.issuer,
-          map: { tenant: 'org', tenants: ['acme'], roles: { claim: 'groups', grant: { ops: 'operator' } } },
-          bridge: { clientId: 'tollgate', clientSecret: '${env:IDP_SECRET}', scopes: ['calculate'] },
-        },
-      ],
-      access: [{ who: 'role:operator', may: ['fake/*'] }],
-    },
-    { env: { IDP_SECRET: SECRET } },
-  );
+  folder = await temporaryDirectory('oauth-bridge');
+  gateway = await start();
 }, 60_000);
 afterAll(async () => {
   await gateway?.[Symbol.asyncDispose]();
   await server?.[Symbol.asyncDispose]();
   await idp?.[Symbol.asyncDispose]();
+  await folder?.[Symbol.asyncDispose]();
 });
 
 /** What a host keeps for one server: in memory, and with a browser that somebody sits at. */
@@ -164,6 +173,8 @@ describe('an MCP client before a provider without registration', () => {
     expect((await again.listTools()).tools.length).toBeGreaterThan(0);
     expect((host.kept['tokens'] as typeof tokens).refresh_token).not.toBe(tokens.refresh_token);
     await again.close();
+    const asked = idp.requests.filter(({ form }) => form.get('grant_type') === 'refresh_token');
+    expect(asked, 'with what the vault keeps of the sign-in').toHaveLength(1);
   });
 
   it('SDK v1 takes the same way', async () => {
@@ -203,5 +214,24 @@ describe('the same entry', () => {
     const { access_token: token } = (await response.json()) as { access_token: string };
     expect(token.split('.')).toHaveLength(3);
     expect([await raw('/team', token), await raw('/mcp', token)]).toEqual([200, 401]);
+  });
+});
+
+describe('a restart', () => {
+  it('loses no sign-in: tokens go on, and so does the word of the provider', async () => {
+    const host = new Host();
+    const provider = host as unknown as ProviderV1;
+    const serverUrl = gateway.url('/team');
+    await authV1(provider, { serverUrl });
+    await authV1(provider, { serverUrl, authorizationCode: (await host.person()).get('code') ?? '' });
+    const { access_token: token } = host.kept['tokens'] as { access_token: string };
+    const { port } = gateway;
+    await gateway[Symbol.asyncDispose]();
+    gateway = await start(port);
+    expect(await raw('/team', token)).toBe(200);
+    expect(await authV1(provider, { serverUrl })).toBe('AUTHORIZED');
+    const { access_token: next } = host.kept['tokens'] as { access_token: string };
+    expect(next).not.toBe(token);
+    expect(await raw('/team', next)).toBe(200);
   });
 });
