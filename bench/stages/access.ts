@@ -1,6 +1,11 @@
 import { EndpointAccess } from '../../packages/gateway/src/access/rules.ts';
+import type { Catalog } from '../../packages/gateway/src/catalog/catalog.ts';
 import { makePage, type Shown } from '../../packages/gateway/src/catalog/page.ts';
 import type { Principal } from '../../packages/gateway/src/core/principal.ts';
+import { TargetResolver } from '../../packages/gateway/src/pipeline/targets.ts';
+import type { Call } from '../../packages/gateway/src/protocol/call.ts';
+import type { Server } from '../../packages/gateway/src/protocol/peer.ts';
+import { compileRoutes } from '../../packages/gateway/src/routing/router.ts';
 import type { Stage } from '../stage.ts';
 
 const TOOLS = 1000;
@@ -75,6 +80,56 @@ function decision(rules: number): Stage {
   };
 }
 
+const names = entries.map(({ name }) => name);
+const byName = new Map(entries.map((entry) => [entry.name, entry]));
+const upstreams = new Map(
+  Array.from({ length: 20 }, (_, i) => [`server${i}`, { name: `server${i}`, requestTimeout: 1000 }]),
+);
+const raw = () => undefined;
+
+/** What a call costs between its name and its admission: catalog, rules, route, arguments. */
+function wholeCheck(rules: number): Stage {
+  const targets = new TargetResolver({
+    endpoint: '/mcp',
+    catalog: { tool: (name: string) => byName.get(name) } as unknown as Catalog,
+    servers: upstreams as unknown as ReadonlyMap<string, Server>,
+    router: compileRoutes([]),
+    scope: undefined,
+    tools: { any: false, of: () => ({ timeout: undefined, validate: undefined }) },
+    access: rules === 0 ? undefined : everything(rules),
+  });
+  const calls = principals.map(
+    (principal) => ({ principal, method: 'tools/call', message: { raw } }) as unknown as Call,
+  );
+  return {
+    name: `target and access of a call (${rules} rules, 64 callers, 1000 tools)`,
+    run(iterations) {
+      for (let i = 0; i < iterations; i++) {
+        const call = calls[i & 63]!;
+        const target = targets.tool(names[i % TOOLS]!, call.principal);
+        targets.checkCall(target, call);
+        sink += target.timeout;
+      }
+    },
+  };
+}
+
+/** Rules of which the last gives everything, so that every call goes through. */
+function everything(rules: number): EndpointAccess {
+  const made = Array.from({ length: rules }, (_, i) => ({
+    who: [
+      i === rules - 1
+        ? { kind: 'everyone' as const, pattern: '*' }
+        : { kind: 'role' as const, pattern: `role${i % 16}` },
+    ],
+    may: [i === rules - 1 ? '*/*' : `server${i % 20}/other_*${i % 10}`],
+    kinds: undefined,
+    endpoint: undefined,
+    when: undefined,
+  }));
+  return new EndpointAccess(made, '/mcp', () => tiers);
+}
+
 const filtered = access(1000);
 const shown: Shown = {
   entry: (entry) => filtered.of(principals[7]!).conditionsOf('tool', entry) !== false,
@@ -82,6 +137,9 @@ const shown: Shown = {
 };
 
 export const stages: readonly Stage[] = [
+  wholeCheck(0),
+  wholeCheck(10),
+  wholeCheck(1000),
   decision(10),
   decision(1000),
   {

@@ -9,7 +9,7 @@ export function renderStatus(report: StatusReport): string {
   if (!report.ready) lines.push('Not ready yet: some servers have not been tried.');
   if (report.reloadProblem !== undefined) lines.push(`The last reload was refused: ${report.reloadProblem}`);
   lines.push('', ...renderServers(report.servers), '', ...renderEndpoints(report.endpoints), '');
-  lines.push(...renderIdentity(report.identity), ...renderLimits(report.limits), ...renderState(report.state));
+  lines.push(...renderIdentity(report.identity), ...renderLimits(report), ...renderState(report.state));
   const { calls } = report;
   lines.push(
     `Calls: ${calls.total}, ${calls.successful} answered, ${calls.failed} failed, ${calls.refused} refused. Sessions: ${report.sessions}. Streams: ${report.streams}.`,
@@ -39,7 +39,7 @@ export function renderStart(report: StatusReport, mainPath: string, next: NextCo
     ...renderEndpoints(report.endpoints),
     '',
     ...renderIdentity(report.identity),
-    ...renderLimits(report.limits),
+    ...renderLimits(report),
     ...renderState(report.state),
     '',
     'Next:',
@@ -102,10 +102,11 @@ export function renderIdentity(issuers: StatusReport['identity']): string[] {
   return lines.length === 0 ? [] : ['Callers:', ...lines];
 }
 
-export function renderLimits(limits: readonly string[]): string[] {
-  return limits.length === 0
-    ? ['Nothing is enforced: no limits are configured.']
-    : ['Enforced:', ...limits.map((limit) => `  ${limit}`)];
+export function renderLimits({ accessRules, limits }: Pick<StatusReport, 'accessRules' | 'limits'>): string[] {
+  if (accessRules === undefined && limits.length === 0) return ['Nothing is enforced: no limits are configured.'];
+  const access =
+    accessRules === undefined ? [] : [`  access: ${count(accessRules, 'rule')}; what none allows is hidden`];
+  return ['Enforced:', ...access, ...limits.map((limit) => `  ${limit}`)];
 }
 
 /** What is wrong with counters, money and storage, and what the ledger and the counters differ by. */

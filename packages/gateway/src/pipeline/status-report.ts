@@ -25,6 +25,8 @@ export interface StatusReport {
   /** Issuers whose keys have to be fetched, and how that goes. */
   readonly identity: readonly MethodView[];
   readonly servers: readonly ServerReport[];
+  /** Rules of `access`; undefined: everybody may use what scopes and endpoints allow. */
+  readonly accessRules: number | undefined;
   /** One sentence each: what is enforced. Empty: nothing is. */
   readonly limits: readonly string[];
   readonly sessions: number;
@@ -118,6 +120,7 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
     endpoints,
     identity: generation.identity.view,
     servers,
+    accessRules: generation.config.access?.length,
     limits: describeLimits(generation.config),
     sessions: view.sessions,
     streams: view.streams,
