@@ -1,9 +1,9 @@
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { type AuthorizationServer, startAuthorizationServer } from '@tollgate/testkit/authorization-server';
 import { Browser, type Page } from '@tollgate/testkit/browser';
+import { type GuardedServer, startGuardedServer } from '@tollgate/testkit/guarded-server';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGateway, type GatewayHandle } from '../index.ts';
-import { type GuardedServer, startGuardedServer } from './fixtures/guarded-server.ts';
 
 const ADA = 'token-of-ada-1234567890';
 const BOB = 'token-of-bob-1234567890';
