@@ -1,5 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
+const NOT_UNIT = ['**/node_modules/**', '**/*.services.test.ts'];
+/** Tests that replace a module before it is loaded need a process of their own. */
+const MOCKING = ['packages/gateway/src/identity/keys.test.ts', 'packages/gateway/src/store/postgres.test.ts'];
+
 export default defineConfig({
   test: {
     setupFiles: ['packages/testkit/src/property-seed.ts'],
@@ -9,8 +13,16 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'bench/**/*.test.ts'],
-          exclude: ['**/node_modules/**', '**/*.services.test.ts'],
+          exclude: [...NOT_UNIT, ...MOCKING],
+          // One process loads the gateway once for all files that it runs: half of the processor time of these tests.
+          isolate: false,
+          // A machine that is busy with other tests is slow, not wrong.
+          testTimeout: 20_000,
         },
+      },
+      {
+        extends: true,
+        test: { name: 'unit-mocking', include: MOCKING, exclude: NOT_UNIT, testTimeout: 20_000 },
       },
       {
         extends: true,

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { resolve } from 'node:path';
 import { descendantsOf, type ProcessEntry, survivors } from './process-table.ts';
 import { waitUntil } from './wait.ts';
 
 export interface ChildOptions {
   readonly cwd?: string;
-  /** Added to a minimal environment (PATH, HOME, TMPDIR, NODE_ENV=test); undefined removes a variable. */
+  /** Added to a minimal environment (PATH, HOME, TMPDIR, NODE_ENV=test, a cache of compiled code); undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Written to standard input and closed; without it standard input stays open for `write`. */
   readonly input?: string;
@@ -41,6 +42,7 @@ export interface Child extends AsyncDisposable {
 }
 
 const KEEP = 4 * 1024 * 1024;
+const CODE_CACHE = resolve(import.meta.dirname, '../../../node_modules/.cache/tollgate-tests');
 
 class Transcript {
   text = '';
@@ -86,6 +88,8 @@ export async function startChild(command: string, args: readonly string[], optio
     HOME: process.env['HOME'],
     TMPDIR: process.env['TMPDIR'],
     NODE_ENV: 'test',
+    // Compiled code of all programs of all tests: a start with it takes a third of the time of one without.
+    NODE_COMPILE_CACHE: CODE_CACHE,
   };
   for (const [key, value] of Object.entries({ ...base, ...options.env })) if (value !== undefined) env[key] = value;
   const child = spawn(command, args, {

@@ -37,10 +37,11 @@ export async function serve([file]: readonly (string | undefined)[], options: Se
     listen: options.listen,
     ...(idle === undefined ? {} : { onClients: (count: number) => idle.clients(count) }),
   });
+  // Before anybody is told that it is ready: who changes the file then must be heard.
+  if (options.watch === true) watchFile(command, host);
   await host.gateway.settled();
   if (options.json === true) json(host.status());
   else out(renderStart(host.status(), command.mainPath, nextCommands(command)));
-  if (options.watch === true) watchFile(command, host);
   return untilStopped(host, log, idle);
 }
 
