@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
+import { processText } from '../packages/gateway/src/config/load.ts';
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
 
@@ -19,6 +20,25 @@ describe('docs/operations.md', () => {
         rows.filter((row) => row.startsWith(`| **${symptom}** | `) && row.length > 200),
         symptom,
       ).toHaveLength(1);
+    }
+  });
+});
+
+describe('docs/identity.md', () => {
+  it('shows configurations that are taken as they stand', () => {
+    const blocks = [...read('docs/identity.md').matchAll(/^```yaml\n(.*?)^```/gms)].map(([, code]) => code ?? '');
+    expect(blocks.length).toBeGreaterThanOrEqual(3);
+    const env = { DEV_SECRET: 'f0c1f3a2b4d5968778695a4b3c2d1e0f', TOKEN: 'a-token-that-is-long-enough' };
+    for (const block of blocks) {
+      const text = `servers: { files: { url: "http://127.0.0.1:9/mcp" } }\n${block}`;
+      const context = {
+        file: '/project/tollgate.yaml',
+        kind: 'yaml',
+        env,
+        name: 'tollgate.yaml',
+        cwd: '/project',
+      } as const;
+      expect(processText(Buffer.from(text), context).warnings, block).toEqual([]);
     }
   });
 });
