@@ -6,7 +6,7 @@ import { PassThrough } from 'node:stream';
 import { verifies } from '@tollgate/testkit/verifies';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../core/clock.ts';
-import type { TollgateError } from '../core/errors.ts';
+import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import { scan } from '../protocol/json/scan.ts';
 import {
@@ -197,6 +197,22 @@ describe('a stdio client', () => {
     expect(mcp.calls[1]).toMatchObject({ era: 'legacy', version: '2025-06-18', session: { era: 'legacy' } });
     client.write(`${INIT}\n`);
     expect(await line(client)).toMatchObject({ error: { code: -32600 } });
+  });
+
+  it('that is kept out by now runs nothing, in either era, until it is let in again', async () => {
+    const client = await attached();
+    client.write(`${INIT}\n`);
+    await line(client);
+    const ran = mcp.calls.length;
+    face.barred = () => new TollgateError('blocked', 'Not run.');
+    for (const body of [legacyBody('tools/list'), modernBody('tools/list')]) {
+      client.write(`${body}\n`);
+      expect(await line(client)).toMatchObject({ id: 1, error: { code: 403 } });
+    }
+    expect(mcp.calls).toHaveLength(ran);
+    face.barred = () => undefined;
+    client.write(`${legacyBody('tools/list')}\n`);
+    expect(await line(client)).toMatchObject({ id: 1, result: {} });
   });
 
   it('hears of mistakes in its lines and goes on', async () => {
