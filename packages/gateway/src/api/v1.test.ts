@@ -67,6 +67,19 @@ async function send(
 const post = (path: string, as: string, body?: unknown): Promise<Reply> => send('POST', path, as, body);
 
 describe('POST /v1/ops', () => {
+  it('takes a body whose length is not told, and refuses it where it grows too large', async () => {
+    const streamed = (text: string): Promise<Response> =>
+      fetch(`${base}/ops`, {
+        method: 'POST',
+        headers: { authorization: 'Bearer ada', 'content-type': 'application/json' },
+        body: new Blob([text]).stream(),
+        duplex: 'half',
+      } as RequestInit);
+    expect((await streamed('{"operation":"get_status"}')).status).toBe(200);
+    const large = await streamed(`"${'x'.repeat(1024 * 1024)}"`);
+    expect([large.status, ((await large.json()) as { reason: string }).reason]).toEqual([413, 'input_too_large']);
+  });
+
   it('answers one operation, and a list as a list', async () => {
     verifies('R0-69');
     const input = { operation: 'check_mcp_limit', client_id: 'c1', endpoint: 'tools/call', estimated_cost: 0.5 };

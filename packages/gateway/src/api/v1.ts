@@ -5,10 +5,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { Identified } from '../protocol/call.ts';
+import { bodyBytes } from './body-bytes.ts';
 import { type GuardedRoute, GuardedRoutes } from './guarded.ts';
 import { type CheckAnswer, check, readHold, release, reserve, settle } from './limit-requests.ts';
 import { callerOf } from './operations/caller.ts';
@@ -46,19 +46,14 @@ export function v1App({ operations, identify, log }: V1Deps): {
 
   app.onError((thrown, c) => {
     const { status, error, reason, extra, retryAfter } = failureOf(thrown, log);
+    // What was not read of the body cannot be told from the next request.
+    if (status === 413) c.header('Connection', 'close');
     if (status === 401) c.header('WWW-Authenticate', 'Bearer');
     if (retryAfter !== undefined) c.header('Retry-After', String(retryAfter));
     c.status(status as 400);
     return c.json({ error, reason, ...extra });
   });
   app.notFound((c) => c.json({ error: 'No such resource below /v1', reason: 'not_found' }, 404));
-  app.use(
-    bodyLimit({
-      maxSize: MAX_BODY,
-      onError: (c) => c.json({ error: `The body is larger than ${MAX_BODY} bytes.`, reason: 'input_too_large' }, 413),
-    }),
-  );
-
   routes.post('/ops', 'operations.list', async (c, { principal }) => {
     const caller = callerOf(principal);
     const body = await bodyOf(c);
@@ -112,7 +107,7 @@ function idOf(c: Context): string {
 
 /** `empty`: what an empty body means; undefined: nothing, and it is refused. */
 async function bodyOf(c: Context, empty?: unknown): Promise<unknown> {
-  const text = await c.req.text();
+  const text = (await bodyBytes(c, MAX_BODY)).toString('utf8');
   if (text === '' && empty !== undefined) return empty;
   // A form of another site can send everything but this type.
   if (!/^application\/json\s*(?:;|$)/i.test(c.req.header('content-type') ?? '')) {
@@ -165,6 +160,10 @@ function failureOf(thrown: unknown, log: Log): Failure {
     return { status: PROBLEM_STATUS[reason], error: message, reason, extra, retryAfter: undefined };
   }
   const error = TollgateError.from(thrown);
+  if (error.code === 'payload_too_large') {
+    const told = `The body is larger than ${MAX_BODY} bytes.`;
+    return { status: 413, error: told, reason: 'input_too_large', extra: {}, retryAfter: undefined };
+  }
   if (error.code === 'internal') log.error({ err: error.cause }, 'a request below /v1 failed');
   const status = error.http >= 400 ? error.http : error.code === 'invalid_params' ? 400 : 500;
   return { status, error: error.message, reason: error.code, extra: {}, retryAfter: error.retryAfterSeconds };

@@ -1,14 +1,14 @@
 /** Who sends a request of the user API, for whom, and what it says. */
-import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
 import type * as z from 'zod';
 import { mayDo, type RightName } from '../../access/rights.ts';
 import { TollgateError } from '../../core/errors.ts';
 import type { Principal } from '../../core/principal.ts';
-import { checkBodyHead, readBody } from '../../inbound/body.ts';
+import { checkBodyHead } from '../../inbound/body.ts';
 import { parseLossless } from '../../protocol/json/lossless.ts';
 import { DEFAULT_SCAN_CAPS, scan } from '../../protocol/json/scan.ts';
 import { Field } from '../../protocol/message.ts';
+import { bodyBytes } from '../body-bytes.ts';
 
 /** Principal ids have at most this many characters here. */
 export const MAX_ID = 300;
@@ -29,22 +29,15 @@ export function subjectOf(caller: Principal, userId: string | undefined, right: 
 /** Bytes of a body that holds a key and little else. */
 const MAX_BODY = 16 * 1024;
 
-/** The socket is read by Node's own stream: the web stream over it cannot be bounded before it is read. */
-function bodyOf(incoming: HttpBindings['incoming'], cap: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const { 'content-type': contentType, 'content-encoding': contentEncoding } = incoming.headers;
-    const head = { contentType, contentEncoding, contentLength: incoming.headers['content-length'] };
-    const wrong = checkBodyHead(head, cap);
-    if (wrong !== undefined) {
-      reject(wrong);
-      return;
-    }
-    incoming.once('close', () => reject(new TollgateError('cancelled', 'The client left', { http: 400 })));
-    readBody(incoming, cap, (body) => {
-      if (body instanceof Error) reject(body);
-      else resolve(body instanceof Uint8Array ? body : Buffer.concat(body));
-    });
-  });
+async function bodyOf(c: Context, cap: number): Promise<Buffer> {
+  const head = {
+    contentType: c.req.header('content-type'),
+    contentEncoding: c.req.header('content-encoding'),
+    contentLength: c.req.header('content-length'),
+  };
+  const wrong = checkBodyHead(head, cap);
+  if (wrong !== undefined) throw wrong;
+  return bodyBytes(c, cap);
 }
 
 const PREFIX = '{"jsonrpc":"2.0","method":"rest","params":';
@@ -59,7 +52,7 @@ export async function readStrictly<T extends z.ZodType>(
   schema: T,
   maxBody = MAX_BODY,
 ): Promise<z.output<T>> {
-  const result = schema.safeParse(strictJson(await bodyOf((c.env as HttpBindings).incoming, maxBody)));
+  const result = schema.safeParse(strictJson(await bodyOf(c, maxBody)));
   if (result.success) return result.data;
   const problems = result.error.issues.map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
   throw new TollgateError('invalid_params', problems.join('; '), { http: 422 });
