@@ -79,9 +79,9 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Runs one command of the real command line to its end, at most 20 seconds; standard input is empty. */
-export async function runTollgate(args: readonly string[], folder: string): Promise<Finished> {
-  await using child = await startChild(process.execPath, [TOLLGATE_BIN, ...args], { cwd: folder, input: '' });
+/** Runs one command of the real command line to its end, at most 20 seconds; `input` is its standard input. */
+export async function runTollgate(args: readonly string[], folder: string, input = ''): Promise<Finished> {
+  await using child = await startChild(process.execPath, [TOLLGATE_BIN, ...args], { cwd: folder, input });
   const timer = setTimeout(() => child.signal('SIGKILL'), 20_000);
   const { code } = await child.exited;
   clearTimeout(timer);

@@ -54,8 +54,8 @@ describe('a sealed value', () => {
     expect((await open(text, PLACE, ONE)).toString()).toBe(value);
   });
 
-  it('has a data key and a nonce of its own, whoever it belongs to', async () => {
-    // The limit on random nonces under one GCM key is never near: each key encrypts once (Kong CVE-2026-17578).
+  it('CVE-2026-17578 (Kong): has a data key and a nonce of its own, however often it is sealed', async () => {
+    // The limit on random nonces under one GCM key is never near: each key encrypts once.
     const sealed = await Promise.all(Array.from({ length: 500 }, () => seal(Buffer.from('same'), PLACE, ONE)));
     for (const part of ['wrapped', 'nonce', 'ciphertext', 'commitment'] as const) {
       expect(new Set(sealed.map((text) => read(text)[part].toString('hex' as never))).size, part).toBe(500);

@@ -8,8 +8,8 @@ import { createCipheriv, createDecipheriv, randomBytes, timingSafeEqual } from '
 import { TollgateError } from '../core/errors.ts';
 import { deriveKey, lengthPrefixed } from './bytes.ts';
 
-export const FORMAT = 'tgv1';
-export const ALGORITHM = 'AES-256-GCM+HKDF-SHA256-commit';
+const FORMAT = 'tgv1';
+const ALGORITHM = 'AES-256-GCM+HKDF-SHA256-commit';
 
 /** What a sealed value belongs to. A change of any field makes it unreadable. */
 export interface Place {

@@ -191,7 +191,10 @@ async function startTransit(token: string) {
   cleanup.push(() => server.close());
   cleanup.push(() => server.closeAllConnections());
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { url, seen, seal: (on: boolean) => void (sealed = on) };
+  const seal = (on: boolean): void => {
+    sealed = on;
+  };
+  return { url, seen, seal };
 }
 
 const TOKEN = 'hvs.token-of-the-test';
