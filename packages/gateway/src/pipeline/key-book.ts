@@ -11,7 +11,7 @@ import type { IssuedKey, KeySource } from '../identity/keys.ts';
 import type { NewKey, Page, Storage, StoredKey } from '../store/storage.ts';
 import { KeyTable } from './key-table.ts';
 
-/** Keys in force at one time, of all entries: about 600 bytes each. */
+/** Keys in force at one time, of all entries: about 860 bytes each. */
 const MAX_KEYS = 100_000;
 const PAGE = 10_000;
 const POLL = 1_000;
