@@ -1,8 +1,16 @@
+import { globSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 const NOT_UNIT = ['**/node_modules/**', '**/*.services.test.ts'];
 /** Tests that replace a module before it is loaded need a process of their own. */
-const MOCKING = ['packages/gateway/src/identity/keys.test.ts', 'packages/gateway/src/store/postgres.test.ts'];
+const MOCKING = globSync('packages/*/src/**/*.test.ts', { cwd: import.meta.dirname }).filter((file) =>
+  /\bvi\.(?:mock|doMock|resetModules)\(/.test(readFileSync(join(import.meta.dirname, file), 'utf8')),
+);
+
+/** Tests over real programs wait half of their time: one more at a time than a small machine has cores. */
+const WAITING = { maxWorkers: Math.max(3, availableParallelism()), sequence: { groupOrder: 1 } };
 
 export default defineConfig({
   test: {
@@ -27,6 +35,7 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          ...WAITING,
           name: 'services',
           include: ['packages/*/src/**/*.services.test.ts'],
           globalSetup: 'packages/testkit/src/services-setup.ts',
@@ -37,6 +46,7 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          ...WAITING,
           name: 'e2e',
           include: ['e2e/**/*.e2e.ts'],
           globalSetup: 'packages/testkit/src/services-setup.ts',
@@ -46,7 +56,13 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'conformance', include: ['conformance/**/*.test.ts'], testTimeout: 180_000, hookTimeout: 60_000 },
+        test: {
+          ...WAITING,
+          name: 'conformance',
+          include: ['conformance/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 60_000,
+        },
       },
     ],
   },
