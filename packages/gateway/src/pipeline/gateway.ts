@@ -37,7 +37,7 @@ import type { TransformRegistry } from '../transform/registry.ts';
 import { createCredentials } from '../upstream/auth/credentials.ts';
 import { createServer } from '../upstream/servers.ts';
 import { GatewayBridge } from './bridge.ts';
-import { buildGeneration, type EndpointInUse, type Generation, type Lasting, retired } from './generation.ts';
+import { announceDifference, buildGeneration, type Generation, type Lasting, retired } from './generation.ts';
 import { Rounds } from './rounds.ts';
 import { checkKeyFile } from './same-user.ts';
 import type { GatewayState, StateView } from './state.ts';
@@ -462,19 +462,6 @@ export class Gateway implements Face {
     }, 100);
     poll.unref();
   }
-}
-
-/** Lists that differ after a reload are announced, as if a server had changed them; with other rules any may. */
-function announceDifference(
-  path: string,
-  before: EndpointInUse['catalog'],
-  after: EndpointInUse | undefined,
-  hub: SubscriptionHub,
-  all: boolean,
-): void {
-  if (after === undefined) return;
-  const kinds = all ? (['tools', 'prompts', 'resources'] as const) : after.catalog.differs(before);
-  for (const kind of kinds) hub.listChanged(path, kind);
 }
 
 /** The admin surfaces speak TLS where they leave the machine; on loopback a certificate for its names would be needed. */

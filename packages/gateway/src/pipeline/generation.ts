@@ -136,6 +136,19 @@ function originsOf(entries: readonly AuthEntry[]): readonly string[] {
   });
 }
 
+/** Lists that differ after a reload are announced, as if a server had changed them; with other rules any may. */
+export function announceDifference(
+  path: string,
+  before: EndpointInUse['catalog'],
+  after: EndpointInUse | undefined,
+  hub: SubscriptionHub,
+  all: boolean,
+): void {
+  if (after === undefined) return;
+  const kinds = all ? (['tools', 'prompts', 'resources'] as const) : after.catalog.differs(before);
+  for (const kind of kinds) hub.listChanged(path, kind);
+}
+
 /** Servers of `before` that `after` does not use any more. */
 export function retired(before: Generation, after: Generation): readonly Server[] {
   return [...before.servers.values()].filter((server) => after.servers.get(server.name) !== server);
