@@ -13,8 +13,6 @@ export interface TrustOptions extends ServerTrust {
   readonly servers: ReadonlyMap<string, ServerTrust>;
 }
 
-export const DEFAULT_TRUST: TrustOptions = { new: 'allow', changed: 'warn', servers: new Map() };
-
 export function policyOf(options: TrustOptions, server: string): ServerTrust {
   return options.servers.get(server) ?? options;
 }
