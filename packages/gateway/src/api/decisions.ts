@@ -5,7 +5,8 @@
  */
 import type { Context } from 'hono';
 import { TollgateError } from '../core/errors.ts';
-import { type DecisionDocument, type RuleEntry, readRecord } from '../telemetry/decisions/record.ts';
+import type { Principal } from '../core/principal.ts';
+import { type DecisionDocument, type RuleEntry, readRecord, tenantOfRecord } from '../telemetry/decisions/record.ts';
 import type { DecisionPage, DecisionQuery, StoredDecision } from '../telemetry/decisions/store.ts';
 import type { Asked, GuardedRoutes } from './guarded.ts';
 
@@ -21,7 +22,7 @@ export function addDecisions(routes: GuardedRoutes, port: DecisionPort): void {
   routes.get('/decisions/:id', 'decisions.read', async (c, asked) => {
     const only = onlyOf(asked);
     const found = await port.get(c.req.param('id') ?? '');
-    if (found === undefined || (only !== undefined && found.principal !== only)) {
+    if (found === undefined || (only !== undefined && !isOf(found, only))) {
       throw new TollgateError(
         'not_found',
         'There is no record of this decision. Refusals are kept longer than admissions.',
@@ -34,7 +35,8 @@ export function addDecisions(routes: GuardedRoutes, port: DecisionPort): void {
     const only = onlyOf(asked);
     const query = readQuery(c, only);
     const page = await port.list(query);
-    const texts = page.items.map((item) => (only === undefined ? item.json : toldOf(item)));
+    const items = only === undefined ? page.items : page.items.filter((item) => isOf(item, only));
+    const texts = items.map((item) => (only === undefined ? item.json : toldOf(item)));
     if (c.req.query('format') === 'jsonl') {
       if (page.next !== undefined) c.header('X-Next', page.next);
       return c.body(texts.map((text) => `${text}\n`).join(''), 200, {
@@ -50,8 +52,13 @@ export function addDecisions(routes: GuardedRoutes, port: DecisionPort): void {
 }
 
 /** The one principal whose records the caller may see; undefined: everybody's. */
-function onlyOf({ principal, reach }: Asked): string | undefined {
-  return reach === 'others' ? undefined : principal.id;
+function onlyOf({ principal, reach }: Asked): Principal | undefined {
+  return reach === 'others' ? undefined : principal;
+}
+
+/** The same subject in another tenant is somebody else. */
+function isOf({ principal, json: text }: StoredDecision, { id, tenant }: Principal): boolean {
+  return principal === id && tenantOfRecord(text) === tenant;
 }
 
 /** A record as its caller may see it: the policy of the operator and the counters of others are left out. */
@@ -71,7 +78,7 @@ function toldOfRule(rule: RuleEntry): RuleEntry {
   return { name, unit, cost, hidden, violated, reason, retryAfterSeconds };
 }
 
-function readQuery(c: Context, only: string | undefined): DecisionQuery {
+function readQuery(c: Context, only: Principal | undefined): DecisionQuery {
   const verdict = c.req.query('verdict');
   if (verdict !== undefined && verdict !== 'admitted' && verdict !== 'refused') {
     throw wrong('verdict is admitted or refused');
@@ -79,7 +86,7 @@ function readQuery(c: Context, only: string | undefined): DecisionQuery {
   const after = c.req.query('after');
   const limit = readNumber(c, 'limit') ?? DEFAULT_LIMIT;
   if (limit < 1 || limit > MAX_LIMIT) throw wrong(`limit is a whole number from 1 to ${MAX_LIMIT}`);
-  const principal = only ?? c.req.query('principal');
+  const principal = only?.id ?? c.req.query('principal');
   const from = readTime(c, 'from');
   const to = readTime(c, 'to');
   return {

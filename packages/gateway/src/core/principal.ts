@@ -21,6 +21,30 @@ export function ownerOf({ id, tenant }: Pick<Principal, 'id' | 'tenant'>): strin
 }
 
 /**
+ * The same as a name that people can write (`--user`, `user_id`) and the vault can keep: `entry/subject`, with a tenant
+ * `entry@tenant/subject`. Names of entries hold no `@` and no `/`, so two owners never share a name.
+ */
+export function ownerNameOf({ id, tenant }: Pick<Principal, 'id' | 'tenant'>): string {
+  if (tenant === undefined) return id;
+  const slash = id.indexOf('/');
+  const escaped = tenant.replace(
+    /[%/\p{Cc}\p{Cs}]/gu,
+    (unit) => `%${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  return `${id.slice(0, slash)}@${escaped}${id.slice(slash)}`;
+}
+
+/** Whom a name of `ownerNameOf` means; a tenant that is undefined is none, or is not told. */
+export function ownerNamed(name: string): Pick<Principal, 'id' | 'tenant'> {
+  const parts = /^([^@/]+)@([^/]*)(\/.*)$/su.exec(name);
+  if (parts === null) return { id: name, tenant: undefined };
+  const tenant = parts[2]!.replace(/%([0-9a-f]{4})/g, (_, unit: string) =>
+    String.fromCharCode(Number.parseInt(unit, 16)),
+  );
+  return { id: `${parts[1]}${parts[3]}`, tenant };
+}
+
+/**
  * The authenticated caller. `key` is a small integer that stands for its owner text (`ownerOf`: id and tenant) on the hot
  * path (sessions, streams, tasks, processes of its own), so that no string keys are built per call.
  */

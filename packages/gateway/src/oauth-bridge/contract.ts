@@ -10,7 +10,7 @@ import type { BridgeRecords } from './records.ts';
 
 /** Who the claims of an entry are, by its `map`. */
 export interface Person {
-  /** Id of the principal. */
+  /** Of the principal, its tenant included: `ownerNameOf`. */
   readonly principal: string;
   /** Scopes that the claims carry. */
   readonly scopes: readonly string[];

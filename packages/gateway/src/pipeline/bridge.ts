@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import type { Principal } from '../core/principal.ts';
+import { ownerNameOf, type Principal } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import { createEgress } from '../egress/egress.ts';
 import { addressPrefix } from '../identity/address.ts';
@@ -118,7 +118,7 @@ export class GatewayBridge {
       return undefined;
     }
     const principal = principalOf(name, claims, { ...entry.rules, scopes: [] }, this.#deps.keys);
-    return principal === undefined ? undefined : { principal: principal.id, scopes: principal.scopes ?? [] };
+    return principal === undefined ? undefined : { principal: ownerNameOf(principal), scopes: principal.scopes ?? [] };
   }
 
   /** The caller of a token: the same as with a token of the provider, with the scopes that this one was given. */

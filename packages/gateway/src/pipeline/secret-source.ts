@@ -1,6 +1,7 @@
 /** What `${vault:x}` stands for: in headers and environments at each use, elsewhere when a configuration is applied. */
 import type { LoadedConfig } from '../config/assemble.ts';
 import { TollgateError } from '../core/errors.ts';
+import { ownerNameOf } from '../core/principal.ts';
 import { formatReference, type SecretReference } from '../core/secret-reference.ts';
 import type { SecretId, SecretInfo, SecretOwner } from '../core/secrets.ts';
 import type { SecretSource, SecretUse } from '../upstream/secret-texts.ts';
@@ -81,7 +82,7 @@ export class VaultSource implements SecretSource {
 function ownerFor({ scope }: SecretReference, { principal }: SecretUse): SecretOwner | undefined {
   if (scope === 'gateway') return { kind: 'gateway' };
   if (principal === undefined) return undefined;
-  if (scope === 'user') return { kind: 'principal', principal: principal.id };
+  if (scope === 'user') return { kind: 'principal', principal: ownerNameOf(principal) };
   return principal.tenant === undefined ? undefined : { kind: 'tenant', tenant: principal.tenant };
 }
 
@@ -97,7 +98,8 @@ function gatewayId(name: string): SecretId {
 }
 
 function setCommand({ scope, name }: SecretReference, { principal }: SecretUse): string {
-  if (scope === 'user') return `tollgate vault set ${name} --user ${principal?.id ?? 'PRINCIPAL'}`;
+  if (scope === 'user')
+    return `tollgate vault set ${name} --user ${principal === undefined ? 'PRINCIPAL' : ownerNameOf(principal)}`;
   return `tollgate vault set ${name}${scope === 'tenant' ? ` --tenant ${principal?.tenant ?? 'TENANT'}` : ''}`;
 }
 

@@ -1,4 +1,5 @@
 import { identityAssertionId, readIdentityAssertion } from '../core/identity-assertion.ts';
+import { ownerNameOf } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import { subjectToken } from '../identity/subject-token.ts';
 import type { SubjectTokens } from '../upstream/auth/credentials.ts';
@@ -7,8 +8,9 @@ import type { SubjectTokens } from '../upstream/auth/credentials.ts';
 export function subjectTokens(secrets: Secrets | undefined): SubjectTokens {
   return {
     accessToken: subjectToken,
-    idToken: async ({ id, entry }) => {
-      const text = await secrets?.get(identityAssertionId(id, entry), 'exchange');
+    idToken: async (principal) => {
+      const id = identityAssertionId(ownerNameOf(principal), principal.entry);
+      const text = await secrets?.get(id, 'exchange');
       return readIdentityAssertion(text)?.idToken;
     },
   };

@@ -2,11 +2,13 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { type AuthorizationServer, startAuthorizationServer } from '@tollgate/testkit/authorization-server';
 import { Browser, type Page } from '@tollgate/testkit/browser';
 import { type GuardedServer, startGuardedServer } from '@tollgate/testkit/guarded-server';
+import { SignJWT } from 'jose';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createGateway, type GatewayHandle } from '../index.ts';
 
 const ADA = 'token-of-ada-1234567890';
 const BOB = 'token-of-bob-1234567890';
+const SECRET = 'a-secret-of-more-than-32-characters-0123';
 
 const open: AsyncDisposable[] = [];
 
@@ -33,7 +35,16 @@ async function world(): Promise<World> {
   const gateway = await createGateway({
     listen: '127.0.0.1:0',
     servers: { notes: { url: notes.url, auth: { oauth: { mode: 'user' } } } },
-    auth: [{ name: 'ada', bearer: { token: ADA } }, { name: 'bob', bearer: { token: BOB } }, { anonymous: true }],
+    auth: [
+      { name: 'ada', bearer: { token: ADA } },
+      { name: 'bob', bearer: { token: BOB } },
+      {
+        name: 'corp',
+        jwt: { issuer: 'corp', secret: SECRET, algorithms: ['HS256'], audience: 'gw' },
+        map: { tenant: 'org' },
+      },
+      { anonymous: true },
+    ],
   });
   open.push(gateway);
   const { url } = await gateway.listen();
@@ -99,6 +110,23 @@ function codeIn(text: string): string {
 }
 
 describe('an account of a caller’s own', () => {
+  it('is of one tenant: the same subject in another has none, and is asked for its own', async () => {
+    const at = await world();
+    const browser = new Browser();
+    const tokenOf = (org: string) =>
+      new SignJWT({ org, sub: 'ada', iss: 'corp', aud: 'gw' })
+        .setProtectedHeader({ alg: 'HS256' })
+        .setExpirationTime('5m')
+        .sign(new TextEncoder().encode(SECRET));
+    const ada = await person(at, await tokenOf('acme'), (asked) => connect(browser, asked));
+    expect((await ada.call()).isError).toBe(false);
+    const other = await person(at, await tokenOf('evil'), async () => 'no');
+    await expect(other.call()).rejects.toThrow('declined');
+    expect(other.asked).toHaveLength(1);
+    expect((await ada.call()).isError).toBe(false);
+    expect(ada.asked).toHaveLength(1);
+  });
+
   it('is connected through the page that the call leads to, and the call then runs', async () => {
     const at = await world();
     const browser = new Browser();

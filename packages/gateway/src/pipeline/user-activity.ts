@@ -1,7 +1,9 @@
 /** What is known of one user's calls: from the records of decisions and from the ledger. */
 import { formatMicros } from '../config/amounts.ts';
+import { ownerNamed } from '../core/principal.ts';
 import type { Ledger } from '../store/storage.ts';
 import type { DecisionLog } from '../telemetry/decisions/log.ts';
+import { tenantOfRecord } from '../telemetry/decisions/record.ts';
 
 export interface UserActivity {
   readonly calls: {
@@ -36,20 +38,31 @@ const RECENT = 20;
 export async function userActivity(
   decisions: Pick<DecisionLog, 'list'>,
   ledger: Pick<Ledger, 'usage'> | undefined,
-  { principal, from, to }: { readonly principal: string; readonly from: number; readonly to: number },
+  {
+    name,
+    exact,
+    from,
+    to,
+  }: { readonly name: string; readonly exact: boolean; readonly from: number; readonly to: number },
 ): Promise<UserActivity> {
+  const { id: principal, tenant } = ownerNamed(name);
+  // The same subject in another tenant is another user; only an admin may ask for all of an id.
+  const theirs = (of: unknown): boolean => (tenant === undefined && !exact) || of === tenant;
   const of = (verdict: 'admitted' | 'refused') => decisions.list({ verdict, principal, from, to, limit: COUNTED });
-  const [admitted, refused, usage] = await Promise.all([
+  const [admittedOfId, refusedOfId, usageOfId] = await Promise.all([
     of('admitted'),
     of('refused'),
-    ledger?.usage({ principal, from, to, groupBy: ['tool'] }) ?? [],
+    ledger?.usage({ principal, from, to, groupBy: ['tool', 'tenant'] }) ?? [],
   ]);
-  const latest = [...admitted.items, ...refused.items].toSorted((a, b) => b.at - a.at).slice(0, RECENT);
+  const admitted = admittedOfId.items.filter(({ json }) => theirs(tenantOfRecord(json)));
+  const refused = refusedOfId.items.filter(({ json }) => theirs(tenantOfRecord(json)));
+  const usage = usageOfId.filter(({ group }) => theirs(group.tenant));
+  const latest = [...admitted, ...refused].toSorted((a, b) => b.at - a.at).slice(0, RECENT);
   return {
     calls: {
-      admitted: admitted.items.length,
-      refused: refused.items.length,
-      more: admitted.next !== undefined || refused.next !== undefined,
+      admitted: admitted.length,
+      refused: refused.length,
+      more: admittedOfId.next !== undefined || refusedOfId.next !== undefined,
     },
     cost: usage.map(({ group, unit, calls, settled, open }) => ({
       tool: String(group.tool ?? ''),

@@ -3,27 +3,32 @@ import type { Context } from 'hono';
 import type * as z from 'zod';
 import { mayDo, type RightName } from '../../access/rights.ts';
 import { TollgateError } from '../../core/errors.ts';
-import type { Principal } from '../../core/principal.ts';
+import { ownerNameOf, type Principal } from '../../core/principal.ts';
 import { checkBodyHead } from '../../inbound/body.ts';
 import { parseLossless } from '../../protocol/json/lossless.ts';
 import { DEFAULT_SCAN_CAPS, scan } from '../../protocol/json/scan.ts';
 import { Field } from '../../protocol/message.ts';
 import { bodyBytes } from '../body-bytes.ts';
 
-/** Principal ids have at most this many characters here. */
-export const MAX_ID = 300;
+/** Names of users have at most this many characters here. */
+export const MAX_ID = 700;
 
 /**
- * The principal that a request is about. A caller is itself, by its whole id or its subject; admins may name anybody, by
- * the whole id. Throws `user_mismatch`, which says the same whether that user exists or not.
+ * The user whom a request is about, as `ownerNameOf` has it: one person in two tenants is two users. A caller is itself,
+ * by its whole id or its subject; admins may name anybody, by the whole id. Throws `user_mismatch`, which says the same whether that user exists or not.
  */
 export function subjectOf(caller: Principal, userId: string | undefined, right: RightName): string {
-  if (userId === undefined || userId === caller.id || userId === caller.subject) return caller.id;
+  const own = ownerNameOf(caller);
+  if (userId === undefined || userId === caller.id || userId === caller.subject || userId === own) return own;
   if (!mayDo(caller.roles, right, 'others')) {
     throw new TollgateError('user_mismatch', 'user_id is not you: leave it to your own id.');
   }
-  if (/^[A-Za-z0-9_-]{1,64}\/.{1,200}$/s.test(userId)) return userId;
-  throw new TollgateError('invalid_params', 'Name another user by the whole id, entry/subject.', { http: 400 });
+  if (/^[A-Za-z0-9_-]{1,64}(?:@[^/]{1,300})?\/.{1,256}$/s.test(userId)) return userId;
+  throw new TollgateError(
+    'invalid_params',
+    'Name another user by the whole id, entry/subject or entry@tenant/subject.',
+    { http: 400 },
+  );
 }
 
 /** Bytes of a body that holds a key and little else. */

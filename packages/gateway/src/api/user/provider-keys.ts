@@ -8,7 +8,7 @@ import * as z from 'zod';
 import type { RightName } from '../../access/rights.ts';
 import { parseDuration } from '../../config/units.ts';
 import { TollgateError } from '../../core/errors.ts';
-import type { Principal } from '../../core/principal.ts';
+import { ownerNameOf, type Principal } from '../../core/principal.ts';
 import type { SecretId, SecretInfo, Secrets } from '../../core/secrets.ts';
 import type { GuardedRoutes } from '../guarded.ts';
 import { MAX_ID, readStrictly, subjectOf } from './caller.ts';
@@ -131,7 +131,7 @@ export function addProviderKeys(routes: GuardedRoutes, deps: ProviderKeysDeps): 
 /** Throws `invalid_params` for a provider that the caller has no usable key of. */
 export async function requireKey(secrets: Secrets, principal: Principal, name: string): Promise<void> {
   const provider = providerNamed(name);
-  const info = await secrets.info(secretOf(principal.id, provider.name));
+  const info = await secrets.info(secretOf(ownerNameOf(principal), provider.name));
   if (info?.state === 'active') return;
   const what =
     info?.state === 'expired' ? `Your key of ${provider.name} has expired` : `You have no key of ${provider.name}`;

@@ -76,6 +76,12 @@ const document = z.object({
 export type DecisionDocument = z.infer<typeof document>;
 export type RuleEntry = z.infer<typeof rule>;
 
+/** Tenant of the caller in a record of any version; undefined: it had none. */
+export function tenantOfRecord(json: string): string | undefined {
+  const { caller } = JSON.parse(json) as { readonly caller?: { readonly tenant?: string } };
+  return caller?.tenant;
+}
+
 /** What is wrong with a line of a record file. */
 export interface BadLine {
   readonly line: number;
