@@ -9,12 +9,16 @@ const MOCKING = globSync('packages/*/src/**/*.test.ts', { cwd: import.meta.dirna
   /\bvi\.(?:mock|doMock|resetModules)\(/.test(readFileSync(join(import.meta.dirname, file), 'utf8')),
 );
 
+/** The default leaves one core to a person at the same machine: of two cores that is half. */
+const CORES = Math.max(2, availableParallelism());
 /** Tests over real programs wait half of their time: one more at a time than a small machine has cores. */
-const WAITING = { maxWorkers: Math.max(3, availableParallelism()), sequence: { groupOrder: 1 } };
+const WAITING = { maxWorkers: Math.max(3, CORES), sequence: { groupOrder: 1 } };
 
 export default defineConfig({
   test: {
     setupFiles: ['packages/testkit/src/property-seed.ts'],
+    // One second, the default, measures the machine: on a busy one it is a thread that waits for its turn.
+    expect: { poll: { timeout: 15_000, interval: 20 } },
     projects: [
       {
         extends: true,
@@ -24,13 +28,14 @@ export default defineConfig({
           exclude: [...NOT_UNIT, ...MOCKING],
           // One process loads the gateway once for all files that it runs: half of the processor time of these tests.
           isolate: false,
+          maxWorkers: CORES,
           // A machine that is busy with other tests is slow, not wrong.
           testTimeout: 20_000,
         },
       },
       {
         extends: true,
-        test: { name: 'unit-mocking', include: MOCKING, exclude: NOT_UNIT, testTimeout: 20_000 },
+        test: { name: 'unit-mocking', include: MOCKING, exclude: NOT_UNIT, testTimeout: 20_000, maxWorkers: CORES },
       },
       {
         extends: true,

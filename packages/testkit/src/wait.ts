@@ -2,20 +2,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * Resolves with the first value of `probe` that is neither undefined, null nor false. Polls every `interval`
- * milliseconds (default 10) and rejects after `timeout` milliseconds (default 5000) naming `what`.
+ * milliseconds (default 10) and rejects after `timeout` milliseconds (default 15 000: three test files share two cores)
+ * naming `what`.
  */
 export async function waitUntil<T>(
   what: string,
   probe: () => T | Promise<T>,
   options: { readonly timeout?: number; readonly interval?: number } = {},
 ): Promise<Exclude<T, undefined | null | false>> {
-  const end = performance.now() + (options.timeout ?? 5_000);
+  const timeout = options.timeout ?? 15_000;
+  const end = performance.now() + timeout;
   for (;;) {
     const value = await probe();
     if (value !== undefined && value !== null && value !== false) {
       return value as Exclude<T, undefined | null | false>;
     }
-    if (performance.now() >= end) throw new Error(`Waited ${options.timeout ?? 5_000} ms in vain for ${what}`);
+    if (performance.now() >= end) throw new Error(`Waited ${timeout} ms in vain for ${what}`);
     await sleep(options.interval ?? 10);
   }
 }
