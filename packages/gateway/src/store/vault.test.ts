@@ -77,7 +77,7 @@ it(
       for (const name of names) await vault.put(id(name), `value of ${name}`, { by: 'test' });
     });
     const script = join(import.meta.dirname, 'fixtures/vault-child.ts');
-    for (let round = 0; round < (full ? 100 : 2); round++) {
+    for (let round = 0; round < (full ? 100 : 1); round++) {
       await using one = await startChild(process.execPath, [script, place.path]);
       await using two = await startChild(process.execPath, [script, place.path]);
       await Promise.all([one, two].map((child) => child.waitFor(/rewrapping 1\n/, 30_000)));
