@@ -118,7 +118,9 @@ export class Authorization {
     const decision = parameters.require('decision');
     const entry = /^approve:(.+)$/.exec(decision)?.[1];
     if (entry === undefined || !request.entries.includes(entry)) {
-      return { kind: 'redirect', url: answerOf(request, { error: 'access_denied' }) };
+      // By a page of its own, like the way to the provider: `form-action` would stop the redirect in some browsers.
+      const url = answerOf(request, { error: 'access_denied' });
+      return { kind: 'leave', url, host: new URL(url).host, cookies: [] };
     }
     const remember = parameters.get('remember') === 'yes' && this.#consent.mayRemember(request);
     return {

@@ -25,6 +25,8 @@ const MINUTE = 60_000;
 const PRUNE_EVERY = 10 * MINUTE;
 /** What is over is kept so long, to notice when it is used again. */
 const REMEMBER_USED = 60 * MINUTE;
+/** Of deletions in a row. */
+const MAX_ROUNDS = 100;
 
 type Served = Context<{ Bindings: HttpBindings }>;
 
@@ -70,7 +72,7 @@ class HttpBridge implements Bridge {
     this.#authorization = new Authorization(this.#parts);
     this.#tokens = new TokenEndpoint(this.#parts);
     this.#listener = getRequestListener(this.#app().fetch, { overrideGlobalObjects: false });
-    this.#prune = setInterval(() => this.#forget(), PRUNE_EVERY).unref();
+    this.#prune = setInterval(() => void this.#forget(), PRUNE_EVERY).unref();
   }
 
   get revision(): number {
@@ -211,10 +213,16 @@ class HttpBridge implements Bridge {
     return made;
   }
 
-  #forget(): void {
-    this.#parts.records.prune(this.#parts.clock.wall() - REMEMBER_USED).catch((error: unknown) => {
-      this.#parts.log.warn({ err: error }, 'what is over could not be deleted; it is tried again in ten minutes');
-    });
+  /** All of it, however much: storage deletes some thousands at a time, and strangers can begin more in ten minutes. */
+  async #forget(): Promise<void> {
+    const { records, clock, log } = this.#parts;
+    try {
+      for (let rounds = 0; rounds < MAX_ROUNDS; rounds++) {
+        if ((await records.prune(clock.wall() - REMEMBER_USED)) === 0) return;
+      }
+    } catch (error) {
+      log.warn({ err: error }, 'what is over could not be deleted; it is tried again in ten minutes');
+    }
   }
 }
 

@@ -92,7 +92,11 @@ export class MemoryRecords implements BridgeRecords {
   #add(item: Item): void {
     if (!/^[0-9a-f]{64}$/.test(item.digest)) throw new TollgateError('invalid_params', 'A digest has 64 digits');
     if (this.#items.has(item.digest)) return;
-    if (this.#items.size >= MAX_ITEMS) this.#items.delete(this.#items.keys().next().value!);
+    if (this.#items.size >= MAX_ITEMS) {
+      // Anybody can begin sign-ins without end: they push out each other, and never the tokens of who is in.
+      const oldest = this.#items.values().find(({ kind }) => kind === 'state') ?? this.#items.values().next().value!;
+      this.#items.delete(oldest.digest);
+    }
     this.#items.set(item.digest, { ...item, usedAt: undefined, usedBy: undefined });
   }
 

@@ -70,13 +70,13 @@ ${providers.map(({ entry, host }) => html`<button class="go" name="decision" val
 }
 
 /**
- * Leaves for the provider by a page of its own: a redirect in answer to the form would count as its target, and
- * `form-action` would have to name every host that the provider may go on to.
+ * Leaves for the provider, or back to a client that was denied, by a page of its own: a redirect in answer to the form
+ * would count as its target, and `form-action` would have to name every client and every host of the provider.
  */
 export function leavingPage(nonce: string, url: string, host: string): Promise<HtmlEscapedString> {
   return page(
     nonce,
-    'Signing in',
+    'Going on',
     html`<p>Going on to <a href="${url}">${host}</a> …</p>`,
     html`<meta http-equiv="refresh" content="0;url=${url}">`,
   );

@@ -36,9 +36,9 @@ export function scopesOf(text: string | undefined): string[] {
   return scopes;
 }
 
-/** Whether one of the granted scopes covers this one: itself, `*`, or a prefix such as `admin:*`. */
+/** Whether one of the granted scopes covers this one as calls are judged: itself, `*`, or a prefix such as `admin:*`. */
 export function covers(granted: readonly string[], scope: string): boolean {
   return granted.some(
-    (one) => one === scope || one === '*' || (one.endsWith('*') && scope.startsWith(one.slice(0, -1))),
+    (one) => one === scope || one === '*' || (one.endsWith(':*') && scope.startsWith(one.slice(0, -1))),
   );
 }

@@ -45,6 +45,7 @@ async function scripted(name: string): Promise<ScriptedServer> {
       resourceTemplates: [
         { uriTemplate: `${name}:doc/{id}`, name: 'doc' },
         { uriTemplate: `${name}:log/{id}`, name: 'log' },
+        { uriTemplate: `${name}:tree/{+path}`, name: 'tree' },
       ],
       ...hints,
     }),
@@ -62,6 +63,8 @@ const RULES = [
   { who: ['lead/*'], may: '*' },
   { who: 'everyone', may: 'a/read', when: "caller.tier == 'gold' && caller.scopes.exists(s, s == 'gold')" },
   { who: 'tier:silver', may: 'a/drop', endpoint: '/team' },
+  { who: 'role:reader', may: ['a/a:tree/public/*'] },
+  { who: 'role:reader', may: 'a/a:open', when: 'args.really == true' },
   { who: 'entry:odd', may: 'a/*', when: "tool == 'a/drop' && caller.id == 'odd/odd'" },
 ];
 
@@ -83,6 +86,7 @@ beforeAll(async () => {
       bearer('plain', { tier: 'gold' }),
       bearer('silver', { tier: 'silver', scopes: ['team'] }),
       bearer('odd'),
+      bearer('reader', { roles: ['reader'] }),
     ],
     access: RULES,
   });
@@ -161,6 +165,26 @@ describe('rules of access', () => {
     expect(literal.body.error?.code).toBe(-32602);
   });
 
+  it.each([
+    'a:tree/public/../private/key',
+    'a:tree/public/%2e%2e/private/key',
+    'a:tree/public/..%2f..%2fprivate/key',
+    'a:tree/public/%252e%252e/private/key',
+    'a:tree/public/..',
+  ])('let no URI through that names one place and means another: %s', async (uri) => {
+    const read = (one: string) => gateway.call('resources/read', { uri: one }, as('reader'));
+    expect((await read('a:tree/public/a%20b/c..d')).body.result).toBeDefined();
+    const before = seen();
+    expect(shape(await read(uri), uri)).toBe(shape(await read('a:nope'), 'a:nope'));
+    expect(seen()).toBe(before);
+  });
+
+  it('see no arguments in the reading of a resource, whatever the client writes there', async () => {
+    const params = { uri: 'a:open', arguments: { really: true } };
+    const { body } = await gateway.call('resources/read', params, as('reader'));
+    expect(body.error?.data?.['reason']).toBe('access_denied');
+  });
+
   it('decide on arguments with the name in sight: code 403, nothing sent, a failing condition denies', async () => {
     const call = (args: object) => gateway.call('tools/call', { name: 'b_read', arguments: args }, as('acme'));
     expect((await call({ pages: [1, 2] })).body.result).toMatchObject({ content: [{ text: 'ran' }] });
@@ -181,7 +205,19 @@ describe('rules of access', () => {
         as('engineer'),
       );
     expect((await complete('a_greet')).body.result).toBeDefined();
-    expect((await complete('b_greet')).body.error?.code).toBe(-32602);
+    expect(shape(await complete('b_greet'), 'b_greet')).toBe(shape(await complete('b_nope'), 'b_nope'));
+    const filled = (uri: string) =>
+      gateway.call(
+        'completion/complete',
+        { ref: { type: 'ref/resource', uri }, argument: { name: 'id', value: '' } },
+        as('engineer'),
+      );
+    expect((await filled('a:doc/{id}')).body.result).toBeDefined();
+    for (const hidden of ['a:log/{id}', 'a:shut', 'a:log/7']) {
+      const answer = shape(await filled(hidden), hidden);
+      expect(answer).toContain('-32602');
+      expect(answer).toBe(shape(await filled('a:nope'), 'a:nope'));
+    }
     const vendor = (who: string) => gateway.call('vendor/all', {}, as(who, { path: '/s/a' }));
     expect((await vendor('lead')).body.result).toMatchObject({ told: 'all' });
     expect((await vendor('engineer')).body.error?.code).toBe(-32601);

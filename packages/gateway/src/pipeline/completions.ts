@@ -17,7 +17,12 @@ export function completionTarget(call: Call, catalog: Catalog, targets: TargetRe
     throw new TollgateError('invalid_params', 'completion/complete needs params.ref, an object');
   }
   const entry = catalog.completion(ref);
-  if (entry === undefined) throw new TollgateError('unknown_name', 'The prompt or resource of params.ref is unknown');
+  if (entry === undefined) {
+    // The very answer of what is hidden from this caller.
+    if (ref.type === 'ref/prompt' && typeof ref.name === 'string') targets.prompt(ref.name, call.principal);
+    if (ref.type === 'ref/resource' && typeof ref.uri === 'string') targets.resource(ref.uri, call.principal);
+    throw new TollgateError('unknown_name', 'The prompt or resource of params.ref is unknown');
+  }
   const target = targets.entry(entry, call.principal);
   if (entry.kind === 'prompts' && entry.target !== undefined) {
     const body = { ...call.message.object(), params: { ...params, ref: { ...ref, name: entry.upstreamName } } };

@@ -222,7 +222,8 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
 
   /** Where changed definitions are blocked: a call does not overtake the change that its server has announced. */
   #recheck(call: Call, kind: 'tools' | 'prompts', name: string): boolean {
-    const read = this.#parts.catalog.recheck(kind, name);
+    const { catalog, targets } = this.#parts;
+    const read = targets.knows(kind, name, call.principal) ? catalog.recheck(kind, name) : undefined;
     read?.then(
       () => {
         if (call.lifetime.over) this.#left(call);

@@ -5,6 +5,7 @@
  */
 import type { AccessObject, CallerAccess, EndpointAccess } from '../access/rules.ts';
 import { checkAllScopes, checkScopes } from '../access/scopes.ts';
+import { isPlainUri } from '../access/uris.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Entry } from '../catalog/merge.ts';
 import type { Shown } from '../catalog/page.ts';
@@ -94,7 +95,21 @@ export class TargetResolver {
   }
 
   resource(uri: string, principal: Principal): Target {
-    return this.#resolve('resource', uri, this.#parts.catalog.resource(uri), principal);
+    const { catalog, access, router } = this.#parts;
+    const entry = catalog.resource(uri);
+    // Of a template: the client wrote the URI, so its text is all that rules and routes have to go by.
+    const unclear = entry?.kind === 'templates' && (access !== undefined || router.configured) && !isPlainUri(uri);
+    return this.#resolve('resource', uri, unclear ? undefined : entry, principal);
+  }
+
+  /** Whether this caller may know of a tool or prompt with a standing: for nobody else its server is asked about it. */
+  knows(list: 'tools' | 'prompts', name: string, principal: Principal): boolean {
+    const { catalog, router, scope, access } = this.#parts;
+    const entry = list === 'tools' ? catalog.tool(name) : catalog.prompt(name);
+    if (entry?.standing === undefined) return false;
+    const kind = KIND_OF[list];
+    if (access?.of(principal).conditionsOf(kind, entry) === false) return false;
+    return checkScopes(principal.scopes, scope, router.route(kind, entry)?.scope) === undefined;
   }
 
   /** Where a call about this entry goes. Throws what refuses it. */
@@ -135,7 +150,9 @@ export class TargetResolver {
   checkCall({ kind, entry }: Target, call: Call): void {
     const { access } = this.#parts;
     if (access === undefined || access.of(call.principal).conditionsOf(kind, entry) === true) return;
-    const asked = { method: call.method, arguments: call.message.raw(Field.arguments) };
+    // A read has no arguments: what a client writes there no server looks at.
+    const args = kind === 'resource' ? undefined : call.message.raw(Field.arguments);
+    const asked = { method: call.method, arguments: args };
     if (access.permits(call.principal, kind, entry, asked)) return;
     throw new TollgateError(
       'access_denied',

@@ -148,21 +148,29 @@ describe('a definition that changed after it was pinned', () => {
         return undefined;
       },
     });
-    await using gateway = await startGateway({ servers: { files: { url: server.url } }, trust: BLOCK });
+    await using gateway = await startGateway({
+      servers: { files: { url: server.url } },
+      trust: BLOCK,
+      access: [{ who: 'everyone', may: 'files/*', endpoint: '/mcp' }],
+    });
     await waitUntil('the stream of changes', () => server.seen.some(({ method }) => method === 'subscriptions/listen'));
     expect((await callOf(gateway)).body.result).toBeDefined();
+    await gateway.names('tools', { path: '/s/files' });
     let asked: (() => void) | undefined;
     const listing = new Promise<void>((resolve) => {
       asked = resolve;
     });
-    let answer: (() => void) | undefined;
+    const answers: (() => void)[] = [];
+    let held = true;
     server.handlers['tools/list'] = (_params, response, id) => {
-      answer = () =>
+      if (!held) return { tools: [read(['b'])], ...hints };
+      answers.push(() =>
         response
           .writeHead(200, { 'content-type': 'application/json' })
           .end(
             JSON.stringify({ jsonrpc: '2.0', id, result: { resultType: 'complete', tools: [read(['b'])], ...hints } }),
-          );
+          ),
+      );
       asked?.();
       return undefined;
     };
@@ -170,7 +178,16 @@ describe('a definition that changed after it was pinned', () => {
     await listing;
     // The announced list is being read: this call waits for it instead of overtaking it.
     const late = callOf(gateway);
-    answer!();
+    // From whom the tool is hidden learns of no wait either: its answer comes at once, as for any unknown name.
+    const [hidden, unknown] = await Promise.all(
+      ['read', 'never-was'].map(async (name) => {
+        const { body } = await gateway.call('tools/call', { name, arguments: {} }, { path: '/s/files' });
+        return JSON.stringify(body).replaceAll(name, 'NAME');
+      }),
+    );
+    expect(hidden).toBe(unknown);
+    held = false;
+    for (const answer of answers) answer();
     expect((await late).body.error).toMatchObject({ code: -32602 });
     expect(calls(server)).toBe(1);
   });
