@@ -32,7 +32,7 @@ describe('UriTemplate', () => {
     `a://${'x'.repeat(2048)}`,
   ])('refuses %s', (template) => expect(UriTemplate.compile(template)).toBeUndefined());
 
-  it('stays linear on nested reserved expansions', () => {
+  it('CVE-2026-0621 (TypeScript SDK): stays linear on nested reserved expansions', () => {
     const template = UriTemplate.compile(`a://${'{+x}a'.repeat(30)}b`)!;
     expect(template.matches(`a://${'a'.repeat(8000)}`)).toBe(false);
     expect(template.matches(`a://${'a'.repeat(9000)}`)).toBe(false);

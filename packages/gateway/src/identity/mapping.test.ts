@@ -34,7 +34,7 @@ describe('claims', () => {
     }
   });
 
-  it('say only tenants that the entry allows', async () => {
+  it('say only tenants that the entry allows, to the letter: white space makes another one (ContextForge 1.0.0 to 1.0.8)', async () => {
     const only = { tenant: 'org', tenants: ['acme', 'beta'] };
     expect(await mapped(only, { org: 'beta' })).toMatchObject({ tenant: 'beta' });
     for (const org of ['evil', 'ACME', 'acme ', undefined, null]) {

@@ -108,6 +108,19 @@ describe('TLS', () => {
     await rig.stop();
   });
 
+  it('CVE-2026-21637 and CVE-2026-21714 (Node): names that a client asks for are asked of nothing, and HTTP/2 is not spoken', async () => {
+    const rig = await start(await files(first));
+    for (const servername of ['', 'localhost', 'a'.repeat(255), '*.example', '__proto__', '..', '-', 'x\u00e9']) {
+      await handshake(rig.port, { servername, rejectUnauthorized: false }).catch(() => undefined);
+    }
+    await expect(handshake(rig.port, { ALPNProtocols: ['h2'], rejectUnauthorized: false })).rejects.toThrow();
+    const socket = connect({ port: rig.port, host: '127.0.0.1', ca: [first.cert] });
+    expect(await answerOn(socket, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')).toMatch(/^HTTP\/1\.1 4\d\d /);
+    socket.destroy();
+    expect((await get(rig.port, '/healthz')).status).toBe(200);
+    await rig.stop();
+  });
+
   it('is 1.2 too where that is written, and never less', async () => {
     verifies('R2-19');
     const rig = await start({ ...(await files(first)), minVersion: 'TLSv1.2' });

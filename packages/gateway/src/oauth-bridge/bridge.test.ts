@@ -1,4 +1,5 @@
 import type { AuthorizationServer } from '@tollgate/testkit/authorization-server';
+import { verifies } from '@tollgate/testkit/verifies';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { identityAssertionId, readIdentityAssertion } from '../core/identity-assertion.ts';
 import { bridgeContract } from '../store/fixtures/bridge-contract.ts';
@@ -179,6 +180,7 @@ describe('refresh', () => {
   });
 
   it('lasts seven days from its last use, and from the sign-in where nobody can be asked', async () => {
+    verifies('X2-06');
     const renewed = await signedIn();
     // No new ID token: that of a provider which does not live in the future would be over.
     idp.answer('/token', (_, response) => {

@@ -90,7 +90,7 @@ describe('a legacy session', () => {
     ['Asana, 2025: the same person with a credential of another tenant', 'ada@zeta', '/mcp'],
     ['CVE-2026-33946 (Ruby SDK): somebody else of the same tenant', 'bob@acme', '/mcp'],
   ])('is 404 for %s, whatever is tried with its id', async (_why, who, path) => {
-    verifies('R0-53');
+    verifies('R0-53', 'R2-18');
     const session = await open('ada@acme');
     const ping = { id: 1, method: 'ping' };
     for (const [method, body] of [

@@ -162,7 +162,7 @@ describe('the book of keys', () => {
     await waitUntil('the use', async () => (await store.keys.get(info.id))!.lastUsedAt !== undefined);
   });
 
-  it('keeps no key that anybody could use: not in the database, its log, or a list', async () => {
+  it('keeps no key that anybody could use: not in the database, its log, or a list (MetaMCP)', async () => {
     verifies('R2-22');
     const book = await bookOn(false);
     const { key, info } = await book.create(wanted(), 'ops/admin');

@@ -14,7 +14,12 @@ export type Handler = (params: Json, response: ServerResponse, id: unknown) => J
 
 export interface ScriptedServer extends AsyncDisposable {
   readonly url: string;
-  readonly seen: { readonly method: string; readonly params: Json; readonly headers: NodeJS.Dict<string | string[]> }[];
+  readonly seen: {
+    readonly path: string | undefined;
+    readonly method: string;
+    readonly params: Json;
+    readonly headers: NodeJS.Dict<string | string[]>;
+  }[];
   handlers: Record<string, Handler>;
 }
 
@@ -60,7 +65,7 @@ export async function startScripted(handlers: Record<string, Handler>): Promise<
         method: string;
         params?: Json;
       };
-      scripted.seen.push({ method, params, headers: request.headers });
+      scripted.seen.push({ path: request.url, method, params, headers: request.headers });
       const handler = scripted.handlers[method] ?? defaults[method];
       const reply = (status: number, body: Json): void => {
         response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));

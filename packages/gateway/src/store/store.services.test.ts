@@ -13,6 +13,7 @@ import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
 import { fileKeys } from '../vault/file-keys.ts';
 import { vaultRecordsContract } from '../vault/fixtures/records-contract.ts';
+import { Vault } from '../vault/vault.ts';
 import { storageContract } from './fixtures/contract.ts';
 import { migrationContract } from './fixtures/migration-contract.ts';
 import { lockState } from './lock.ts';
@@ -84,6 +85,36 @@ describe('secrets', () => {
   });
   const file = join(mkdtempSync(join(tmpdir(), 'vault-')), 'master.key');
   let next = 0;
+
+  it('leave nothing of a value in any table of PostgreSQL', async () => {
+    verifies('R2-14', 'R2-12');
+    await using database = await emptyDatabase();
+    await using folder = await temporaryDirectory('store');
+    const store = await openStore({ dataDir: folder.path, sql: database.sql }, deps);
+    const vault = new Vault({ records: store.vault, provider: fileKeys(join(folder.path, 'master.key')), ...deps });
+    const canary = 'canary-91f3b7c05e';
+    const id = { owner: { kind: 'gateway' }, purpose: 'secret', name: 'canary' } as const;
+    await vault.put(id, canary, { by: 'test', labels: { shown: 'label-that-is-no-secret' } });
+    expect(await vault.get(id, 'test')).toBe(canary);
+    const client = new Client({ connectionString: database.sql.url });
+    await client.connect();
+    const { rows: tables } = await client.query("select tablename from pg_tables where schemaname = 'public'");
+    let whole = '';
+    for (const { tablename } of tables) whole += JSON.stringify((await client.query(`table "${tablename}"`)).rows);
+    // Bytes are lists of numbers in JSON: their text is looked for, too.
+    for (const [, list = ''] of whole.matchAll(/"data":\[([\d,]*)\]/g)) {
+      whole += Buffer.from(list.split(',').map(Number)).toString('latin1');
+    }
+    await client.end();
+    await vault.close();
+    await store.close();
+    // The search would find it: what is kept openly is there.
+    expect(whole).toContain('label-that-is-no-secret');
+    for (const form of ['utf8', 'hex', 'base64', 'base64url'] as const) {
+      expect(whole).not.toContain(Buffer.from(canary).toString(form).slice(0, 20));
+    }
+  });
+
   vaultRecordsContract(
     'PostgreSQL',
     () => stores[next++ % 2]!.vault,

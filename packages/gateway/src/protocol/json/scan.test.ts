@@ -404,6 +404,12 @@ describe('depth, size and breadth', () => {
     refusedBy('keys', body, { keys: 7 });
   });
 
+  it('CVE-2026-21717 (Node): a flood of names made to collide is over the cap of keys, refused before an object is made of it', () => {
+    // Names that are array indexes: those whose hashes V8 let anybody choose.
+    const flood = Array.from({ length: 20_000 }, (_, i) => `"${(i * 524_288) % 4_294_967_291}":0`).join(',');
+    refusedBy('keys', call(`{"arguments":{${flood}}}`));
+  });
+
   it('measures strings, short and long, with and without escapes', () => {
     for (const text of ['a'.repeat(20), 'a'.repeat(2000), 'é'.repeat(10), '\\n'.repeat(10), `${'b'.repeat(500)}\\n`]) {
       const size = Buffer.byteLength(text);
