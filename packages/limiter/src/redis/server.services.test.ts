@@ -36,7 +36,9 @@ const ROOM: readonly RuleOptions[] = [
 ];
 
 describe('several gateways on one Redis', () => {
-  it.each(ROOM)('1000 calls at once against room for 10 admit exactly 10, $name (LiteLLM #34732, #40095, #26672, #24682)', async (options) => {
+  it.each(
+    ROOM,
+  )('1000 calls at once against room for 10 admit exactly 10, $name (LiteLLM #34732, #40095, #26672, #24682)', async (options) => {
     const prefix = `shared-${++prefixes}`;
     const gateways = await Promise.all([1, 2, 3].map(() => gateway({ prefix })));
     const rules = gateways.map((limiter) => limiter.rule(options));
