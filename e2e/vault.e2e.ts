@@ -1,6 +1,6 @@
 /** The vault on the real command line: without a gateway, with one, and what an attacker finds afterwards. */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -142,13 +142,16 @@ it('moves secrets out of a file of MCP clients and leaves the rest of it as it i
 `;
   writeFileSync(file, text);
   const vaultOf = ['--config', 'tollgate.yaml'];
+  // Through a link too: in the file that it leads to the secrets would stay.
+  const linked = join(folder.path, 'linked.json');
+  symlinkSync(file, linked);
   const dry = await runTollgate(['vault', 'import', file, '--dry-run', ...vaultOf], folder.path);
   expect(dry).toMatchObject({
     code: 0,
     stdout: expect.stringContaining('git hub: Authorization → ${vault:git-hub.Authorization}'),
   });
   expect(readFileSync(file, 'utf8')).toBe(text);
-  const done = await runTollgate(['vault', 'import', file, ...vaultOf], folder.path);
+  const done = await runTollgate(['vault', 'import', linked, ...vaultOf], folder.path);
   expect(done).toMatchObject({ code: 0, stderr: '' });
   expect(readFileSync(file, 'utf8')).toBe(
     text
@@ -164,4 +167,17 @@ it('moves secrets out of a file of MCP clients and leaves the rest of it as it i
       expect.objectContaining({ id: expect.objectContaining({ name: 'files.API_KEY' }), labels: { server: 'files' } }),
     ]),
   });
+});
+
+it('runs no helper of a configuration that was found and not approved', async () => {
+  const found = join(folder.path, 'clone');
+  mkdirSync(found);
+  const helper = [process.execPath, '-e', `require('node:fs').writeFileSync('${join(found, 'ran')}', '')`];
+  writeFileSync(
+    join(found, 'tollgate.yaml'),
+    JSON.stringify({ servers: { a: { command: 'x' } }, vault: { keys: { command: helper } }, dataDir: '.' }),
+  );
+  const finished = await runTollgate(['vault', 'set', 'x'], found, CANARY);
+  expect(finished).toMatchObject({ code: 2, stderr: expect.stringContaining('for the keys of its vault') });
+  expect(existsSync(join(found, 'ran'))).toBe(false);
 });

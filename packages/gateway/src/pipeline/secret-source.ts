@@ -1,5 +1,6 @@
 /** What `${vault:x}` stands for: in headers and environments at each use, elsewhere when a configuration is applied. */
 import type { LoadedConfig } from '../config/assemble.ts';
+import { isOfServer } from '../config/expand.ts';
 import { TollgateError } from '../core/errors.ts';
 import { ownerNameOf } from '../core/principal.ts';
 import { formatReference, type SecretReference } from '../core/secret-reference.ts';
@@ -56,13 +57,14 @@ export class VaultSource implements SecretSource {
   ): Promise<string | undefined> {
     const reason = `server ${use.server}`;
     if (which === 'other') {
-      return (
-        (await this.#vault.previous(id, reason)) ??
-        (await this.#vault.get({ ...id, name: id.name + BACKUP }, `backup, ${reason}`))
-      );
+      const before = await this.#vault.previous(id, reason);
+      if (before !== undefined) return before;
+      const backup = { ...id, name: id.name + BACKUP };
+      const bound = boundTo(await this.#vault.info(backup));
+      return bound === undefined || bound === use.server ? this.#vault.get(backup, `backup, ${reason}`) : undefined;
     }
     const info = await this.#vault.info(id);
-    const bound = info?.labels[SERVER_LABEL];
+    const bound = boundTo(info);
     if (bound !== undefined && bound !== use.server && info?.state === 'active') {
       throw new TollgateError(
         'secret_missing',
@@ -76,6 +78,11 @@ export class VaultSource implements SecretSource {
       `${use.server}: ${missing(reference.name, info, setCommand(reference, use))}`,
     );
   }
+}
+
+/** The one server that may use it. */
+function boundTo(info: SecretInfo | undefined): string | undefined {
+  return info?.labels[SERVER_LABEL];
 }
 
 /** Whose secret is meant; undefined: nobody is there to have one. */
@@ -128,6 +135,11 @@ export async function withSecrets(
   const problems: string[] = [];
   for (const name of names) {
     const id = gatewayId(name);
+    const bound = boundTo(await vault.info(id));
+    if (bound !== undefined && usedBeside(loaded, name, bound)) {
+      problems.push(`the secret ${name} is for the server ${bound} alone, and stands elsewhere too`);
+      continue;
+    }
     const value = await vault.get(id, 'configuration');
     if (value !== undefined) values.set(name, value);
     else problems.push(missing(name, await vault.info(id), `tollgate vault set ${name}`));
@@ -136,4 +148,12 @@ export async function withSecrets(
     throw new TollgateError('secret_missing', `The configuration needs secrets: ${problems.join('; ')}`);
   }
   return resolve(values);
+}
+
+/** Webhooks, passwords and other servers are other places: a secret that is for one server goes to none of them. */
+function usedBeside({ source }: LoadedConfig, name: string, server: string): boolean {
+  return source.expansions.some(
+    ({ kind, name: used, path }) =>
+      kind === 'vault' && used === name && !isOfServer(path) && !(path[0] === 'servers' && path[1] === server),
+  );
 }

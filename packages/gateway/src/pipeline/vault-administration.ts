@@ -18,7 +18,7 @@ export interface SecretSetting extends SecretChoice {
   readonly expiresAt?: number | undefined;
   /** Milliseconds for which the value before is tried too. */
   readonly overlap?: number | undefined;
-  /** The one server that may use it. */
+  /** The one server that may use it. Default: as before. */
   readonly server?: string | undefined;
 }
 
@@ -49,9 +49,12 @@ export class VaultAdministration implements VaultPort {
     this.#vault = vault;
   }
 
-  set({ value, expiresAt, overlap, server, ...choice }: SecretSetting, by: string): Promise<SecretInfo> {
-    const labels = server === undefined ? {} : { [SERVER_LABEL]: server };
-    return this.#vault.put(idOf(choice), value, { by, expiresAt, overlap, labels });
+  async set({ value, expiresAt, overlap, server, ...choice }: SecretSetting, by: string): Promise<SecretInfo> {
+    const id = idOf(choice);
+    // A new value does not open a secret to other servers: only its removal does.
+    const bound = server ?? (await this.#vault.info(id))?.labels[SERVER_LABEL];
+    const labels = bound === undefined ? {} : { [SERVER_LABEL]: bound };
+    return this.#vault.put(id, value, { by, expiresAt, overlap, labels });
   }
 
   list(): Promise<readonly SecretInfo[]> {

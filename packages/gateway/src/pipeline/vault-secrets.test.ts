@@ -13,6 +13,7 @@ import { withSecrets } from './secret-source.ts';
 import { GatewayState } from './state.ts';
 import { statusReport } from './status-report.ts';
 import { type Json, type ScriptedServer, startGateway, startScripted, tool } from './testing.ts';
+import { VaultAdministration } from './vault-administration.ts';
 
 // Storage is opened several times: slow on a machine that is busy with other tests.
 vi.setConfig({ testTimeout: 30_000 });
@@ -144,6 +145,69 @@ describe('a secret in the headers of a server', () => {
     await vault.put(id('key.backup'), 'spare', { by: 'test' });
     expect(await ok()).toBe(true);
     expect(sent(server, 'x-api-key')).toBe('spare');
+  });
+});
+
+describe('a secret of one server alone', () => {
+  it('is no backup of another server’s', async () => {
+    const { stack, vault, gateway, server } = await setup(
+      { 'x-api-key': '${vault:key}' },
+      {},
+      { 'tools/call': (_params, response) => void response.writeHead(401).end() },
+    );
+    await using _ = stack;
+    await vault.put(id('key'), 'refused', { by: 'test' });
+    await vault.put(id('key.backup'), `${CANARY}-other`, { by: 'test', labels: { server: 'other' } });
+    const tried = () => server.seen.filter(({ method }) => method === 'tools/call');
+    await expect
+      .poll(async () => (await gateway.call('tools/call', work)).body.error?.message ?? '', { timeout: 5000 })
+      .toContain('does not accept our credential');
+    expect(tried().every(({ headers }) => headers['x-api-key'] === 'refused')).toBe(true);
+    await vault.put(id('key.backup'), `${CANARY}-own`, { by: 'test', labels: { server: 'fake' } });
+    await gateway.call('tools/call', work);
+    expect(sent(server, 'x-api-key')).toBe(`${CANARY}-own`);
+  });
+
+  it('goes to no webhook and no other server’s sign-in', async () => {
+    const state = await GatewayState.transient({ clock: systemClock, log: silentLog });
+    try {
+      const oauth = (name: string) => {
+        const client = { issuer: 'https://as.example', clientId: 'c', clientSecret: '${vault:x}' };
+        return { [name]: { url: 'https://h.example/mcp', auth: { oauth: client } } };
+      };
+      await state.vault.put(id('x'), 'https://evil.example/', { by: 'test', labels: { server: 'one' } });
+      const hooks = loadConfigObject({ servers: { a: { command: 'x' } }, webhooks: [{ url: '${vault:x}' }] });
+      const other = loadConfigObject({ servers: oauth('two') });
+      for (const loaded of [hooks, other]) {
+        await expect(withSecrets(loaded, state.vault)).rejects.toMatchObject({
+          code: 'secret_missing',
+          message: expect.stringContaining('x is for the server one alone'),
+        });
+      }
+      const own = await withSecrets(loadConfigObject({ servers: oauth('one') }), state.vault);
+      expect(JSON.stringify(own.config.servers)).toContain('evil.example');
+    } finally {
+      await state.close();
+    }
+  });
+
+  it('stays so with its next value, until it is removed', async () => {
+    const state = await GatewayState.transient({ clock: systemClock, log: silentLog });
+    try {
+      const administration = new VaultAdministration(state.vault);
+      const bound = async (server?: string) =>
+        (await administration.set({ name: 'x', value: 'v', server }, 'ops')).labels['server'];
+      expect([await bound('one'), await bound(), await bound('two'), await bound()]).toEqual([
+        'one',
+        'one',
+        'two',
+        'two',
+      ]);
+      await administration.remove({ name: 'x' }, 'ops');
+      expect(await bound()).toBeUndefined();
+    } finally {
+      await state.close();
+    }
   });
 });
 

@@ -46,11 +46,17 @@ async function link(
     environment?: Record<string, string>;
     grace?: number;
     log?: ReturnType<typeof rememberingLog>;
+    secrets?: readonly string[];
   } = {},
 ): Promise<StdioLink> {
   const { command = process.execPath, args = [fixture('legacy-server.mjs')], env = {}, cwd = process.cwd() } = options;
   const opened = await openStdioLink(
-    { name: 'fix', target: { kind: 'stdio', command, args, env, cwd }, maxMessage: 1_000_000 },
+    {
+      name: 'fix',
+      target: { kind: 'stdio', command, args, env, cwd },
+      maxMessage: 1_000_000,
+      secrets: options.secrets,
+    },
     {
       log: options.log ?? rememberingLog(),
       grace: options.grace ?? 200,
@@ -168,14 +174,15 @@ describe('stdio link', () => {
 
   it('masks declared secrets wherever the child repeats them: on stdout, from its arguments, at the cut of a line', async () => {
     const log = rememberingLog();
-    const secrets = ['secret-of-env-1', 'secret-of-flag-2', 'secret-of-option-3'];
-    const code = `const all = process.env.API_TOKEN + ' ' + process.argv.slice(1).join(' ');
+    const secrets = ['secret-of-env-1', 'secret-of-flag-2', 'secret-of-option-3', 'secret-of-vault-4'];
+    const code = `const all = process.env.API_TOKEN + ' ' + process.env.DSN + ' ' + process.argv.slice(1).join(' ');
       console.log('started with ' + all); console.error('bad option: ' + all);
       console.error('x'.repeat(992) + process.env.API_TOKEN); process.exit(1)`;
     const heard = hearing();
     await link(heard, {
       args: ['-e', code, '--', '--api-key', secrets[1]!, `--token=${secrets[2]}`, '--port', '8080-not-secret'],
-      env: { API_TOKEN: secrets[0]! },
+      env: { API_TOKEN: secrets[0]!, DSN: `db://${secrets[3]}@h` },
+      secrets: [secrets[3]!],
       log,
     });
     await waitUntil('the end', () => heard.closed.length > 0);

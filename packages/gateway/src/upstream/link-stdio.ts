@@ -21,6 +21,8 @@ export interface StdioLinkOptions {
   readonly target: StdioTarget;
   /** Bytes of one message of the child; a longer one fails its request. */
   readonly maxMessage: number;
+  /** Values in its environment that are never shown, whatever their variables are called. */
+  readonly secrets?: readonly string[] | undefined;
 }
 
 export interface StdioLinkDeps {
@@ -104,7 +106,7 @@ export class StdioLink implements Link {
     this.#environment = deps.environment ?? process.env;
     this.#listener = listener;
     const clock = deps.clock ?? systemClock;
-    this.#stderr = new StderrTail(deps.log, clock, secretValues(options.target));
+    this.#stderr = new StderrTail(deps.log, clock, secretValues(options));
     this.#stdout = new LineSplitter(options.maxMessage, {
       onLine: (line) => this.#onLine(line),
       onTooLong: (head, tail, length) => this.#onTooLong(head, tail, length),
@@ -310,8 +312,9 @@ async function startError(options: StdioLinkOptions, cause: unknown): Promise<To
 const SECRET_NAME = /key|token|secret|pass|pwd|auth|credential|cookie|session|private|dsn|url|uri/i;
 
 /** Declared values that a child might print and nobody may read in a log. Short ones would mask ordinary words. */
-function secretValues({ env, args }: StdioTarget): string[] {
-  const values = secretArguments(args);
+function secretValues({ target: { env, args }, secrets = [] }: StdioLinkOptions): string[] {
+  const values = [...secretArguments(args), ...secrets];
   for (const [name, value] of Object.entries(env)) if (SECRET_NAME.test(name)) values.push(value);
-  return values.filter((value) => value.length >= 6);
+  // The longest first: one may hold another.
+  return values.filter((value) => value.length >= 6).toSorted((a, b) => b.length - a.length);
 }

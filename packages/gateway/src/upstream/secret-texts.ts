@@ -53,6 +53,8 @@ interface Filled {
   readonly current: ReadonlyMap<string, string | undefined>;
   /** Undefined: there is nothing else to try. */
   readonly other: ReadonlyMap<string, string | undefined> | undefined;
+  /** What the current texts were filled with. */
+  readonly values: readonly string[];
 }
 
 export class SecretTexts {
@@ -97,6 +99,11 @@ export class SecretTexts {
     await this.#loading;
   }
 
+  /** The secrets themselves, without the texts round them. After `load`. */
+  get values(): readonly string[] {
+    return this.#filled!.values;
+  }
+
   /** A flat list of names and values with the secrets in place. After `load`. */
   headers(flat: readonly string[], which: 'current' | 'other'): string[] {
     const values = (which === 'other' ? this.#filled?.other : undefined) ?? this.#filled!.current;
@@ -123,15 +130,16 @@ export class SecretTexts {
   async #load(): Promise<void> {
     const { revision } = this.#source;
     const until = this.#clock.monotonic() + MAX_AGE;
-    const current = await this.#fill('current');
-    let other: ReadonlyMap<string, string | undefined> | undefined = await this.#fill('other');
+    const read = new Set<string>();
+    const current = await this.#fill('current', read);
+    let other: ReadonlyMap<string, string | undefined> | undefined = await this.#fill('other', new Set());
     if (![...other].some(([template, value]) => value !== undefined && value !== current.get(template))) {
       other = undefined;
     }
-    this.#filled = { revision, until, current, other };
+    this.#filled = { revision, until, current, other, values: [...read] };
   }
 
-  async #fill(which: 'current' | 'other'): Promise<Map<string, string | undefined>> {
+  async #fill(which: 'current' | 'other', read: Set<string>): Promise<Map<string, string | undefined>> {
     const filled = new Map<string, string | undefined>();
     for (const template of this.#templates) {
       const values = new Map<string, string | undefined>();
@@ -146,6 +154,7 @@ export class SecretTexts {
           );
         }
         values.set(formatReference(reference), value);
+        if (value !== undefined) read.add(value);
       }
       const whole = [...values.values()].every((value) => value !== undefined);
       filled.set(template, whole ? fillReferences(template, (one) => values.get(formatReference(one))!) : undefined);

@@ -68,11 +68,11 @@ export class StdioTransport implements Transport {
 
   async #start(principal: Principal | undefined): Promise<Multiplexer> {
     const { name, maxResponse } = this.#options;
-    const target = await this.#target(principal);
+    const { target, secrets } = await this.#target(principal);
     if (this.#closed !== undefined) throw this.#closed;
     const { log, caps, environment, grace } = this.#deps;
     const open = openStdioLink(
-      { name, target, maxMessage: maxResponse },
+      { name, target, secrets, maxMessage: maxResponse },
       { log, ...(environment === undefined ? {} : { environment }), ...(grace === undefined ? {} : { grace }) },
     );
     let link: StdioLink | undefined;
@@ -97,14 +97,16 @@ export class StdioTransport implements Transport {
   }
 
   /** With the secrets of the vault in its environment, as they are now. */
-  async #target(principal: Principal | undefined): Promise<StdioTarget> {
+  async #target(
+    principal: Principal | undefined,
+  ): Promise<{ readonly target: StdioTarget; readonly secrets?: readonly string[] }> {
     const { name, target } = this.#options;
     const { secrets: source, clock } = this.#deps;
     const use = { server: name, principal, as: 'variable' } as const;
     const secrets = SecretTexts.of(Object.values(target.env), source, use, clock);
-    if (secrets === undefined) return target;
+    if (secrets === undefined) return { target };
     await secrets.load();
-    return { ...target, env: secrets.environment(target.env) };
+    return { target: { ...target, env: secrets.environment(target.env) }, secrets: secrets.values };
   }
 
   #forget(link: StdioLink): void {

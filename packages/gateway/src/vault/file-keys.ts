@@ -10,6 +10,8 @@ import { keyName, parseKeys, unwrapLocally, wrapLocally, wrong } from './local-k
 
 const HEAD =
   '# Master key of a Tollgate vault. Keep a copy apart from the database: one is useless without the other.\n';
+/** Not blocking: the opening of a pipe would wait for its other end for ever. */
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const MAX_FILE = 64 * 1024;
 
 /**
@@ -21,7 +23,7 @@ export function fileKeys(file: string): KeyProvider {
 
   async function read(): Promise<Map<string, KeyObject>> {
     // A link is followed nowhere: in a folder that came with a repository it could lead anywhere.
-    const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW).catch((error: NodeJS.ErrnoException) => {
+    const handle = await open(file, READ).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
       throw wrong(`The master key ${file} cannot be read (${error.code ?? 'unknown'})`, error);
     });
@@ -48,6 +50,7 @@ export function fileKeys(file: string): KeyProvider {
     const temporary = `${file}.${randomId(8)}`;
     await writeSynced(temporary, HEAD + lines.map((line) => `${line}\n`).join(''));
     await rename(temporary, file);
+    await syncFolder(file);
   }
 
   return {
@@ -62,6 +65,7 @@ export function fileKeys(file: string): KeyProvider {
         await writeSynced(whole, `${HEAD}${bytes.toString('base64')}\n`);
         // A link appears with its whole content, and only once: of several processes, one makes the key.
         await link(whole, file);
+        await syncFolder(file);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
           throw wrong(`The master key ${file} cannot be written (${(error as NodeJS.ErrnoException).code})`, error);
@@ -109,4 +113,15 @@ function refuseOpen(file: string, stat: BigIntStats): void {
 
 async function writeSynced(file: string, text: string): Promise<void> {
   await writeFile(file, text, { mode: 0o600, flag: 'wx', flush: true });
+}
+
+/** The name of a file is its folder's: after a power cut a key whose name was not written is gone, and all it sealed. */
+async function syncFolder(file: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const folder = await open(dirname(file), constants.O_RDONLY);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }
