@@ -124,6 +124,7 @@ export interface Rig {
   readonly team: FakeEndpoint;
   readonly face: {
     draining: boolean;
+    withdrawals: number;
     guard: SessionGuard | undefined;
     identify: Face['identify'];
     barred: Face['barred'];
@@ -143,6 +144,7 @@ export function faceOf(endpoints: ReadonlyMap<string, Endpoint>): Face & Rig['fa
   ]);
   return {
     draining: false,
+    withdrawals: 0,
     guard: undefined,
     barred: () => undefined,
     endpoint: (path) => endpoints.get(path),

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
 import type { Identified } from '../protocol/call.ts';
-import { head, modernPost, post, principalOf, type Rig, startEdge } from './fakes.ts';
+import { head, legacyBody, modernPost, post, principalOf, type Rig, startEdge } from './fakes.ts';
 
 let rig: Rig;
 let asked: PromiseWithResolvers<Identified>[];
@@ -66,5 +66,47 @@ describe('a caller who takes time to be recognised', () => {
     asked[1]!.resolve(ADA);
     expect((await late.response()).status).toBe(503);
     expect(rig.mcp.calls).toEqual([]);
+  });
+});
+
+describe('a body that comes late', () => {
+  it.each([
+    '/mcp',
+    '/messages/',
+  ])('is of nobody whose credential was withdrawn since its head came, at %s', async (path) => {
+    const client = await rig.open();
+    const sse = await rig.open();
+    sse.write(head('GET', { Host: '127.0.0.1', Accept: 'text/event-stream' }, '/sse'));
+    await asking(1);
+    asked[0]!.resolve(ADA);
+    const id = /session_id=([a-z0-9]+)/.exec(await sse.until((read) => /session_id=[a-z0-9]+/.test(read)))![1];
+    const text = path === '/mcp' ? modernPost('tools/list') : post(legacyBody('ping'), {}, `${path}?session_id=${id}`);
+    client.write(text.slice(0, -20));
+    await asking(2);
+    asked[1]!.resolve(ADA);
+    await vi.waitFor(() => expect(rig.edge.view.connections).toBe(2));
+    await new Promise((resolve) => setImmediate(resolve));
+    rig.face.withdrawals++;
+    client.write(text.slice(-20));
+    await asking(3);
+    asked[2]!.resolve(new TollgateError('unauthorized', 'The credential was not accepted.'));
+    expect((await client.response()).status).toBe(401);
+    expect(rig.mcp.calls).toEqual([]);
+  });
+
+  it('is of who is still let in, as before', async () => {
+    const client = await rig.open();
+    const text = modernPost('tools/list');
+    client.write(text.slice(0, -20));
+    await asking(1);
+    asked[0]!.resolve(ADA);
+    await new Promise((resolve) => setImmediate(resolve));
+    rig.face.withdrawals++;
+    client.write(text.slice(-20));
+    await asking(2);
+    const again = principalOf('ada', 9);
+    asked[1]!.resolve(again);
+    expect((await client.response()).status).toBe(200);
+    expect(rig.mcp.calls[0]!.principal).toBe(again);
   });
 });

@@ -118,7 +118,7 @@ export class LegacySse {
       return;
     }
     client.credential.renewed(principal);
-    receive(this.#edge, request, exchange, head, (message) => {
+    receive(this.#edge, request, exchange, head, { endpoint: route.endpoint, principal }, (message, sender) => {
       if (message.kind === 'request' && message.has(Field.protocolVersion)) {
         exchange.refuse(
           new TollgateError('unsupported_version', 'This transport serves legacy versions only.', {
@@ -129,7 +129,7 @@ export class LegacySse {
         return;
       }
       exchange.empty(202);
-      client.channel.receive(message, principal);
+      client.channel.receive(message, sender.principal);
     });
   }
 

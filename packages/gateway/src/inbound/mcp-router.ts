@@ -3,7 +3,6 @@ import type { IncomingMessage } from 'node:http';
 import { TollgateError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Endpoint, Face, Identified } from '../protocol/call.ts';
-import { bearerChallenge } from '../protocol/challenge.ts';
 import { Field } from '../protocol/message.ts';
 import { isModernVersion } from '../protocol/versions.ts';
 import { accepted } from './accept.ts';
@@ -13,7 +12,7 @@ import type { Exchange } from './exchange.ts';
 import type { LegacyHttp } from './legacy-http.ts';
 import type { LegacySse, SseRoute } from './legacy-sse.ts';
 import { serveModern } from './modern-http.ts';
-import { receive } from './receive.ts';
+import { challengeOf, receive } from './receive.ts';
 import type { RequestHead } from './request-head.ts';
 
 const ALLOW = 'GET, POST, DELETE, OPTIONS';
@@ -149,9 +148,18 @@ export class McpRouter {
       );
       return;
     }
-    receive(this.#edge, request, exchange, head, (message) => {
+    receive(this.#edge, request, exchange, head, { endpoint, principal }, (message, sender) => {
       const startedAt = this.#edge.clock.monotonic();
-      this.#dispatch({ exchange, head, message, endpoint, principal, address: head.address, startedAt });
+      const { address } = head;
+      this.#dispatch({
+        exchange,
+        head,
+        message,
+        endpoint: sender.endpoint,
+        principal: sender.principal,
+        address,
+        startedAt,
+      });
     });
   }
 
@@ -181,19 +189,4 @@ export class McpRouter {
     else if (message.kind === 'request' || message.kind === 'notification') serveModern(this.#edge, posted);
     else exchange.refuse(new TollgateError('invalid_request', 'Responses cannot be posted in 2026-07-28.'));
   }
-}
-
-/**
- * `WWW-Authenticate` of a 401: bare where no authorization server makes tokens for the endpoint. Whoever sent no token
- * has made no error (RFC 6750 section 3.1).
- */
-function challengeOf(
-  error: TollgateError,
-  head: RequestHead,
-  endpoint: Endpoint,
-): readonly (readonly [string, string])[] | undefined {
-  const challenge = error.http === 401 ? endpoint.challenge?.() : undefined;
-  if (challenge?.metadata === undefined) return undefined;
-  const sent = head.authorization !== undefined && /^bearer /i.test(head.authorization);
-  return [['www-authenticate', bearerChallenge({ ...challenge, error: sent ? 'invalid_token' : undefined })]];
 }

@@ -1,11 +1,13 @@
 /** An operator keeps a caller out: at every door, at once, and what is open ends. */
+import * as node from 'node:http';
 import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-request';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { createUserApi, isUserPath } from '../api/user/user-api.ts';
 import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
-import { administrationOf } from './ports.ts';
+import { administrationOf, userPortOf } from './ports.ts';
 import { GatewayState } from './state.ts';
-import { startGateway, startScripted } from './testing.ts';
+import { startGateway, startScripted, type TestGateway, tool } from './testing.ts';
 
 const token = (name: string): string => `token-of-${name}-0123456789`;
 const bearer = (name: string, tenant?: string) => ({
@@ -93,5 +95,56 @@ describe('a blocked caller', () => {
     }
     expect(administration.blocks()).toEqual([]);
     await state.close();
+  });
+});
+
+describe('a request that was begun before the block', () => {
+  it.each([
+    ['over MCP', '/mcp'],
+    ['over REST', '/mcp/tools/invoke'],
+  ])('%s runs nothing when its body comes after it', async (_, path) => {
+    await using server = await startScripted({
+      'tools/list': () => ({ tools: [tool('work')], ttlMs: 60_000, cacheScope: 'private' }),
+      'tools/call': () => ({ content: [] }),
+    });
+    const state = await GatewayState.transient({ clock: systemClock, log: silentLog });
+    let running: TestGateway | undefined;
+    const api = createUserApi(userPortOf({ clock: systemClock, state, gateway: () => running!.gateway }), silentLog);
+    await using gateway = await startGateway(
+      { servers: { s: { url: server.url } }, auth: [bearer('ada')] },
+      {
+        state,
+        publicMount: (request, response, at, { address }) => {
+          if (!isUserPath(at)) return false;
+          api(request, response, address);
+          return true;
+        },
+      },
+    );
+    running = gateway;
+    const guard = vi.spyOn(gateway.gateway, 'identify');
+    const administration = administrationOf({ clock: systemClock, state, gateway: () => gateway.gateway });
+    const body =
+      path === '/mcp'
+        ? modernBody(1, 'tools/call', { name: 'work', arguments: {}, _meta: modernMeta() })
+        : JSON.stringify({ tool_name: 'work', parameters: {}, user_id: 'ada' });
+    const request = node.request(gateway.url + path, {
+      method: 'POST',
+      headers: {
+        ...Object.fromEntries(modernHeaders('tools/call', { name: 'work' })),
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(body),
+        authorization: `Bearer ${token('ada')}`,
+      },
+    });
+    const answered = new Promise<node.IncomingMessage>((resolve) => request.once('response', resolve));
+    request.write(body.slice(0, 10));
+    await vi.waitFor(() => expect(guard).toHaveBeenCalled());
+    await administration.block({ who: 'ada/ada', reason: 'x', by: 'ops/ops', until: systemClock.wall() + 60_000 });
+    request.end(body.slice(10));
+    const answer = await answered;
+    answer.resume();
+    expect(answer.statusCode).toBe(403);
+    expect(server.seen.some(({ method }) => method === 'tools/call')).toBe(false);
   });
 });

@@ -105,6 +105,7 @@ export class Gateway implements Face {
   #stdio: StdioEdge | undefined;
   readonly #follow = new Map<Server, () => void>();
   #guard: SessionGuard | undefined;
+  #withdrawals = 0;
   #listening: Listening | undefined;
   #draining = false;
   #ready = false;
@@ -250,6 +251,10 @@ export class Gateway implements Face {
 
   get guard(): SessionGuard | undefined {
     return this.#guard;
+  }
+
+  get withdrawals(): number {
+    return this.#withdrawals;
   }
 
   endpoint(path: string): Endpoint | undefined {
@@ -407,6 +412,7 @@ export class Gateway implements Face {
 
   /** Ends what is open for callers that would not be let in any more. */
   #revoke(): void {
+    this.#withdrawals++;
     const { identity } = this.#current;
     this.hub.revoke((principal, endpoint) =>
       identity.recognises(principal, endpoint)
@@ -475,6 +481,7 @@ const NO_ENDPOINTS: Face = {
   identify: () => new TollgateError('unauthorized', 'No endpoint is served here'),
   guard: undefined,
   barred: () => undefined,
+  withdrawals: 0,
   draining: false,
 };
 

@@ -95,6 +95,9 @@ export class RestCalls {
   /** Who is let in at the gateway's REST paths need not be let in at this endpoint. */
   #for(principal: Principal): EndpointChain {
     const endpoint = this.#endpoint();
+    // Both may have changed while the body came.
+    const barred = this.#gateway().barred(principal);
+    if (barred !== undefined) throw barred;
     if (this.#gateway().generation.identity.recognises(principal, endpoint.path)) return endpoint;
     throw new TollgateError('unauthorized', `This credential is not accepted at ${endpoint.path}.`);
   }

@@ -192,6 +192,8 @@ export interface Face {
   metadata?(path: string): string | undefined;
   /** Why a caller that was identified earlier is kept out by now: for channels, which identify once. */
   barred(principal: Principal): TollgateError | undefined;
+  /** Grows whenever a caller who was identified earlier may no longer be let in: a key, a block, a reload. */
+  readonly withdrawals: number;
   /** True while draining: no new sessions or calls. */
   readonly draining: boolean;
 }
