@@ -121,12 +121,14 @@ describe('administration over the control API', () => {
   it('keeps who, why and until when, and takes the name from the credential', async () => {
     await ask('operator', 'POST', '/grants', GRANT);
     await ask('operator', 'POST', '/grants', { ...GRANT, until: '2026-03-02T00:00:00+01:00', amount: '12' });
+    await ask('operator', 'POST', '/grants', { ...GRANT, until: '90d' });
     expect(done).toMatchObject([
       [
         'grant',
         { rule: 'spend', amount: 5_000_000, unit: 'USD', until: NOW + 7_200_000, by: 'keys/operator', reason: 'demo' },
       ],
       ['grant', { amount: 12, unit: 'requests', until: Date.parse('2026-03-01T23:00:00Z') }],
+      ['grant', { until: NOW + 90 * 86_400_000 }],
     ]);
     expect((await ask('operator', 'POST', '/grants', { ...GRANT, by: 'keys/somebody' })).status).toBe(400);
   });

@@ -9,7 +9,7 @@ import { reachOf } from '../access/rights.ts';
 import type { Grant } from '../admission/grants.ts';
 import type { Stop } from '../admission/stops.ts';
 import { parseAmount } from '../config/amounts.ts';
-import { parseDuration, UnitError } from '../config/units.ts';
+import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { BudgetView } from '../pipeline/gateway-administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
@@ -154,14 +154,14 @@ function readAmount(written: string): { readonly amount: number; readonly unit: 
 }
 
 /** A duration from `now`, or a moment to come with its offset, at most a year ahead. */
-export function readUntil(written: string, now: number): number {
+export function readUntil(written: string, now: number, name = 'until'): number {
   const instant = /^\d{4}-\d{2}-\d{2}T/.test(written)
     ? Date.parse(/(Z|[+-]\d{2}:\d{2})$/.test(written) ? written : 'no offset')
-    : now + reading('until', () => parseDuration(written));
+    : now + reading(name, () => parseSpan(written));
   if (instant > now && instant <= now + MAX_TIME) return Math.floor(instant);
   throw new TollgateError(
     'invalid_params',
-    'until: write a duration like 2h, or a moment to come like 2030-01-31T18:00:00Z, at most a year ahead',
+    `${name}: write a duration like 2h, or a moment to come like 2030-01-31T18:00:00Z, at most a year ahead`,
     { http: 400 },
   );
 }

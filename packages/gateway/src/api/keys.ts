@@ -3,7 +3,7 @@
  * is in the answer that made it, and never again.
  */
 import * as z from 'zod';
-import { parseDuration } from '../config/units.ts';
+import { parseSpan } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { KeyOrder } from '../pipeline/key-administration.ts';
 import type { KeyInfo } from '../pipeline/key-book.ts';
@@ -54,7 +54,7 @@ export function addKeys(routes: GuardedRoutes, port: KeysPort): void {
   });
   routes.post('/keys', 'keys.make', async (c, { principal: { id: by } }) => {
     const { expires, ...order } = await readBody(c, createBody);
-    const expiresAt = expires === undefined ? undefined : readUntil(expires, port.now());
+    const expiresAt = expires === undefined ? undefined : readUntil(expires, port.now(), 'expires');
     const { key, info } = await port.create({ ...order, expiresAt } as KeyOrder, by);
     return c.json({ key, ...info }, 201);
   });
@@ -75,7 +75,7 @@ export function addKeys(routes: GuardedRoutes, port: KeysPort): void {
 function readOverlap(written: string): number {
   let overlap: number;
   try {
-    overlap = parseDuration(written);
+    overlap = parseSpan(written);
   } catch {
     overlap = Number.NaN;
   }

@@ -37,7 +37,7 @@ export function addVault(routes: GuardedRoutes, port: VaultPort): void {
   routes.get('/vault/status', 'vault.read', async (c) => c.json(await port.status()));
   routes.post('/vault/set', 'vault.write', async (c, { principal: { id: by } }) => {
     const { expires, ...body } = await readBody(c, setBody, MAX_BODY);
-    const expiresAt = expires === undefined ? undefined : readUntil(expires, Date.now());
+    const expiresAt = expires === undefined ? undefined : readUntil(expires, Date.now(), 'expires');
     return c.json(await port.set({ ...body, expiresAt }, by), 201);
   });
   routes.post('/vault/remove', 'vault.write', async (c, { principal: { id: by } }) => {

@@ -1,7 +1,7 @@
 import { formatMicros } from '../config/amounts.ts';
 import { compile } from '../config/compile.ts';
 import { loadConfig } from '../config/load.ts';
-import { parseDuration, UnitError } from '../config/units.ts';
+import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import { oneLine } from '../core/plain-text.ts';
 import { simulate as run, type Simulation } from '../pipeline/simulation.ts';
@@ -59,7 +59,7 @@ async function recordsOf(command: CommandConfig, from: number | undefined) {
 
 function since(text: string): number {
   try {
-    return parseDuration(text);
+    return parseSpan(text);
   } catch (error) {
     if (error instanceof UnitError) throw new TollgateError('usage', `--since: ${error.message} ${error.fix}`);
     throw error;

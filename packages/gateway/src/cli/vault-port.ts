@@ -1,6 +1,6 @@
 /** The vault as commands reach it: through the running gateway, or in its storage where none runs. */
 import { readUntil } from '../api/administration.ts';
-import { parseDuration, UnitError } from '../config/units.ts';
+import { parseSpan, UnitError } from '../config/units.ts';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
@@ -100,7 +100,7 @@ function local(vault: VaultAdministration): VaultCommands {
       vault.set(
         {
           ...secret,
-          expiresAt: expires === undefined ? undefined : readUntil(expires, Date.now()),
+          expiresAt: expires === undefined ? undefined : readUntil(expires, Date.now(), 'expires'),
           overlap: overlapOf(overlap),
         },
         BY,
@@ -141,7 +141,7 @@ function remote(dataDir: string): VaultCommands {
 function overlapOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   try {
-    return parseDuration(text);
+    return parseSpan(text);
   } catch (error) {
     if (error instanceof UnitError) throw new TollgateError('usage', `--overlap: ${error.message} ${error.fix}`);
     throw error;

@@ -91,7 +91,8 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
   const findings: Finding[] = [...context.problems, ...expanded.problems];
   const broken = expanded.problems.map((problem) => problem.path);
 
-  const parsed = parseSound(expanded, source.preset, tree, broken, findings);
+  const removed: KeyPath[] = [];
+  const parsed = parseSound(expanded, source.preset, tree, { broken, removed }, findings);
   if (parsed !== undefined) {
     const imported = context.problems
       .filter((problem) => problem.severity === 'error')
@@ -102,7 +103,7 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
       damaged,
       originals: expanded.originals,
       variable: context.kind === 'mcp-json' ? '${NAME}' : '${env:NAME}',
-      place: (path: KeyPath) => writtenPath(path, broken),
+      place: (path: KeyPath) => writtenPath(path, removed),
     };
     const checks = checkConfig(parsed, checkContext);
     findings.push(...checks.filter((finding) => !broken.some((path) => isWithin(finding.path, path))));
@@ -152,12 +153,13 @@ const MAX_ROUNDS = 64;
 /**
  * What the schema accepts. Its complaints go to `findings` and their places to `broken`; the entries concerned are
  * set aside and the rest is tried again, because the cross-checks on sound parts show all mistakes in one run.
+ * `removed` is what was set aside in the end: nothing, where only variables were missing.
  */
 function parseSound(
   expanded: Expanded,
   preset: Preset | undefined,
   tree: SourceTree,
-  broken: KeyPath[],
+  { broken, removed }: { readonly broken: KeyPath[]; readonly removed: KeyPath[] },
   findings: Finding[],
 ): ParsedConfig | undefined {
   let value: unknown = withPreset(expanded.value === null ? {} : expanded.value, preset);
@@ -166,7 +168,7 @@ function parseSound(
     if (result.success) return result.data;
     const issues = explainIssues(result.error.issues, value).map((issue) => ({
       ...issue,
-      path: writtenPath(issue.path, broken),
+      path: writtenPath(issue.path, removed),
     }));
     for (const issue of issues) {
       if (!broken.some((path) => isWithin(issue.path, path)))
@@ -174,7 +176,8 @@ function parseSound(
     }
     broken.push(...issues.map((issue) => issue.path));
     if (issues.some((issue) => issue.path.length === 0)) return undefined;
-    value = withPreset(withoutBroken(expanded.value, broken), preset);
+    removed.splice(0, removed.length, ...broken);
+    value = withPreset(withoutBroken(expanded.value, removed), preset);
   }
   return undefined;
 }

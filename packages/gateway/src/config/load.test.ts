@@ -208,6 +208,14 @@ describe('a file that was found', () => {
   });
 });
 
+it('names the place of a missing variable once, and blames no other entry for it', () => {
+  const entry = { name: 'dev', jwt: { issuer: 'dev', secret: '${env:NOT_SET_HERE}' } };
+  const config = { servers: { a: { url: 'http://127.0.0.1:1/mcp' } }, auth: [entry] };
+  expect(() => parseConfigObject(config)).toThrow(
+    /has 1 mistake:\n {2}auth\[0\]\.jwt\.secret: The environment variable/,
+  );
+});
+
 describe('an object', () => {
   it('is checked like a file and frozen', () => {
     const given = { servers: { a: { command: './x', env: undefined } }, limits: undefined };

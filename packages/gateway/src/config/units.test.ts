@@ -8,6 +8,7 @@ import {
   parseDuration,
   parseListen,
   parseSize,
+  parseSpan,
 } from './units.ts';
 
 describe('units', () => {
@@ -19,6 +20,12 @@ describe('units', () => {
       { host: 'localhost', port: 80 },
       { host: '::1', port: 7117 },
     ]);
+  });
+
+  it('of a life are longer than those that a timer waits for', () => {
+    expect(['90d', '366d'].map(parseSpan)).toEqual([90 * 86_400_000, 366 * 86_400_000]);
+    expect(() => parseSpan('367d')).toThrow('is too long');
+    expect(() => parseDuration('90d')).toThrow('is too long');
   });
 
   it.each(['', '5', 's', '-1s', '1 s', '1e3s', '0ms', '25d', '1y', '1sec'])('refuses the duration %j', (text) => {

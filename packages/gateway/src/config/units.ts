@@ -21,20 +21,33 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
 };
 
 /** Longest duration: timers of the platform end at 2^31 - 1 ms (24.8 days). */
-const MAX_DURATION = 24 * 86_400_000;
+const MAX_DURATION_DAYS = 24;
+/** Longest life of what has an end: a year, and the day of a leap year. */
+const MAX_SPAN_DAYS = 366;
 
 export const DURATION_PATTERN = '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$';
 export const SIZE_PATTERN = '^[0-9]+(\\.[0-9]+)?(B|KB|MB|GB|KiB|MiB|GiB)$';
 
 /** `250ms`, `5s`, `2m`, `1.5h`, `1d` in milliseconds, rounded; more than zero, at most 24 days. */
 export function parseDuration(text: string): number {
+  return parseUpTo(text, MAX_DURATION_DAYS);
+}
+
+/** A duration that no timer waits for, such as the life of a key (`90d`): at most 366 days. */
+export function parseSpan(text: string): number {
+  return parseUpTo(text, MAX_SPAN_DAYS);
+}
+
+function parseUpTo(text: string, days: number): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
   if (match === null) {
     throw new UnitError(`${quote(text)} is not a duration.`, 'Write a number with ms, s, m, h or d, for example 30s.');
   }
   const ms = Math.round(Number(match[1]) * DURATION_UNITS[match[2]!]!);
   if (ms < 1) throw new UnitError(`${quote(text)} is no time at all.`, 'Write at least 1ms.');
-  if (ms > MAX_DURATION) throw new UnitError(`${quote(text)} is too long.`, 'The longest duration is 24d.');
+  if (ms > days * DURATION_UNITS['d']!) {
+    throw new UnitError(`${quote(text)} is too long.`, `The longest duration is ${days}d.`);
+  }
   return ms;
 }
 

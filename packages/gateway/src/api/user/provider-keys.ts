@@ -6,7 +6,7 @@
 import type { Context } from 'hono';
 import * as z from 'zod';
 import type { RightName } from '../../access/rights.ts';
-import { parseDuration } from '../../config/units.ts';
+import { parseSpan } from '../../config/units.ts';
 import { TollgateError } from '../../core/errors.ts';
 import { ownerNameOf, type Principal } from '../../core/principal.ts';
 import type { SecretId, SecretInfo, Secrets } from '../../core/secrets.ts';
@@ -191,7 +191,7 @@ function endOf({ expires_in_days: days, expires_at: at }: Life, now: number): nu
 function overlapOf(written: string): number {
   let overlap = Number.NaN;
   try {
-    overlap = parseDuration(written);
+    overlap = parseSpan(written);
   } catch {
     // Told below.
   }
