@@ -1,5 +1,4 @@
 /** Several gateways on one Redis: every limit is one limit, whoever is asked. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { emptyDatabase } from '@tollgate/testkit/databases';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
@@ -18,8 +17,10 @@ let server: FakeHttpServer;
 let other: FakeHttpServer;
 let gateways: readonly RunningGateway[];
 let config: object;
+/** Calls of the first server are answered when this is resolved. */
+let gate: Promise<unknown> | undefined;
 beforeAll(async () => {
-  server = stack.use(await startFakeHttp('modern', { keep: 100 }));
+  server = stack.use(await startFakeHttp('modern', { keep: 100, latency: () => gate ?? 0 }));
   const database = stack.use(await emptyDatabase(inject('postgresUrl')));
   other = stack.use(await startFakeHttp('modern', { keep: 100, name: 'other' }));
   config = {
@@ -59,6 +60,7 @@ describe('gateways on one Redis', () => {
     const { admitted, refused } = await storm(paid, 1000);
     expect(admitted).toBe(10);
     expect(refused.every(({ error }) => error?.code === 402)).toBe(true);
+    await waitUntil('the settlements', async () => (await budget(gateways[0]!)).held === 0);
     for (const gateway of gateways) expect(await budget(gateway)).toMatchObject({ used: 1_000_000, held: 0 });
     for (const gateway of gateways) expect(await drift(gateway)).toBe(0);
     await ask(gateways[0]!, '/api/v1/budgets/reset', { limit: 'spend', principal: 'anonymous', reason: 'next test' });
@@ -66,9 +68,16 @@ describe('gateways on one Redis', () => {
   });
 
   it('run at once no more calls than a server may have', async () => {
-    const calls = Array.from({ length: 30 }, (_, i) =>
-      callTool(gateways[i % gateways.length]!.url(), 'bytes', { size: 1, delay: 1_500 }),
-    );
+    const running = Promise.withResolvers<void>();
+    gate = running.promise;
+    let answered = 0;
+    const calls = Array.from({ length: 30 }, async (_, i) => {
+      const answer = await callTool(gateways[i % gateways.length]!.url(), 'bytes', { size: 1 });
+      answered++;
+      return answer;
+    });
+    await waitUntil('the refusals', () => answered >= 27).finally(running.resolve);
+    gate = undefined;
     const answers = await Promise.all(calls);
     expect(answers.filter(({ result }) => result !== undefined)).toHaveLength(3);
     // The slots are free again for whoever asks.
@@ -173,8 +182,10 @@ describe('gateways of one machine', () => {
     });
     // Commands find whoever is left.
     await first.child.stop();
-    await sleep(50);
-    const status = await tollgate(['status', first.configFile, '--json'], folder.path);
-    expect(JSON.parse(status.stdout)).toMatchObject({ pid: second.child.pid });
+    const answering = async (): Promise<unknown> => {
+      const status = await tollgate(['status', first.configFile, '--json'], folder.path);
+      return status.code === 0 && (JSON.parse(status.stdout) as { pid: unknown }).pid === second.child.pid;
+    };
+    await waitUntil('the status of the other', answering);
   });
 });

@@ -41,8 +41,8 @@ export type Fault = (typeof FAULTS)[number];
 export interface FakeOptions {
   /** How POSTs are answered over HTTP. Default `json`. */
   readonly answer?: 'json' | 'sse';
-  /** Milliseconds before each tools/call is answered; gets the number of the call. Default 0. */
-  readonly latency?: (call: number) => number;
+  /** Milliseconds before each tools/call is answered, or what it waits for; gets the number of the call. Default 0. */
+  readonly latency?: (call: number) => number | Promise<unknown>;
   /** Tools `tool_0`… beside the built-in ones. Default 0. */
   readonly extraTools?: number;
   /** Tools of one page of tools/list; default: all in one. */
@@ -122,9 +122,10 @@ export function createAnswers(options: FakeOptions = {}): FakeAnswers {
   async function call(id: unknown, params: JsonObject, era: 'legacy' | 'modern'): Promise<string> {
     const name = String(params['name']);
     const args = (params['arguments'] ?? {}) as JsonObject;
-    const delay = Number(args['delay'] ?? options.latency?.(calls) ?? 0);
+    const wait = (args['delay'] as number | undefined) ?? options.latency?.(calls) ?? 0;
     calls += 1;
-    if (delay > 0) await sleep(delay);
+    if (wait instanceof Promise) await wait;
+    else if (Number(wait) > 0) await sleep(Number(wait));
     const text = (value: string): string => respond(id, { content: [{ type: 'text', text: value }] }, era);
     switch (name) {
       case 'echo':
