@@ -9,7 +9,7 @@ import { expect, it } from 'vitest';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
 const CLIENTS = 200;
-const CALLS = FULL ? 1_000_000 : 20_000;
+const CALLS = FULL ? 1_000_000 : 10_000;
 const FAKE_STDIO = resolve(import.meta.dirname, '../packages/testkit/src/fake-stdio.ts');
 const SERVERS = ['modern', 'session', 'events', 'legacystdio', 'modernstdio'] as const;
 
