@@ -1,6 +1,6 @@
 /**
- * Writes the pages that are made from the code: `docs/configuration.md`, `docs/tollgate.schema.json` and
- * `docs/access-matrix.md`.
+ * Writes the pages that are made from the code: `docs/configuration.md`, `docs/tollgate.schema.json`,
+ * `docs/access-matrix.md`, and the tables of `docs/security.md` from `docs/threats.yaml`.
  * `npm run docs` writes them; a test fails while they differ from what the code says.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -8,18 +8,31 @@ import { ANYBODY, RIGHTS, ROLES } from '../packages/gateway/src/access/rights.ts
 import { ways } from '../packages/gateway/src/api/inventory.ts';
 import { configJsonSchema } from '../packages/gateway/src/config/json-schema.ts';
 import { type ReferenceSection, referenceSections } from '../packages/gateway/src/config/reference.ts';
+import { incidentTable, readThreats, threatTables } from './threats.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const PAGE = 'docs/configuration.md';
-const MARK_START = '<!-- keys: made by `npm run docs` from the schema; edit the schema instead -->';
-const MARK_END = '<!-- end of keys -->';
+const KEYS = [
+  '<!-- keys: made by `npm run docs` from the schema; edit the schema instead -->',
+  '<!-- end of keys -->',
+] as const;
+const SECURITY = 'docs/security.md';
+const THREATS = [
+  '<!-- threats: made by `npm run docs` from docs/threats.yaml; edit that instead -->',
+  '<!-- end of threats -->',
+] as const;
+const INCIDENTS = [
+  '<!-- incidents: made by `npm run docs` from docs/threats.yaml; edit that instead -->',
+  '<!-- end of incidents -->',
+] as const;
 
 /** The generated files: path from the root of the repository, and the text that belongs there. */
 export function generatedFiles(): readonly { readonly path: string; readonly text: string }[] {
   return [
     { path: 'docs/tollgate.schema.json', text: `${JSON.stringify(configJsonSchema(), undefined, 2)}\n` },
     { path: 'docs/access-matrix.md', text: accessMatrix() },
-    { path: PAGE, text: configurationPage(readFileSync(new URL(PAGE, ROOT), 'utf8')) },
+    { path: PAGE, text: between(PAGE, read(PAGE), KEYS, referenceSections().map(sectionText).join('\n')) },
+    { path: SECURITY, text: securityPage() },
   ];
 }
 
@@ -46,12 +59,21 @@ function accessMatrix(): string {
 }
 
 /** The page with its part between the marks made anew; the prose around it is written by hand. */
-function configurationPage(page: string): string {
-  const start = page.indexOf(MARK_START);
-  const end = page.indexOf(MARK_END);
-  if (start < 0 || end < start) throw new Error(`${PAGE} has lost its marks "${MARK_START}" and "${MARK_END}"`);
-  const tables = referenceSections().map(sectionText).join('\n');
-  return `${page.slice(0, start)}${MARK_START}\n\n${tables}\n${page.slice(end)}`;
+function between(path: string, page: string, [first, last]: readonly [string, string], text: string): string {
+  const start = page.indexOf(first);
+  const end = page.indexOf(last);
+  if (start < 0 || end < start) throw new Error(`${path} has lost its marks "${first}" and "${last}"`);
+  return `${page.slice(0, start)}${first}\n\n${text}\n${page.slice(end)}`;
+}
+
+function securityPage(): string {
+  const rows = readThreats();
+  const page = between(SECURITY, read(SECURITY), THREATS, threatTables(rows));
+  return between(SECURITY, page, INCIDENTS, incidentTable(rows));
+}
+
+function read(path: string): string {
+  return readFileSync(new URL(path, ROOT), 'utf8');
 }
 
 function sectionText(section: ReferenceSection): string {

@@ -73,7 +73,7 @@ R0-59 planned At least 1000 operations per second
 R0-60 planned Under 10 MB of memory for 1000 active clients
 R0-61 covered Storage grows linearly with client count
 R0-62 covered Rate limiting holds under flood (DDoS) and cost-abuse traffic
-R0-63 planned HTTPS for all MCP communication; robust client id authentication
+R0-63 covered HTTPS for all MCP communication; robust client id authentication
 R0-64 planned Statistics make anomalous patterns visible; real-time monitoring of statistics and health
 R0-65 covered Debug logging can be switched on
 R0-66 covered Limits can be loosened by configuration or by tier upgrade without code changes
@@ -102,12 +102,12 @@ R1-04 covered Routes have priority and a defined matching order
 R1-05 covered A request with no route gets a clear "no route" error
 R1-06 covered One proxy serves several upstreams at once (math, data, admin in the examples)
 R1-07 covered Any MCP server can be an upstream
-R1-08 planned JWT authentication, HS256
-R1-09 planned JWT authentication, RS256
+R1-08 covered JWT authentication, HS256
+R1-09 covered JWT authentication, RS256
 R1-10 covered Bearer-token authentication
-R1-11 planned Multi-auth: methods are tried in order until one succeeds
-R1-12 planned Client id is taken from the token automatically
-R1-13 planned Scopes are taken from JWT claims
+R1-11 covered Multi-auth: methods are tried in order until one succeeds
+R1-12 covered Client id is taken from the token automatically
+R1-13 covered Scopes are taken from JWT claims
 R1-14 covered Global rate limit (API example: 1000 requests per 60000 ms)
 R1-15 covered Per-client rate limit
 R1-16 covered Per-tool rate limit
@@ -148,7 +148,7 @@ R1-50 planned Guide covering usage, configuration, security, transformation, tro
 R1-51 planned Integration tests for routing, security, pooling, circuit breaker, transformations, statistics
 R1-52 covered Modular separation of routing, security, pooling and transformation
 R1-53 planned Route matching under 0.1 µs
-R1-54 planned Auth check (JWT) under 1 µs
+R1-54 covered Auth check (JWT) under 1 µs
 R1-55 planned Rate-limit check under 0.05 µs
 R1-56 planned Connection acquire/release under 0.01 µs
 R1-57 planned One transformation under 0.1 µs
@@ -169,27 +169,27 @@ R1-71 planned Multi-datacenter routing
 R1-72 planned Request replay for debugging
 # S2: keys, tools, cache, fallback, audit
 R2-01 covered Integration service registers tools, invokes them with authentication, and validates responses ('register_tools', 'invoke_tool', 'handle_response')
-R2-02 planned Key manager encrypts, stores, validates (format and permissions) and rotates keys, and handles expiry ('encrypt_key', 'store_key', 'validate_key', 'rotate_key')
+R2-02 covered Key manager encrypts, stores, validates (format and permissions) and rotates keys, and handles expiry ('encrypt_key', 'store_key', 'validate_key', 'rotate_key')
 R2-03 planned Caching service: 'get_cached_data', 'set_cache', 'invalidate_cache'; a miss is handled gracefully
 R2-04 planned Fallback service: 'handle_fallback', 'retry_with_backoff', 'offline_mode'
 R2-05 planned Audit service: 'log_operation', 'track_usage' (usage and cost), 'generate_report'
 R2-06 planned Separate encrypted key, tool definition and audit log entities, with schema migrations
-R2-07 planned 'POST /api-keys' takes provider, api_key, user_id; answers '{success, message}'; JWT required and user ownership checked
-R2-08 planned 'GET /api-keys/providers' answers '{providers:[{name, features}]}'; JWT required
-R2-09 planned 'POST /mcp/tools/invoke' takes tool_name, parameters, user_id; answers '{result, success, cached}'; JWT required and permissions checked
+R2-07 covered 'POST /api-keys' takes provider, api_key, user_id; answers '{success, message}'; JWT required and user ownership checked
+R2-08 covered 'GET /api-keys/providers' answers '{providers:[{name, features}]}'; JWT required
+R2-09 covered 'POST /mcp/tools/invoke' takes tool_name, parameters, user_id; answers '{result, success, cached}'; JWT required and permissions checked
 R2-10 planned 'GET /audit/logs' answers '{logs, total_count, pagination}'; JWT or admin required
 R2-11 planned Health-check endpoints
-R2-12 planned Keys encrypted with AES-256-GCM
-R2-13 planned Master key held in an HSM or secure vault
-R2-14 planned Encrypted keys live in PostgreSQL with additional obfuscation
+R2-12 covered Keys encrypted with AES-256-GCM
+R2-13 covered Master key held in an HSM or secure vault
+R2-14 covered Encrypted keys live in PostgreSQL with additional obfuscation
 R2-15 planned Role-based access control (user, admin) with audit trail on key access
-R2-16 planned JWT with expiry and refresh; validation on the server
-R2-17 planned Rate limits per user and per API provider
-R2-18 planned Secure session management
-R2-19 planned TLS 1.3 for all external traffic, with secure protocol negotiation (no downgrade)
-R2-20 planned Certificate validation with pinning
-R2-21 planned Security headers and CORS configuration
-R2-22 planned Keys never appear in responses, logs or client-side code
+R2-16 covered JWT with expiry and refresh; validation on the server
+R2-17 covered Rate limits per user and per API provider
+R2-18 covered Secure session management
+R2-19 covered TLS 1.3 for all external traffic, with secure protocol negotiation (no downgrade)
+R2-20 covered Certificate validation with pinning
+R2-21 covered Security headers and CORS configuration
+R2-22 covered Keys never appear in responses, logs or client-side code
 R2-23 planned L1 in-memory cache
 R2-24 planned L2 Redis cache, shared between instances
 R2-25 planned TTL-based policy with sliding expiration
@@ -201,7 +201,7 @@ R2-30 planned Conditional invalidation when a threshold changes
 R2-31 planned Service unavailable: offline mode with limited function, cached data where possible, core function kept, retries with exponential backoff
 R2-32 planned Quotas are tracked per provider; users are warned near the limit
 R2-33 planned Over quota: enforce the quota, throttle frequency and suggest alternatives
-R2-34 planned Auth failure: several attempts, key refresh where possible, clear guidance, backup authentication keys
+R2-34 covered Auth failure: several attempts, key refresh where possible, clear guidance, backup authentication keys
 R2-35 planned Automatic recovery to normal operation after an outage
 R2-36 planned Circuit breakers in the resilience layer
 R2-37 planned Categories: authentication events, API calls, user actions, system events
@@ -211,11 +211,11 @@ R2-40 planned PII and secrets are masked
 R2-41 planned Access to audit logs is restricted
 R2-42 planned Compliance reports can be exported
 R2-43 planned All API calls and operations are audited, including key access and fallback activation
-R2-44 planned Expired key: detected at validation, user told how to renew, automatic renewal attempted, other functions go on
+R2-44 covered Expired key: detected at validation, user told how to renew, automatic renewal attempted, other functions go on
 R2-45 planned Provider outage: detected, offline mode entered, user told of limits, recovery automatic
 R2-46 planned Quota exceeded: monitored, warned, throttled, alternative suggested
 R2-47 planned Malformed provider response: validated, replaced by cached or default data, logged
-R2-48 planned Concurrent access to one key: locks and transactions prevent races; sessions are isolated
+R2-48 covered Concurrent access to one key: locks and transactions prevent races; sessions are isolated
 R2-49 planned Todo tools: create, list, update, complete, delete
 R2-50 planned Todo priority and due-date management
 R2-51 planned Todo filtering and searching
@@ -292,7 +292,7 @@ R4-08 planned Audit records never contain secrets (tokens, JWTs, payloads)
 R4-09 planned Disabled exporter does nothing and creates no file
 R4-10 covered Default settings: rate limiting enabled, with default request count and window; audit disabled, with a default path
 R4-11 planned Metrics collector has 'record_rate_limit_denial(session_id)', safe when metrics are off
-R4-12 planned Existing production auth validation is unchanged by the new settings
+R4-12 covered Existing production auth validation is unchanged by the new settings
 R4-13 covered A request guard returns the session id when allowed
 R4-14 covered The guard raises a rate-limit error for excess session requests
 R4-15 planned The guard audits auth-denied, allowed and rate-limited outcomes
