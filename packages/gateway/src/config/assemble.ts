@@ -104,6 +104,7 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
       originals: expanded.originals,
       variable: context.kind === 'mcp-json' ? '${NAME}' : '${env:NAME}',
       place: (path: KeyPath) => writtenPath(path, removed),
+      translated: context.kind === 'toolhive',
     };
     const checks = checkConfig(parsed, checkContext);
     findings.push(...checks.filter((finding) => !broken.some((path) => isWithin(finding.path, path))));

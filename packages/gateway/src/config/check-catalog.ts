@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Checks, ParsedConfig } from './check.ts';
 import { canonicalPattern, covers, isPlainName, overlap, reachesServer, specificity } from './globs.ts';
-import { type KeyPath, mistake, suggest } from './problems.ts';
+import { doubt, type KeyPath, mistake, suggest } from './problems.ts';
 
 /** The server part of a pattern reaches none of these servers. */
 function checkReach(checks: Checks, pattern: string, path: KeyPath, servers: readonly string[]): void {
@@ -62,6 +62,43 @@ export function checkEndpoints(checks: Checks): void {
     deny.forEach((pattern, i) => {
       checkReach(checks, pattern, [...at, 'tools', 'deny', i], known);
     });
+  }
+  checkAlone(checks);
+}
+
+type Endpoint = NonNullable<ParsedConfig['endpoints']>[string];
+
+/** What an endpoint asks of its callers or keeps from them, by the names of the keys. */
+function restrictions({ scope, auth, tools }: Endpoint): string[] {
+  const keys = ['scope', 'auth', 'tools.allow', 'tools.deny'];
+  const held = [scope !== undefined, auth !== undefined, (tools.allow ?? '*') !== '*', tools.deny.length > 0];
+  return keys.filter((_, i) => held[i]);
+}
+
+/**
+ * What an endpoint asks holds at its own path, and `/s/<server>` stands open beside it. Where there are `access` rules
+ * they hold there, too; without `auth` everybody is the one person at the machine. Translated
+ * files filter both.
+ */
+function checkAlone(checks: Checks): void {
+  const { config } = checks;
+  if (config.access !== undefined || config.auth === undefined || checks.isAnyDamaged('access')) return;
+  if (checks.translated) return;
+  const endpoints = Object.entries(config.endpoints ?? {});
+  const serversOf = ({ servers }: Endpoint): readonly string[] => (servers === '*' ? checks.servers : servers);
+  const open = new Set(endpoints.flatMap(([, one]) => (restrictions(one).length === 0 ? serversOf(one) : [])));
+  for (const [path, endpoint] of endpoints) {
+    const kept = restrictions(endpoint);
+    const server = serversOf(endpoint).find((name) => !open.has(name));
+    if (kept.length === 0 || server === undefined) continue;
+    const words = kept.map((key) => `\`${key}\``).join(' and ');
+    checks.findings.push(
+      doubt(
+        ['endpoints', path, ...kept[0]!.split('.')],
+        `${words} of this endpoint ${kept.length === 1 ? 'does' : 'do'} not hold at /s/${server}, where the whole server is open to every caller.`,
+        'Write `access` rules: they hold at every endpoint.',
+      ),
+    );
   }
 }
 

@@ -26,6 +26,8 @@ export interface CheckContext {
   readonly variable: string;
   /** The path in the file of a path in the sound part: lists lose their broken entries. */
   readonly place: (path: KeyPath) => KeyPath;
+  /** The configuration stands for manifests of ToolHive. */
+  readonly translated: boolean;
 }
 
 /** The same, with the questions that several checks ask. */
@@ -66,6 +68,10 @@ export class Checks {
   /** True when a part of a section was refused, or all of it. */
   isAnyDamaged(section: string): boolean {
     return this.#context.damaged.some((damaged) => damaged[0] === section);
+  }
+
+  get translated(): boolean {
+    return this.#context.translated;
   }
 
   get variable(): string {
