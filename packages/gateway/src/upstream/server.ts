@@ -14,14 +14,12 @@ import type { Era } from '../protocol/versions.ts';
 import { resumption } from './backoff.ts';
 import type { ClientIdentity } from './discover.ts';
 import { Eras } from './eras.ts';
-import { isAboutAccount } from './http-failure.ts';
 import { crowding, Instances, type Slot } from './instances.ts';
-import { refusedInitialize } from './legacy-connection.ts';
 import { Listening } from './listen.ts';
 import { WrongEra } from './negotiate.ts';
 import type { ServerOptions } from './options.ts';
 import { Restarts, SessionRestarts } from './restarts.ts';
-import { tellingLine } from './stderr-tail.ts';
+import { StartFailures } from './start-failures.ts';
 import type { Opened, Transport } from './transport.ts';
 import { targetText } from './view.ts';
 import { offersSubscriptions } from './watches.ts';
@@ -52,6 +50,7 @@ export class UpstreamServer implements Server {
   readonly #eras: Eras;
   readonly #restarts: Restarts;
   readonly #own: SessionRestarts;
+  readonly #failures: StartFailures;
   readonly #listeners = new Set<(event: ServerEvent) => void>();
   readonly #sweeper: NodeJS.Timeout;
   #detecting: Promise<void> | undefined;
@@ -72,6 +71,15 @@ export class UpstreamServer implements Server {
     // A process costs its start; a POST to a server that is back costs nothing.
     this.#restarts = new Restarts(deps.clock, options.target.kind === 'stdio' ? 60_000 : 5_000);
     this.#own = new SessionRestarts(deps.clock, this.#restarts.longest);
+    this.#failures = new StartFailures({
+      log: deps.log,
+      ownSecrets: options.ownSecrets === true,
+      eras: this.#eras,
+      restarts: this.#restarts,
+      own: this.#own,
+      stderr: () => transport.stderr,
+      live: () => this.#live(),
+    });
     const http = options.target.kind === 'http';
     // A process or session holds the secrets that it was started with, so they decide who may use it.
     const separate = options.ownSecrets === true && (!http || options.instances.mode === 'shared');
@@ -274,7 +282,7 @@ export class UpstreamServer implements Server {
       return opened;
     } catch (error) {
       void opened?.close(TollgateError.from(error));
-      throw this.#startFailed(slot, era, error);
+      throw this.#failures.judge(slot, era, error);
     }
   }
 
@@ -303,66 +311,6 @@ export class UpstreamServer implements Server {
       },
       (error) => this.#log.warn({ err: error }, 'A resource cannot be watched again'),
     );
-  }
-
-  #startFailed(slot: Slot, era: Era | undefined, thrown: unknown): TollgateError {
-    const error = TollgateError.from(thrown);
-    // What one caller's account lacks says nothing about the server.
-    if (isAboutAccount(error)) return error;
-    const own = this.#options.ownSecrets === true && slot.scope?.principal !== undefined;
-    if (error.code === 'secret_missing' || error.code === 'vault_unavailable') {
-      // Nothing was asked of the server, and a secret may be set at any moment: nobody has to wait.
-      if (!own) this.#restarts.problem = error;
-      this.#log.info({ reason: error.message, code: error.code }, 'The server cannot be used without its secret');
-      return error;
-    }
-    // What a server thinks of the secret of one caller says nothing about the others.
-    if (own && error.code === 'server_login_required') return error;
-    if (slot.declaring !== undefined && this.#concernsOne(error)) return this.#failedFor(slot.declaring, error);
-    if (error instanceof WrongEra) {
-      if (this.#eras.pinned) return this.#failed(new TollgateError('server_protocol_error', error.message));
-      this.#eras.wrong(error.wished);
-      return error;
-    }
-    if (error.code === 'shutting_down') return error;
-    if (era !== undefined && !this.#live()) this.#eras.forget();
-    return this.#failed(this.#beforeAnythingRan(error));
-  }
-
-  /**
-   * Whether a failed handshake says nothing about the server: the server serves others, or has read what this client
-   * declared and refused it. One client must not be able to close a server to everybody.
-   */
-  #concernsOne(error: TollgateError): boolean {
-    if (error.code === 'shutting_down' || error.code === 'server_login_required') return false;
-    if (error instanceof WrongEra && !this.#eras.pinned && !this.#eras.isLast(error.wished)) return false;
-    return this.#live() || refusedInitialize(error);
-  }
-
-  #failedFor(session: ClientSession, error: TollgateError): TollgateError {
-    const failure = error instanceof WrongEra ? new TollgateError('server_protocol_error', error.message) : error;
-    const told = this.#beforeAnythingRan(failure);
-    this.#own.startFailed(session, told);
-    this.#log.info({ reason: told.message, code: told.code }, 'The server cannot be used by one session');
-    return told;
-  }
-
-  /** The caller's own request was never sent, whatever became of the handshake. */
-  #beforeAnythingRan(error: TollgateError): TollgateError {
-    const silent = error.code === 'deadline_exceeded';
-    const said = silent ? tellingLine(this.#transport.stderr) : undefined;
-    const code = silent || error.code === 'server_disconnected' ? 'server_unavailable' : error.code;
-    if (code === error.code && error.executed === 'no') return error;
-    return new TollgateError(code, said === undefined ? error.message : `${error.message}. On stderr: ${said}`, {
-      cause: error,
-      ...(error.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: error.retryAfterSeconds }),
-    });
-  }
-
-  #failed(error: TollgateError): TollgateError {
-    this.#restarts.startFailed(error);
-    this.#log.warn({ reason: error.message, code: error.code }, 'The server cannot be used');
-    return error;
   }
 
   #died(slot: Slot, opened: Opened, error: TollgateError): void {
