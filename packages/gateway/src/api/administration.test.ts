@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Stop } from '../admission/stops.ts';
@@ -148,6 +148,24 @@ describe('administration over the control API', () => {
     const { status, body: answer } = await ask('admin', 'POST', path, body);
     expect(status).toBe(400);
     expect(answer.error!.message.length).toBeGreaterThan(10);
+    expect(done).toEqual([]);
+  });
+});
+
+describe('a body', () => {
+  it('that grows too large is refused before it ends', async () => {
+    const { port: at } = server.address() as AddressInfo;
+    const asked = request({
+      port: at,
+      path: '/api/v1/blocks',
+      method: 'POST',
+      headers: { authorization: 'operator', 'content-type': 'application/json' },
+    });
+    asked.on('error', () => {});
+    asked.write(`{"who":"${'x'.repeat(32 * 1024)}`);
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    expect([answer.statusCode, answer.headers.connection]).toEqual([413, 'close']);
+    asked.destroy();
     expect(done).toEqual([]);
   });
 });

@@ -12,6 +12,7 @@ import { parseAmount } from '../config/amounts.ts';
 import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { BudgetView } from '../pipeline/gateway-administration.ts';
+import { bodyBytes } from './body-bytes.ts';
 import type { GuardedRoutes } from './guarded.ts';
 
 export interface AdministrationPort {
@@ -129,8 +130,7 @@ function found(c: Context, changed: boolean, what: string): Response {
 
 /** The JSON body of a request, as the schema has it. Throws `invalid_params` with status 400, naming the member. */
 export async function readBody<T extends z.ZodType>(c: Context, schema: T, most = MAX_BODY): Promise<z.output<T>> {
-  const body = await c.req.text();
-  if (body.length > most) throw new TollgateError('payload_too_large', `The body may have ${most} bytes`);
+  const body = (await bodyBytes(c, most)).toString('utf8');
   let value: unknown;
   try {
     value = JSON.parse(body);

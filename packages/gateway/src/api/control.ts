@@ -59,6 +59,8 @@ export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly ro
     const error = TollgateError.from(thrown);
     if (error.code === 'internal') deps.log.error({ err: error.cause }, 'control request failed');
     c.status(error.http as 400);
+    // What was not read of the body cannot be told from the next request.
+    if (error.code === 'payload_too_large') c.header('Connection', 'close');
     if (error.http === 401) c.header('WWW-Authenticate', 'Bearer');
     return c.json({ error: { code: error.code, message: error.message, data: error.data } });
   });

@@ -56,17 +56,27 @@ export function checkListen(checks: Checks): void {
       );
     }
   }
+  // Who needs no credential here on this machine has none of the admin surfaces either, from elsewhere.
+  if (!isLoopback(admin.host) && !beyond && config.trustedProxies.length === 0) checkOpenDoor(checks, 'admin');
   if (!isLoopback(admin.host) && config.tls === undefined) {
     findings.push(doubt(['admin'], 'The admin token would travel unencrypted.', 'Listen on loopback, or write `tls`.'));
   }
 }
 
 /** Anybody who reaches the port is a caller: that must be written, it never happens by omission. */
-function checkOpenDoor(checks: Checks): void {
+function checkOpenDoor(checks: Checks, place: 'listen' | 'admin' = 'listen'): void {
   const { config, findings } = checks;
   if (checks.isDamaged('auth')) return;
-  const address = formatListen(config.listen);
-  if (config.auth === undefined) {
+  const address = formatListen(config[place] ?? config.listen);
+  if (config.auth === undefined && place === 'admin') {
+    findings.push(
+      mistake(
+        ['admin'],
+        `${address} is reachable from other machines, and without \`auth\` anybody is a user there.`,
+        'Keep it on loopback, or write auth: [{ name: ci, bearer: { token: "${env:TOKEN}" } }].',
+      ),
+    );
+  } else if (config.auth === undefined) {
     const local = isLoopback(config.listen.host);
     findings.push(
       mistake(

@@ -11,6 +11,11 @@ const REFRESH = 10 * 60_000;
 const MAX_STALE = 24 * 60 * 60_000;
 /** A key id that nobody knows makes the set be fetched again at most once in so many milliseconds. */
 const UNKNOWN_KEY_PAUSE = 60_000;
+/**
+ * Tokens that may wait for a fetch at a time. Strangers can make up any number of key ids, and an issuer that hangs would
+ * let them take all places of verification, those of other issuers and of keys that are here included.
+ */
+const MAX_WAITING = 256;
 /** Waits between attempts while the issuer is away; the last one is repeated. */
 const RETRY = [1000, 2000, 5000, 10_000, 20_000];
 
@@ -40,6 +45,7 @@ export class KeySet {
   #problem: string | undefined;
   #askedForUnknown = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
+  #waiting = 0;
   #closed = false;
 
   constructor(deps: KeySetDeps) {
@@ -62,10 +68,10 @@ export class KeySet {
 
   /**
    * The one key that a header names. Undefined: there is none, and the set was not fetched again for a made-up id more
-   * often than once a minute, whoever sends how many. `unavailable`: there are no keys at all.
+   * often than once a minute, whoever sends how many. `unavailable`: there are no keys at all, or too many wait for them.
    */
   async get(header: KeyHeader): Promise<CryptoKey | 'unavailable' | undefined> {
-    if (this.#find === undefined && this.#loading !== undefined) await this.#loading;
+    if (this.#find === undefined && this.#loading !== undefined && !(await this.#loaded())) return 'unavailable';
     if (this.#find === undefined || this.#tooOld) return 'unavailable';
     const known = await this.#lookUp(header);
     if (known !== undefined) return known;
@@ -74,8 +80,16 @@ export class KeySet {
       if (now - this.#askedForUnknown < UNKNOWN_KEY_PAUSE) return undefined;
       this.#askedForUnknown = now;
     }
+    return (await this.#loaded()) ? await this.#lookUp(header) : 'unavailable';
+  }
+
+  /** When the fetch that is under way, or a new one, has ended. False: too many wait for it already. */
+  async #loaded(): Promise<boolean> {
+    if (this.#waiting >= MAX_WAITING) return false;
+    this.#waiting++;
     await this.#load();
-    return await this.#lookUp(header);
+    this.#waiting--;
+    return true;
   }
 
   close(): void {

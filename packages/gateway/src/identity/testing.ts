@@ -114,11 +114,14 @@ export class FakeIssuer {
   readonly asked: string[] = [];
   readonly documents = new Map<string, unknown>();
   away = false;
+  /** What it does before it answers. */
+  before: (() => Promise<void>) | undefined = undefined;
 
   readonly egress: Egress = async (url) => {
     this.asked.push(String(url));
     // Not at once, like a network.
     await new Promise((resolve) => setImmediate(resolve));
+    await this.before?.();
     if (this.away) throw new TollgateError('egress_failed', 'Not fetched: the issuer is away');
     const found = this.documents.get(String(url));
     return new Response(found === undefined ? null : JSON.stringify(found), {
