@@ -8,9 +8,9 @@ import {
   ListRootsRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { startChild } from '@tollgate/testkit/child';
-import { startGateway } from '@tollgate/testkit/gateway';
+import { type RunningGateway, startGateway } from '@tollgate/testkit/gateway';
 import { verifies } from '@tollgate/testkit/verifies';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { everythingServer } from './servers.ts';
 
 const FIXTURE = resolve(import.meta.dirname, '../conformance/fixture/main.ts');
@@ -68,11 +68,31 @@ async function person(era: 'legacy' | 'modern', url: string): Promise<Person> {
   };
 }
 
+const stack = new AsyncDisposableStack();
+let gateway: RunningGateway;
+beforeAll(async () => {
+  const http = async (kind: 'legacy' | 'modern'): Promise<object> => {
+    const fixture = stack.use(await startChild(process.execPath, [FIXTURE, 'http', kind]));
+    return { url: (await fixture.waitFor(/fixture on (\S+)/))[1] };
+  };
+  gateway = stack.use(
+    await startGateway({
+      version: 1,
+      servers: {
+        everything: everythingServer(),
+        legacy: await http('legacy'),
+        modern: await http('modern'),
+        stdio: { command: process.execPath, args: [FIXTURE, 'stdio'] },
+      },
+    }),
+  );
+});
+afterAll(() => stack.disposeAsync());
+
 describe.each(['legacy', 'modern'] as const)('a %s client', (era) => {
   it('answers what an unmodified legacy server over stdio asks, and sees its progress', async () => {
     verifies('R1-27');
-    await using gateway = await startGateway({ version: 1, servers: { everything: everythingServer() } });
-    await using host = await person(era, gateway.url());
+    await using host = await person(era, gateway.url('/s/everything'));
     expect(await host.call('trigger-sampling-request', { prompt: 'hi', maxTokens: 10 })).toContain('a sampled answer');
     expect(await host.call('trigger-elicitation-request')).toContain('Ada');
     // The server may ask for roots by itself in here; progress goes on under the token of the round that follows.
@@ -87,14 +107,7 @@ describe.each(['legacy', 'modern'] as const)('a %s client', (era) => {
     'stdio',
   ] as const)('answers what a %s server asks, in several rounds', async (server) => {
     verifies('R1-28');
-    await using stack = new AsyncDisposableStack();
-    let entry: object = { command: process.execPath, args: [FIXTURE, 'stdio'] };
-    if (server !== 'stdio') {
-      const fixture = stack.use(await startChild(process.execPath, [FIXTURE, 'http', server]));
-      entry = { url: (await fixture.waitFor(/fixture on (\S+)/))[1] };
-    }
-    await using gateway = await startGateway({ version: 1, servers: { fixture: entry } });
-    await using host = await person(era, gateway.url());
+    await using host = await person(era, gateway.url(`/s/${server}`));
     expect(await host.call('test_sampling', { prompt: 'hi' })).toBe('LLM response: a sampled answer');
     expect(await host.call('test_input_required_result_elicitation')).toBe('Hello, Ada!');
     expect(await host.call('test_input_required_result_list_roots')).toBe('Roots: file:///home/ada');

@@ -3,14 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { startFakeHttp } from '@tollgate/testkit/fake-http';
-import { runTollgate, startGateway } from '@tollgate/testkit/gateway';
+import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
+import { type RunningGateway, runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
 import { rawConnection } from '@tollgate/testkit/raw-http';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const config = (server: string, more: object) => ({ version: 1, servers: { fake: { url: server } }, ...more });
 
@@ -20,17 +20,35 @@ async function burst(url: string, count: number): Promise<number> {
 }
 
 describe('limits of the running gateway', () => {
-  it.each([
-    ['token-bucket', { limit: '5/h', burst: 3 }, 8],
-    ['sliding-window', { limit: '5/h', algorithm: 'sliding-window' }, 5],
-    ['fixed-window', { limit: '5/h', algorithm: 'fixed-window' }, 5],
-    ['a window from the first call', { limit: '5/90m', algorithm: 'fixed-window' }, 5],
-  ])('admit exactly their number: %s', async (_name, limit, expected) => {
-    verifies('R1-18');
-    await using server = await startFakeHttp('modern');
-    await using gateway = await startGateway(config(server.url, { limits: { l: { by: 'principal', ...limit } } }));
-    expect(await burst(gateway.url(), 40)).toBe(expected);
-    expect(server.count('tools/call')).toBe(expected);
+  describe('admit exactly their number:', () => {
+    const windows = {
+      bucket: [{ limit: '5/h', burst: 3 }, 8],
+      sliding: [{ limit: '5/h', algorithm: 'sliding-window' }, 5],
+      fixed: [{ limit: '5/h', algorithm: 'fixed-window' }, 5],
+      'from-the-first-call': [{ limit: '5/90m', algorithm: 'fixed-window' }, 5],
+    } as const;
+    const stack = new AsyncDisposableStack();
+    const servers = new Map<string, FakeHttpServer>();
+    let gateway: RunningGateway;
+    beforeAll(async () => {
+      for (const name of Object.keys(windows)) servers.set(name, stack.use(await startFakeHttp('modern')));
+      gateway = stack.use(
+        await startGateway({
+          version: 1,
+          servers: Object.fromEntries([...servers].map(([name, { url }]) => [name, { url }])),
+          limits: Object.fromEntries(
+            Object.entries(windows).map(([name, [limit]]) => [name, { server: name, by: 'principal', ...limit }]),
+          ),
+        }),
+      );
+    });
+    afterAll(() => stack.disposeAsync());
+
+    it.each(Object.entries(windows))('%s', async (name, [, expected]) => {
+      verifies('R1-18');
+      expect(await burst(gateway.url(`/s/${name}`), 40)).toBe(expected);
+      expect(servers.get(name)?.count('tools/call')).toBe(expected);
+    });
   });
 
   it('count in the shadow without refusing, beside one that refuses', async () => {
@@ -47,23 +65,25 @@ describe('limits of the running gateway', () => {
   });
 
   it('let calls wait for a slot in their order, and refuse who would wait too long', async () => {
-    await using server = await startFakeHttp('modern');
+    const gate = Promise.withResolvers<void>();
+    await using server = await startFakeHttp('modern', { latency: () => gate.promise });
     await using gateway = await startGateway(
       config(server.url, {
         // biome-ignore lint/suspicious/noThenProperty: a key of the configuration.
-        limits: { busy: { by: 'server', limit: '1 at once', then: ['wait 1s', 'refuse'] } },
+        limits: { busy: { by: 'server', limit: '1 at once', then: ['wait 3s', 'refuse'] } },
       }),
     );
-    const slow = (delay: number) => callTool(gateway.url(), 'echo', { text: String(delay), delay });
+    const slow = (delay?: number) => callTool(gateway.url(), 'echo', { text: String(delay), delay });
     const first = slow(400);
     await waitUntil('the first call', () => server.count('tools/call') === 1);
     const second = await slow(0);
     expect(second.result?.content?.[0]?.text).toBe('0');
     expect((await first).result).toBeDefined();
-    const long = slow(3000);
+    const long = slow();
     await waitUntil('the long call', () => server.count('tools/call') === 3);
     const refused = await slow(0);
     expect(refused.error).toMatchObject({ code: 429, data: { reason: 'concurrency_limited', estimated: true } });
+    gate.resolve();
     expect((await long).result).toBeDefined();
     expect(server.count('tools/call')).toBe(3);
   });

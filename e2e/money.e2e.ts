@@ -1,11 +1,12 @@
 /** Budgets through the real command line: what is charged, what is given back, what survives. */
 import { startFakeHttp } from '@tollgate/testkit/fake-http';
-import { type RunningGateway, startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
+import { startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
 import { describe, expect, it } from 'vitest';
+import { budget } from './state.ts';
 
 const config = (server: string, more: object = {}) => ({
   version: 1,
@@ -14,15 +15,6 @@ const config = (server: string, more: object = {}) => ({
   limits: { spend: { by: 'principal', limit: '1 USD/day' } },
   ...more,
 });
-
-interface Budget {
-  readonly limits: readonly { readonly limit: string; readonly used: number; readonly held: number }[];
-}
-
-async function budget(gateway: RunningGateway, who = 'anonymous', limit = 'spend') {
-  const shown = await tollgate(['budget', 'show', who, '--config', gateway.configFile, '--json'], gateway.folder);
-  return (JSON.parse(shown.stdout) as Budget).limits.find((one) => one.limit === limit);
-}
 
 describe('a budget', () => {
   it('admits exactly what it holds and tells the rest in words and numbers', async () => {
@@ -38,7 +30,12 @@ describe('a budget', () => {
     expect(message).toMatch(/^Not run.*is used up: 1\.00 of 1\.00 USD.*; it resets at 00:00 UTC.*\[tg-/s);
     expect(data).toMatchObject({ reason: 'daily_cost_exceeded', rule: 'spend', executed: 'no', charged: '0' });
     expect(refused[0]!.status).toBe(200);
-    expect(await budget(gateway)).toMatchObject({ used: 1_000_000, held: 0 });
+    await waitUntil('the settlements', async () => (await budget(gateway)).held === 0);
+    const shown = await tollgate(
+      ['budget', 'show', 'anonymous', '--config', gateway.configFile, '--json'],
+      gateway.folder,
+    );
+    expect(JSON.parse(shown.stdout)).toMatchObject({ limits: [{ limit: 'spend', used: 1_000_000, held: 0 }] });
   });
 
   it('takes nothing for what never ran, and what the server reports for what did', async () => {
@@ -53,15 +50,15 @@ describe('a budget', () => {
       }),
     );
     expect((await callTool(gateway.url(), 'metered', { usd: 0.125 })).result).toBeDefined();
-    await waitUntil('the settlement', async () => (await budget(gateway))?.held === 0);
+    await waitUntil('the settlement', async () => (await budget(gateway)).held === 0);
     expect(await budget(gateway)).toMatchObject({ used: 125_000 });
     // Sent, and nobody knows whether it ran: charged as it was held.
     expect((await callTool(gateway.url(), 'fault_die')).error).toBeDefined();
-    await waitUntil('the settlement', async () => (await budget(gateway))?.held === 0);
+    await waitUntil('the settlement', async () => (await budget(gateway)).held === 0);
     expect(await budget(gateway)).toMatchObject({ used: 225_000 });
     // More than was held: charged in full, and then nothing is left.
     expect((await callTool(gateway.url(), 'metered', { usd: 4 })).result).toBeDefined();
-    await waitUntil('the settlement', async () => (await budget(gateway))?.used === 4_225_000);
+    await waitUntil('the settlement', async () => (await budget(gateway)).used === 4_225_000);
     expect((await callTool(gateway.url(), 'metered', { usd: 0.1 })).error?.code).toBe(402);
   });
 
@@ -96,11 +93,11 @@ describe('a budget', () => {
     expect((await callTool(gateway.url(), 'ask', {}, { capabilities, params: forged })).error?.code).toBe(-32602);
     const second = await callTool(gateway.url(), 'ask', {}, { capabilities, params });
     expect(second.result?.content?.[0]?.text).toContain('"roots":[]');
-    await waitUntil('the settlement', async () => (await budget(gateway))?.held === 0);
+    await waitUntil('the settlement', async () => (await budget(gateway)).held === 0);
     expect(await budget(gateway)).toMatchObject({ used: 400_000 });
     // The same round again is a call of its own, and paid as one.
     await callTool(gateway.url(), 'ask', {}, { capabilities, params });
-    await waitUntil('the settlement', async () => (await budget(gateway))?.used === 800_000);
+    await waitUntil('the settlement', async () => (await budget(gateway)).used === 800_000);
   });
 
   it('can be granted more for a while, reset, and stopped, each with a reason', async () => {
