@@ -35,7 +35,7 @@ export function stage(folder: string, target: string): Manifest {
         outDir: join(target, 'dist'),
       },
       include: [join(source, 'src')],
-      exclude: ['**/*.test.ts', '**/fixtures/**', '**/testing/**'],
+      exclude: ['**/*.test.ts', '**/testing.ts', '**/fakes.ts', '**/behaviours.ts', '**/fixtures/**', '**/testing/**'],
     }),
   );
   try {
