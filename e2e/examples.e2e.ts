@@ -1,5 +1,5 @@
 /** The programs of examples/, as their READMEs say to run them. Each exits with 1 when it sees something wrong. */
-import { cp, symlink } from 'node:fs/promises';
+import { cp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { expectNoSurvivors, startChild } from '@tollgate/testkit/child';
 import { TOLLGATE_BIN } from '@tollgate/testkit/gateway';
@@ -98,6 +98,66 @@ it('budgets: an agent spends what its tier has, is told so in words, and is gran
   await again.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
   expect((await tollgate('budget', 'show', 'anonymous')).stdout).toContain('spend: 0.00 of 1.50 USD used');
   expect((await tollgate('budget', 'show', 'team/team')).stdout).toContain('spend: 2.00 of 2.00 USD used');
+});
+
+it('team: keys, rules and the vault say who may use what, and a revoked key is over at once', async () => {
+  verifies('R1-49', 'R1-10');
+  const key = 'the-key-of-the-search-server';
+  await using folder = await temporaryDirectory('team');
+  const place = join(folder.path, 'team');
+  await cp(join(EXAMPLES, 'team'), place, { recursive: true });
+  await cp(join(EXAMPLES, 'quickstart'), join(folder.path, 'quickstart'), { recursive: true });
+  await symlink(resolve(EXAMPLES, '../node_modules'), join(folder.path, 'node_modules'));
+  await using search = await startChild(process.execPath, [join(EXAMPLES, 'team/search-server.ts'), '0'], {
+    env: { SEARCH_KEY: key },
+  });
+  const [searchUrl] = await search.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
+  const file = join(place, 'tollgate.yaml');
+  await writeFile(file, (await readFile(file, 'utf8')).replace('http://127.0.0.1:7120/mcp', searchUrl));
+  const tollgate = async (args: readonly string[], input = '') => {
+    await using child = await startChild(process.execPath, [TOLLGATE_BIN, ...args], {
+      cwd: place,
+      env: { PATH },
+      input,
+    });
+    expect((await child.exited).code, child.transcript()).toBe(0);
+    return child.stdout();
+  };
+  await tollgate(['vault', 'set', 'search'], key);
+  await using gateway = await startChild(
+    process.execPath,
+    [TOLLGATE_BIN, 'serve', 'tollgate.yaml', '--listen', '127.0.0.1:0'],
+    { cwd: place, env: { PATH } },
+  );
+  const [url] = await gateway.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
+  await gateway.waitFor(/search +ready/);
+  const make = async (...args: string[]) =>
+    JSON.parse(await tollgate(['keys', 'create', ...args, '--json'])) as { key: string; id: string };
+  const ada = await make('ada', '--tenant', 'research', '--roles', 'writer', '--expires', '90d');
+  const bob = await make('bob');
+
+  const ask = (path: string, who: { key: string }, body?: object) =>
+    fetch(`${url}/tools/${path}`, {
+      headers: { authorization: `Bearer ${who.key}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
+    });
+  const tools = async (who: { key: string }) => {
+    const { tools } = (await (await ask('available', who)).json()) as { tools: { name: string }[] };
+    return tools.map(({ name }) => name).toSorted();
+  };
+  expect(await tools(ada)).toEqual(['add_note', 'add_numbers', 'list_notes', 'web_search']);
+  expect(await tools(bob)).toEqual(['list_notes']);
+  const query = { tool_name: 'web_search', parameters: { query: 'tollgates' } };
+  expect(await (await ask('invoke', ada, { ...query, user_id: 'ada' })).json()).toMatchObject({
+    result: { content: [{ text: 'Three pages about tollgates.' }] },
+  });
+  expect((await ask('invoke', bob, { ...query, user_id: 'bob' })).status).toBe(404);
+
+  const question = ['explain', '--tool', 'search/web_search', '--caller'];
+  expect(await tollgate([...question, 'keys/bob'])).toContain('hidden by `access`: access[2] is for tenant:research');
+  expect(await tollgate([...question, 'keys/ada', '--tenant', 'research'])).toContain('allowed by access[2]');
+  await tollgate(['keys', 'revoke', ada.id]);
+  expect((await ask('available', ada)).status).toBe(401);
 });
 
 it('middleware: an API and an MCP endpoint spend one budget', async () => {

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
 import { addEntry, removeEntry } from './client-files.ts';
 import { type ClientTarget, clientTargets, userFolders } from './clients.ts';
-import { loadForCommand, stateFolder } from './configuration.ts';
+import { type CommandConfig, loadForCommand, stateFolder } from './configuration.ts';
 import { json, out } from './output.ts';
 import { findRunning } from './running.ts';
 
@@ -16,7 +16,9 @@ export async function connect([id, config]: readonly (string | undefined)[], opt
   // The entry names the file, which is consent for whatever starts it: that must not come without being asked.
   const loaded = await loadForCommand(config, { unapproved: target.starts !== true });
   const running = await findRunning(loaded.dataDir);
-  const url = new URL(loaded.mainPath, running?.url ?? loaded.url).href;
+  // Audiences of tokens and names in certificates are those of `publicUrl`, not of the address listened on.
+  const base = loaded.compiled.publicUrl ?? running?.url ?? loaded.url;
+  const url = base.replace(/\/$/, '') + loaded.mainPath;
   const script = process.argv[1];
   if (script === undefined) throw new TollgateError('usage', 'connect must be run through the tollgate command');
   const entry = target.entry({
@@ -30,6 +32,7 @@ export async function connect([id, config]: readonly (string | undefined)[], opt
     const lines = [`${target.title} ${what} (entry "tollgate" in ${target.file}).`, target.after];
     if (target.starts !== true && running === undefined)
       lines.push(`No gateway runs there yet. Start it with: tollgate serve ${loaded.file}`);
+    if (target.starts !== true) lines.push(...credentialWords(loaded));
     out([...lines, `Undo: tollgate disconnect ${target.id}`].join('\n'));
   }
 }
@@ -45,6 +48,16 @@ export async function disconnect([id]: readonly (string | undefined)[], options:
         ? `Taken back from ${target.file}. A session that is open keeps it until it is restarted.`
         : `${target.title} was not connected by tollgate.`,
     );
+}
+
+/** What the entry still lacks where the endpoint lets nobody in without a credential. */
+function credentialWords({ compiled, mainPath }: CommandConfig): string[] {
+  const { entries, endpointEntries } = compiled.identity;
+  const names = endpointEntries.get(mainPath);
+  const accepted = entries.filter(({ name }) => names === undefined || names.includes(name));
+  if (accepted.some(({ kind }) => kind === 'anonymous')) return [];
+  const signsIn = accepted.some(({ kind }) => kind === 'oidc') ? ', unless the client signs you in by itself' : '';
+  return [`Callers need a credential there: add the header "Authorization: Bearer <key>" to the entry${signsIn}.`];
 }
 
 function targetOf(id: string | undefined): ClientTarget {

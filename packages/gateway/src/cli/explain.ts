@@ -7,22 +7,33 @@ import { json, out } from './output.ts';
 /** `tollgate explain`: every value in force and its origin; with `--tool`, what applies to that call. */
 export async function explain(
   [config]: readonly (string | undefined)[],
-  options: { readonly caller?: string; readonly tool?: string; readonly json?: boolean },
+  options: {
+    readonly caller?: string;
+    readonly tool?: string;
+    readonly roles?: string;
+    readonly scopes?: string;
+    readonly tenant?: string;
+    readonly json?: boolean;
+  },
 ): Promise<void> {
-  if (options.caller !== undefined && options.tool === undefined) {
+  const { caller, tool, tenant } = options;
+  const said = { roles: list(options.roles), scopes: list(options.scopes), tenant };
+  const asked = caller ?? said.roles ?? said.scopes ?? tenant;
+  if (asked !== undefined && tool === undefined) {
     throw new TollgateError(
       'usage',
       '--caller goes with --tool: what applies depends on both. Add --tool SERVER/TOOL.',
     );
   }
   const { loaded, compiled } = await loadForCommand(config, { unapproved: true });
-  const call =
-    options.tool === undefined
-      ? undefined
-      : explainCall(loaded, { tool: options.tool, caller: options.caller }, compiled);
+  const call = tool === undefined ? undefined : explainCall(loaded, { tool, caller, said }, compiled);
   if (options.json === true) {
     json(call ?? { values: explainConfig(loaded, compiled) });
   } else {
     out(call === undefined ? formatExplanation(explainConfig(loaded, compiled)) : formatCall(call));
   }
+}
+
+function list(names: string | undefined): readonly string[] | undefined {
+  return names?.split(',').map((name) => name.trim());
 }

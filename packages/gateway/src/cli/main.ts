@@ -63,6 +63,9 @@ function build(): Command {
     .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--caller <id>', 'principal, for example ci/ci or anonymous')
     .option('--tool <id>', 'canonical id, for example files/read_file')
+    .option('--roles <names>', 'roles that the key or token of the caller says, separated by commas')
+    .option('--scopes <names>', 'scopes that it says')
+    .option('--tenant <name>', 'tenant that it says')
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./explain.ts')).explain));
   program
@@ -280,7 +283,7 @@ function build(): Command {
     .description(
       'Keep a caller out, at once and on every gateway of this storage: a principal, tenant:x, client:x or key:ID. Ends its sessions and streams. Without WHO, list who is blocked.',
     )
-    .argument('[who]', 'for example corp/ada, anonymous, tenant:acme, client:cursor, key:k_7f3k')
+    .argument('[who]', 'for example corp/ada, anonymous, tenant:acme, client:cursor, key:7f3k9q1mzx5c2v8b')
     .option('--for <time>', 'a duration like 2h, or a moment like 2030-01-31T18:00:00Z; default: until unblocked')
     .option('--reason <text>', 'kept with the block; callers are not told')
     .option(...configOption)

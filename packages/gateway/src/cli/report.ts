@@ -103,7 +103,8 @@ export function renderIdentity(issuers: StatusReport['identity']): string[] {
 }
 
 export function renderLimits({ accessRules, limits }: Pick<StatusReport, 'accessRules' | 'limits'>): string[] {
-  if (accessRules === undefined && limits.length === 0) return ['Nothing is enforced: no limits are configured.'];
+  if (accessRules === undefined && limits.length === 0)
+    return ['No limits and no `access` rules are configured: who may call may call everything, as often as they like.'];
   const access =
     accessRules === undefined ? [] : [`  access: ${count(accessRules, 'rule')}; what none allows is hidden`];
   return ['Enforced:', ...access, ...limits.map((limit) => `  ${limit}`)];

@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import type { CompiledConfig } from '../config/compile.ts';
+import { suggest } from '../config/problems.ts';
 import { TollgateError } from '../core/errors.ts';
 import { oneLine } from '../core/plain-text.ts';
 import type { DefinitionDifference, DefinitionView } from '../pipeline/trust.ts';
@@ -13,7 +15,8 @@ interface Options {
 
 /** `tollgate trust list [SERVER]`: what servers offer, and what of it was approved. */
 export async function listTrust([server]: readonly (string | undefined)[], options: Options): Promise<void> {
-  const { dataDir } = await loadForCommand(options.config, { unapproved: true });
+  const { dataDir, compiled } = await loadForCommand(options.config, { unapproved: true });
+  if (server !== undefined) knownServer(compiled, server);
   const query = server === undefined ? '' : `?${new URLSearchParams({ server })}`;
   const answer = (await (await control(dataDir, `/trust${query}`)).json()) as { definitions: DefinitionView[] };
   if (options.json === true) {
@@ -29,10 +32,13 @@ export async function listTrust([server]: readonly (string | undefined)[], optio
 
 /** `tollgate trust diff SERVER[/NAME]`: what nobody has approved, member by member, and the digest to approve it by. */
 export async function diffTrust([what]: readonly (string | undefined)[], options: Options): Promise<void> {
-  const { dataDir } = await loadForCommand(options.config, { unapproved: true });
-  const definitions = await differences(dataDir, what!);
+  const { dataDir, compiled } = await loadForCommand(options.config, { unapproved: true });
+  const definitions = await differences(dataDir, compiled, what!);
   if (options.json === true) json({ definitions });
-  else out(definitions.length === 0 ? `Everything that ${what} offers was approved.` : described(definitions));
+  else
+    out(
+      definitions.length === 0 ? `Nothing that ${oneLine(what!)} offers waits for approval.` : described(definitions),
+    );
   const open = definitions.filter(({ state }) => state !== 'approved');
   if (open.length > 0 && options.json !== true) {
     out(`\nTo approve exactly this: tollgate trust approve ${oneLine(what!)} --digest ${digestOf(open)}`);
@@ -44,11 +50,11 @@ export async function approveTrust(
   [what]: readonly (string | undefined)[],
   options: Options & { readonly digest?: string; readonly yes?: boolean },
 ): Promise<void> {
-  const { dataDir } = await loadForCommand(options.config, { unapproved: true });
-  const open = (await differences(dataDir, what!)).filter(({ state }) => state !== 'approved');
+  const { dataDir, compiled } = await loadForCommand(options.config, { unapproved: true });
+  const open = (await differences(dataDir, compiled, what!)).filter(({ state }) => state !== 'approved');
   if (open.length === 0) {
     if (options.json === true) json({ approved: [] });
-    else out(`Nothing to approve: everything that ${oneLine(what!)} offers was approved.`);
+    else out(`Nothing to approve: nothing that ${oneLine(what!)} offers waits for it.`);
     return;
   }
   const digest = digestOf(open);
@@ -73,10 +79,11 @@ export async function approveTrust(
   else out(definitions.map(({ server, kind, name }) => `Approved the ${kind} ${server}/${oneLine(name)}.`).join('\n'));
 }
 
-async function differences(dataDir: string, what: string): Promise<DefinitionDifference[]> {
+async function differences(dataDir: string, compiled: CompiledConfig, what: string): Promise<DefinitionDifference[]> {
   const slash = what.indexOf('/');
   const server = slash < 0 ? what : what.slice(0, slash);
   const name = slash < 0 ? undefined : what.slice(slash + 1);
+  knownServer(compiled, server);
   const query = new URLSearchParams({ server, ...(name === undefined ? {} : { name }) });
   const answer = (await (await control(dataDir, `/trust/diff?${query}`)).json()) as {
     definitions: DefinitionDifference[];
@@ -85,6 +92,13 @@ async function differences(dataDir: string, what: string): Promise<DefinitionDif
     throw new TollgateError('usage', `${oneLine(server)} offers nothing of the name ${oneLine(name)}.`);
   }
   return answer.definitions;
+}
+
+/** Of a server that does not exist nothing is open, which must not read like an approval. */
+function knownServer({ servers }: CompiledConfig, name: string): void {
+  const known = servers.map((server) => server.name);
+  if (known.includes(name)) return;
+  throw new TollgateError('usage', `There is no server "${oneLine(name)}". ${suggest(name, known)}`);
 }
 
 /** Of one definition its own digest; of several one over all of them, so that it names exactly this set. */

@@ -8,6 +8,7 @@ import type { SecretInfo } from '../core/secrets.ts';
 import type { SecretChoice } from '../pipeline/vault-administration.ts';
 import { ownerText } from '../pipeline/vault-state.ts';
 import { Exit, json, out } from './output.ts';
+import { count } from './report.ts';
 import { withVault } from './vault-port.ts';
 
 interface Options {
@@ -77,12 +78,12 @@ export async function vaultStatus(_: Arguments, options: Options): Promise<void>
   }
   const keys = status.keys.map(
     ({ version, key, state, values, at }) =>
-      `  version ${version}  ${key}  ${state}, ${values} sealed values, since ${new Date(at).toISOString()}`,
+      `  version ${version}  ${key}  ${state}, ${count(values, 'sealed value')}, since ${new Date(at).toISOString()}`,
   );
   out(
     keys.length === 0
       ? 'The vault is empty; its master key is made with the first secret.'
-      : [`${status.secrets} secrets. Master keys:`, ...keys].join('\n'),
+      : [`${count(status.secrets, 'secret')}. Master keys:`, ...keys].join('\n'),
   );
 }
 
@@ -108,7 +109,7 @@ export async function rewrapSecrets(_: Arguments, options: Options): Promise<num
   if (options.json === true) json(done);
   else {
     const failed = done.failed === 0 ? '' : ` ${done.failed} cannot be opened; see the log.`;
-    out(`Moved ${done.rewrapped} sealed values to the newest master key, ${done.left} are left.${failed}`);
+    out(`Moved ${count(done.rewrapped, 'sealed value')} to the newest master key, ${done.left} are left.${failed}`);
   }
   return done.left === 0 ? Exit.ok : Exit.failure;
 }

@@ -26,7 +26,7 @@ export async function why([id]: readonly (string | undefined)[], options: WhyOpt
   if (record === undefined) {
     throw new TollgateError(
       'not_found',
-      `There is no record of ${wanted}. Admissions are kept for the last 10,000, refusals for 30 days; \`tollgate why\` lists the last ones.`,
+      `There is no record of ${wanted}. Admissions are kept for the last 10,000, refusals for 30 days; refusals that no limit made (\`access\`, scopes, a server or secret that is missing) are not recorded: see \`tollgate tail\` and \`tollgate explain\`.`,
     );
   }
   if (options.json === true) json(record);

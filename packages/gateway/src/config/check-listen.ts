@@ -24,6 +24,20 @@ export function checkListen(checks: Checks): void {
   if (!beyond && config.trustedProxies.length > 0 && !checks.isDamaged('trustedProxies')) checkOpenDoor(checks);
   if (beyond && !checks.isDamaged('listen')) {
     checkOpenDoor(checks);
+    if (
+      config.tls === undefined &&
+      config.trustedProxies.length === 0 &&
+      config.publicUrl?.startsWith('http:') !== true &&
+      !['tls', 'trustedProxies', 'publicUrl'].some((key) => checks.isDamaged(key))
+    ) {
+      findings.push(
+        doubt(
+          ['listen'],
+          `Credentials travel unencrypted to ${formatListen(listen)}.`,
+          'Write tls: { cert: cert.pem, key: key.pem }, or put a proxy with TLS in front and name it in `trustedProxies`.',
+        ),
+      );
+    }
     const named = config.allowedHosts.length > 0 || config.publicUrl !== undefined;
     if (isWildcard(listen.host) && !named && !checks.isDamaged('allowedHosts') && !checks.isDamaged('publicUrl')) {
       findings.push(

@@ -19,12 +19,22 @@ export interface CallQuestion {
   readonly caller?: string | undefined;
   /** Canonical id `server/tool`. */
   readonly tool: string;
+  /** What the caller's key or token says, which no configuration knows. Not for entries that say it themselves. */
+  readonly said?: Said | undefined;
+}
+
+interface Said {
+  readonly roles?: readonly string[] | undefined;
+  readonly scopes?: readonly string[] | undefined;
+  readonly tenant?: string | undefined;
 }
 
 /** What would happen to one tool called by one caller, as far as the configuration decides it. */
 export interface CallExplanation {
   readonly caller: string;
   readonly tool: string;
+  /** Roles, scopes and tenant come with the caller's key or token, and were not said in the question. */
+  readonly unknown: boolean;
   readonly endpoints: readonly EndpointExplanation[];
   /** Undefined: no routes are configured. */
   readonly route:
@@ -57,7 +67,16 @@ export function explainCall(
   question: CallQuestion,
   compiled: CompiledConfig = compile(loaded.config),
 ): CallExplanation {
-  const caller = findCaller(compiled, question.caller);
+  const known = findCaller(compiled, question.caller);
+  const bears = BEARING.has(compiled.identity.entries.find(({ name }) => name === known.entry)?.kind ?? '');
+  const said = saidOf(question.said);
+  if (said !== undefined && !bears) {
+    throw new TollgateError(
+      'usage',
+      `What ${known.id} may stands in the configuration: leave out --roles, --scopes, --tenant.`,
+    );
+  }
+  const caller: Caller = { ...known, ...said };
   const server = serverOf(compiled, question.tool);
   const tool = question.tool;
   const name = tool.slice(server.length + 1);
@@ -100,6 +119,7 @@ export function explainCall(
   return {
     caller: caller.id,
     tool,
+    unknown: bears && said === undefined,
     endpoints,
     route: route === undefined ? undefined : { to: route.to, scope: route.scope, from: originOf(routePath!, source) },
     refused,
@@ -136,6 +156,14 @@ function findCaller(compiled: CompiledConfig, asked: string | undefined): Caller
   const known = callers.map(({ id }) => id);
   if (asked === undefined) throw new TollgateError('usage', 'Nobody may call: `auth` has no entry.');
   throw new TollgateError('usage', `There is no caller "${asked}". ${suggest(asked, known)}`);
+}
+
+/** Kinds of entries whose credentials say what their bearer may. */
+const BEARING: ReadonlySet<string> = new Set(['keys', 'jwt', 'oidc']);
+
+function saidOf(said: Said | undefined): Partial<Caller> | undefined {
+  const given = Object.entries(said ?? {}).filter(([, value]) => value !== undefined);
+  return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 
 /** Whom an entry accepts. What a key may is stored with it, what a token may is in it: the
@@ -251,6 +279,9 @@ function ruleWords(rules: readonly AccessRule[], index: number): string {
 /** The explanation as text. */
 export function formatCall(call: CallExplanation): string {
   const lines = [`${call.caller} calls ${call.tool}:`];
+  if (call.unknown) {
+    lines.push('  its key or token may say roles, scopes and a tenant: add --roles, --scopes, --tenant to count them');
+  }
   if (call.refused !== undefined) lines.push(`  refused: ${call.refused}`);
   for (const endpoint of call.endpoints) {
     const verdict = endpoint.refused ?? (call.refused === undefined ? 'allowed' : 'refused, see above');

@@ -166,6 +166,25 @@ access:
     expect(at('ci', 'files/write')[0]).toBe('hidden by `access`: access[1] is for boss/boss');
   });
 
+  it('counts what a key says when it is told, says that it does not know otherwise, and adds nothing to a fixed caller', () => {
+    const rules = loadText(
+      `
+servers: { files: { command: x } }
+auth: [{ name: keys, keys: {} }, { name: ci, bearer: { token: "\${env:TOKEN}" } }]
+access: [{ who: role:engineer, may: files/read }, { who: "tenant:acme", may: files/list }]
+`,
+      { TOKEN: 'token-of-ci-0123456789' },
+    );
+    const ask = (tool: string, said?: object) => explainCall(rules, { caller: 'keys/ada', tool, said });
+    expect(ask('files/read').endpoints[0]!.refused).toContain('is for role:engineer');
+    expect(formatCall(ask('files/read'))).toContain('add --roles');
+    expect(ask('files/read', { roles: ['engineer'] }).endpoints[0]!.refused).toBeUndefined();
+    expect(formatCall(ask('files/read', { roles: ['engineer'] }))).not.toContain('add --roles');
+    expect(ask('files/list', { tenant: 'acme' }).endpoints[0]!.refused).toBeUndefined();
+    const fixed = { caller: 'ci', tool: 'files/read', said: { roles: ['engineer'] } };
+    expect(() => explainCall(rules, fixed)).toThrow(/ci\/ci may stands in the configuration/);
+  });
+
   it('knows no other callers and servers', () => {
     expect(() => explainCall(loaded, { caller: 'cy', tool: 'files/read' })).toThrow(
       /no caller "cy".*Known: ci\/ci, low\/low, anonymous/,

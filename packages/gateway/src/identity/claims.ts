@@ -18,17 +18,26 @@ const TIER = /^[A-Za-z0-9_-]{1,64}$/;
 
 type Claims = ParsedToken['claims'];
 
-/** What is asked of the claims before the signature is looked at; the same refusal for all of it. */
-export function claimsHold(token: ParsedToken, rules: TokenRules, audience: Audience, wall: number): boolean {
+/**
+ * What is asked of the claims before the signature is looked at; the same refusal for all of it. Undefined: they hold.
+ * The words are for the log of the operator, and hold nothing of the token.
+ */
+export function claimsFault(
+  token: ParsedToken,
+  rules: TokenRules,
+  audience: Audience,
+  wall: number,
+): string | undefined {
   const { claims } = token;
-  if (claims['iss'] !== rules.issuer) return false;
-  if (rules.type !== undefined && mediaType(token.type) !== mediaType(rules.type)) return false;
-  if (!namesAudience(claims['aud'], rules.audience ?? audience.resource)) return false;
+  if (claims['iss'] !== rules.issuer) return 'iss is another issuer';
+  if (rules.type !== undefined && mediaType(token.type) !== mediaType(rules.type)) return 'typ is another';
+  if (!namesAudience(claims['aud'], rules.audience ?? audience.resource)) return 'aud does not name what is called';
   const { exp, nbf } = claims;
-  if (rules.verifyExpiry && !(isTime(exp) && wall < exp * 1000 + rules.skew)) return false;
-  if (nbf !== undefined && !(isTime(nbf) && wall >= nbf * 1000 - rules.skew)) return false;
-  for (const name of rules.require) if (!Object.hasOwn(claims, name) || claims[name] === null) return false;
-  return true;
+  if (rules.verifyExpiry && !(isTime(exp) && wall < exp * 1000 + rules.skew)) return 'exp is over or missing';
+  if (nbf !== undefined && !(isTime(nbf) && wall >= nbf * 1000 - rules.skew)) return 'nbf is to come';
+  for (const name of rules.require)
+    if (!Object.hasOwn(claims, name) || claims[name] === null) return `${name} is missing`;
+  return undefined;
 }
 
 /**

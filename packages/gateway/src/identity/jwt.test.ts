@@ -47,6 +47,16 @@ describe('a signed token', () => {
     expect(await outcome(of(other, `${SECRET}x`))).toBe('unauthorized');
   });
 
+  it('that is refused has its reason in the log, and nothing of itself', async () => {
+    const { outcome, logged } = bench([tokenEntry()]);
+    const refused = token({ claims: { aud: 'https://elsewhere.example/mcp' } });
+    expect(await outcome(refused)).toBe('unauthorized');
+    expect(await outcome(token({ claims: { exp: 1 } }))).toBe('unauthorized');
+    expect(logged[0]).toContain('aud does not name what is called');
+    expect(logged[1]).toContain('exp is over or missing');
+    expect(logged.join()).not.toMatch(/elsewhere|ey[A-Za-z0-9]/);
+  });
+
   it('makes the principal: subject, client, scopes in every spelling, frozen claims, end', async () => {
     verifies('R1-12', 'R1-13', 'C-13', 'C-14');
     const { accepted } = bench([tokenEntry()]);

@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
-import { claimsHold, principalOf } from './claims.ts';
+import { claimsFault, principalOf } from './claims.ts';
 import { type KeySource, keySourceOf, type VerificationKey } from './key-sources.ts';
 import type { Audience, AuthMethod, MethodView, Outcome } from './method.ts';
 import type { TokenEntry } from './options.ts';
@@ -52,10 +52,11 @@ export class TokenMethod implements AuthMethod {
   verify(text: string, audience: Audience, wall: number): Outcome | Promise<Outcome> {
     const token = parseToken(text);
     const { rules } = this.#options;
-    if (token === undefined || !rules.algorithms.includes(token.algorithm)) return undefined;
+    if (token === undefined) return undefined;
+    if (!rules.algorithms.includes(token.algorithm)) return this.#refused('alg is not accepted', audience);
     // Nothing of it is believed yet; but what is wrong already needs no key, and costs the issuer no request.
-    if (!claimsHold(token, rules, audience, wall)) return undefined;
-    return this.#verified(text, token, wall);
+    const fault = claimsFault(token, rules, audience, wall);
+    return fault === undefined ? this.#verified(text, token, audience, wall) : this.#refused(fault, audience);
   }
 
   recognises(principal: Principal): boolean {
@@ -67,15 +68,22 @@ export class TokenMethod implements AuthMethod {
     this.#source.close();
   }
 
-  async #verified(text: string, token: ParsedToken, wall: number): Promise<Outcome> {
+  /** Its sender never learns why; who runs the gateway can, with `--debug`. Nothing of the token is in it. */
+  #refused(reason: string, { resource }: Audience): undefined {
+    this.#deps.log.debug({ entry: this.entry, resource, reason }, 'a token was not accepted');
+    return undefined;
+  }
+
+  async #verified(text: string, token: ParsedToken, audience: Audience, wall: number): Promise<Outcome> {
     const { name, rules } = this.#options;
     try {
       const { algorithm: alg, keyId: kid } = token;
       const key = await this.#source.get(kid === undefined ? { alg } : { alg, kid });
-      if (key === undefined || key === 'unavailable') return key;
-      if (!(await signed(text, key, alg))) return undefined;
+      if (key === 'unavailable') return key;
+      if (key === undefined) return this.#refused('no key of its issuer fits kid and alg', audience);
+      if (!(await signed(text, key, alg))) return this.#refused('the signature is wrong', audience);
       const principal = principalOf(name, token.claims, rules, this.#deps.keys);
-      if (principal === undefined) return undefined;
+      if (principal === undefined) return this.#refused('its claims do not fit `map` or `scopes`', audience);
       this.#given.add(principal);
       keepSubjectToken(principal, text);
       return { principal, validUntil: Math.min(wall + BELIEVED, principal.expiresAt ?? Number.POSITIVE_INFINITY) };
