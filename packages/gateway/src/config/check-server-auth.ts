@@ -2,6 +2,7 @@ import { createPrivateKey } from 'node:crypto';
 import type { Checks, ParsedConfig } from './check.ts';
 import { doubt, type KeyPath, mistake } from './problems.ts';
 import { isPlaceholder } from './secrets.ts';
+import { isLoopback } from './units.ts';
 
 type Server = ParsedConfig['servers'][string];
 type Auth = Exclude<NonNullable<Server['auth']>, 'oauth'>;
@@ -64,9 +65,27 @@ function checkCombination({ findings, config }: Checks, at: KeyPath, auth: Auth)
   }
 }
 
-function checkOauth({ findings }: Checks, at: KeyPath, { oauth }: Auth): void {
+/** Links to the pages of accounts, and the codes that come back to them, need an address that is right and encrypted. */
+function checkPages(checks: Checks, at: KeyPath): void {
+  const { config, findings } = checks;
+  const { publicUrl, listen } = config;
+  if (checks.isDamaged('publicUrl') || checks.isDamaged('listen')) return;
+  if (publicUrl === undefined) {
+    if (isLoopback(listen.host)) return;
+    const what = 'Callers get links to a page of this gateway, and must be able to open them.';
+    findings.push(mistake([...at, 'mode'], what, 'Write publicUrl: https://your-host.'));
+  } else if (publicUrl.startsWith('http:') && !isLoopback(new URL(publicUrl).hostname.replace(/^\[|\]$/g, ''))) {
+    findings.push(
+      mistake(['publicUrl'], 'Sign-ins of callers at servers would travel unencrypted.', 'Write https://.'),
+    );
+  }
+}
+
+function checkOauth(checks: Checks, at: KeyPath, { oauth }: Auth): void {
   if (oauth === undefined) return;
+  const { findings } = checks;
   const here = [...at, 'oauth'];
+  if (oauth.mode === 'user') checkPages(checks, here);
   if (oauth.clientSecret !== undefined && oauth.clientId === undefined) {
     findings.push(mistake([...here, 'clientSecret'], 'A secret needs its client.', 'Write `clientId`.'));
   }

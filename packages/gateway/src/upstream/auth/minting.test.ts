@@ -109,6 +109,20 @@ describe('client credentials', () => {
     });
   });
 
+  it('serve everybody on, when one call wants a scope that the client cannot get, or ever more of them', async () => {
+    const as = await authorizationServer({ ...MACHINE, client_secret: 's3cret-s3cret-s3cret', scope: 'notes:read' });
+    const notes = await resource(() => as.issuer);
+    const client = { clientId: 'gw', issuer: as.issuer, clientSecret: 's3cret-s3cret-s3cret', privateKey: undefined };
+    const auth: ServerAuth = { kind: 'client-credentials', client, scopes: ['notes:read'] };
+    const tokens = tokensFor(notesAt(notes.url, auth));
+    const token = (await tokens.renew(undefined))!;
+    for (const scope of ['notes:write', 'x'.repeat(3000)]) {
+      await expect(tokens.widen(scope, token)).rejects.toMatchObject({ code: 'server_login_required' });
+      const next = tokens.current() ?? (await tokens.renew(undefined))!;
+      expect(decodeJwt(next)['scope']).toBe('notes:read');
+    }
+  });
+
   it('prove themselves by a signed assertion', async () => {
     const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true });
     const as = await authorizationServer({

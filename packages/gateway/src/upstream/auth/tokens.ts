@@ -14,6 +14,8 @@ const FAILURE_MEMORY_MS = 1_000;
 const TRUST_MS = 30_000;
 /** A scope that was asked for and not given is not asked for again before. */
 const ASK_AGAIN_MS = 10 * 60_000;
+/** Characters of all scopes together: a server that names another one with every 403 must not fill the vault. */
+const MAX_SCOPE = 2_000;
 
 export interface AccessToken {
   readonly token: string;
@@ -149,6 +151,9 @@ export class SignedInTokens extends RenewedTokens {
       if (other !== undefined && other.accessToken !== rejected) return current;
       already = hasScopes(current.askedScope, scope) && this.clock.wall() - current.signedInAt < ASK_AGAIN_MS;
       const wantedScope = scopeUnion(current.wantedScope, current.tokens?.scope ?? current.askedScope, scope);
+      if (wantedScope.length > MAX_SCOPE) {
+        throw new TollgateError('access_denied', `${name}: it asks for ever more scopes (HTTP 403)`);
+      }
       return wantedScope === current.wantedScope ? current : { ...current, wantedScope };
     });
     this.forget();
@@ -228,9 +233,17 @@ export class MintedTokens extends RenewedTokens {
   /** All scopes so far and this one; a scope that was asked for already will not come by asking again. */
   async widen(scope: string, rejected: string): Promise<string> {
     if (hasScopes(this.#scope, scope)) throw this.#refusal(`the token lacks a scope (HTTP 403): ${scope}`);
-    this.#scope = scopeUnion(this.#scope, scope);
+    const wider = scopeUnion(this.#scope, scope);
+    if (wider.length > MAX_SCOPE) throw this.#refusal('the server asks for ever more scopes (HTTP 403)');
+    const before = this.#scope;
+    this.#scope = wider;
     this.forget();
-    const token = await this.renew(rejected);
+    const token = await this.renew(rejected).catch((cause: unknown) => {
+      // One call wanted it; the next ones, of others, must not be asked for it too.
+      if (this.#scope === wider) this.#scope = before;
+      this.forget();
+      throw cause;
+    });
     if (token === undefined) throw this.#refusal(`the token lacks a scope (HTTP 403): ${scope}`);
     return token;
   }
