@@ -61,7 +61,7 @@ export async function negotiate(
       era: 'legacy' as const,
       initialized: done,
     }));
-    return await (late === undefined ? initialized : firstSuccess(late, initialized));
+    return await (late === undefined ? initialized : afterBoth(late, initialized, options.silence));
   } catch (error) {
     // A modern server without discover names its versions when it refuses (SHOULD of the same page).
     if (refusedAsModern(error)) return { era: 'modern', info: UNDISCOVERED };
@@ -95,29 +95,32 @@ export function refusedAsModern(error: unknown): boolean {
   return error instanceof InitializeRefused && supportedVersions(error.answer).some(isModernVersion);
 }
 
-/** The probe's answer when it says modern, else what becomes of `initialize`. */
-function firstSuccess(probe: Promise<Verdict>, initialized: Promise<Negotiated>): Promise<Negotiated> {
-  return new Promise((resolve, reject) => {
-    probe.then(
-      (verdict) => {
-        if (verdict.era === 'modern') resolve(verdict);
-        else if (verdict.era === 'neither') reject(verdict.error);
-      },
-      // Silence to the end is no evidence; `initialize` decides.
-      () => {},
-    );
-    initialized.then(resolve, (error: unknown) => {
-      if (!(error instanceof InitializeRefused)) return reject(error);
-      // Refused: only the probe can still save it.
-      probe.then(
-        (verdict) => {
-          if (verdict.era === 'modern') resolve(verdict);
-          else reject(error);
-        },
-        () => reject(error),
-      );
-    });
-  });
+/**
+ * Both questions are on their way. A server of both eras that answers `initialize` has begun a legacy conversation with
+ * it, whatever it said to the probe before; one that refuses it, or is silent long after it answered the probe, is modern.
+ */
+async function afterBoth(
+  probe: Promise<Verdict>,
+  initialized: Promise<Negotiated>,
+  patience: number,
+): Promise<Negotiated> {
+  // Silence to the end is no evidence; `initialize` decides.
+  const verdict = probe.catch(() => undefined);
+  const first = await Promise.race([initialized.catch(() => undefined), verdict]);
+  if (first === undefined || 'initialized' in first || first.era === 'legacy') return saved(verdict, initialized);
+  if (first.era === 'neither') throw first.error;
+  return (await Promise.race([initialized.catch(() => undefined), silence(patience)])) ?? first;
+}
+
+/** What became of `initialize`; when it was refused, only the probe can still save it. */
+async function saved(probe: Promise<Verdict | undefined>, initialized: Promise<Negotiated>): Promise<Negotiated> {
+  try {
+    return await initialized;
+  } catch (error) {
+    const verdict = error instanceof InitializeRefused ? await probe : undefined;
+    if (verdict?.era === 'modern') return verdict;
+    throw error;
+  }
 }
 
 function silence(ms: number): Promise<undefined> {

@@ -106,6 +106,15 @@ describe('finding out the era over stdio', () => {
     expect((await server.connect(scopeOf('catalog'))).era).toBe('modern');
   });
 
+  it('speaks legacy with a slow server of both eras, which initialize has made a legacy one', async () => {
+    const server = serve('modern-server.mjs', {
+      env: { SLOW: '150', BOTH: '1' },
+      timeout: { connect: 30, firstByte: 1, idle: 1, request: 5000 },
+    });
+    expect((await server.connect(scopeOf('catalog'))).era).toBe('legacy');
+    expect(startedPids()).toHaveLength(1);
+  });
+
   it('recognises a modern server without discover by its refusal of initialize', async () => {
     const server = serve('modern-server.mjs', { env: { DISCOVER: 'none' } });
     const connection = await server.connect(scopeOf('catalog'));
