@@ -352,6 +352,8 @@ function build(): Command {
     .argument('<version>')
     .option('--confirm <key>', 'its name, as `vault status` shows it')
     .action(run(async () => (await import('./vault.ts')).destroyKey));
+  for (const group of [budget, keys, trust, vault])
+    group.showHelpAfterError(`Run \`tollgate ${group.name()} --help\` to see its commands.`);
   for (const { commands } of [program, budget, keys, trust, vault])
     for (const command of commands) command.exitOverride();
   return program;
