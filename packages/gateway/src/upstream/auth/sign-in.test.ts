@@ -375,6 +375,22 @@ describe('tokens', () => {
     expect(tokens.current()).toBeUndefined();
   });
 
+  it('that a server refused once, perhaps for one call only, are tried again half a minute later', async () => {
+    const { as, secrets, options } = await signedIn();
+    const grants = new Grants(secrets);
+    await grants.update('notes', { kind: 'gateway' }, as.url.href, async (grant) => {
+      const { refreshToken: _, ...tokens } = grant!.tokens!;
+      return { ...grant!, tokens };
+    });
+    const clock = new FakeClock();
+    const tokens = tokensOf(options, secrets, clock);
+    const token = await tokens.renew(undefined);
+    await expect(tokens.renew(token)).rejects.toMatchObject({ code: 'server_login_required' });
+    await expect(tokens.renew(undefined)).rejects.toMatchObject({ code: 'server_login_required' });
+    clock.now += 30_001;
+    expect(await tokens.renew(undefined)).toBe(token);
+  });
+
   it('end within half a minute of their revocation in the vault', async () => {
     const { secrets, options } = await signedIn();
     const clock = new FakeClock();

@@ -25,8 +25,7 @@ export interface AccessToken {
 
 export abstract class RenewedTokens implements TokenProvider {
   protected readonly clock: Clock;
-  /** The last token that the server refused: not used again, wherever it is found. */
-  protected rejected: string | undefined;
+  #rejected: { readonly token: string; readonly until: number } | undefined;
   #token: string | undefined;
   #useUntil = 0;
   #renewal: Promise<string | undefined> | undefined;
@@ -34,6 +33,14 @@ export abstract class RenewedTokens implements TokenProvider {
 
   constructor(clock: Clock) {
     this.clock = clock;
+  }
+
+  /**
+   * The last token that the server refused: not used again, wherever it is found, but for a time only. A 401 may have
+   * been about one call; where there is no other token, those of everybody else would end with it.
+   */
+  protected get rejected(): string | undefined {
+    return this.#rejected !== undefined && this.clock.wall() < this.#rejected.until ? this.#rejected.token : undefined;
   }
 
   /** A usable token other than `rejected`; undefined: there is none, and the request goes without. */
@@ -46,7 +53,7 @@ export abstract class RenewedTokens implements TokenProvider {
   }
 
   renew(rejected: string | undefined): Promise<string | undefined> {
-    if (rejected !== undefined) this.rejected = rejected;
+    if (rejected !== undefined) this.#rejected = { token: rejected, until: this.clock.wall() + TRUST_MS };
     const token = this.current();
     // Somebody else's call was quicker.
     if (token !== undefined && rejected !== undefined && token !== rejected) return Promise.resolve(token);
