@@ -230,6 +230,13 @@ describe('token exchange', () => {
       code: 'access_denied',
       message: 'notes: no token was issued (invalid_target: no notes for you)',
     });
+    const told = { error: 'invalid_request', error_description: 'you sent subject_token=tok-0123456789abcdef, ok?' };
+    notes.answer.body = told;
+    const echoed: unknown = await tokensFor(options, subjects, { ...ADA })
+      .renew(undefined)
+      .catch((error: unknown) => error);
+    expect(echoed).toMatchObject({ message: expect.stringContaining('you sent [secret], ok?') });
+    expect((echoed as Error).cause).toBeUndefined();
     notes.answer.status = 500;
     await expect(tokensFor(options, subjects, { ...ADA }).renew(undefined)).rejects.toMatchObject({
       code: 'access_denied',

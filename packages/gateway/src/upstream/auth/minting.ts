@@ -213,11 +213,17 @@ async function mintFailure(server: string, cause: unknown): Promise<TollgateErro
   const { OAuthError, OAuthErrorCode } = await import('@modelcontextprotocol/client');
   const refused = cause instanceof OAuthError && cause.code !== OAuthErrorCode.ServerError;
   const said = cause instanceof Error && cause.message.startsWith('Token exchange failed: ');
+  // The endpoint knows what it was sent: secret and token must not come back in its words, nor with the cause to the log.
+  const reason = withoutTokens(reasonOf(cause));
+  const kept = cause instanceof OAuthError || said ? {} : { cause };
   if (refused || said) {
-    const what = refused ? `${cause.code}: ${reasonOf(cause)}` : reasonOf(cause);
-    return new TollgateError('access_denied', `${server}: no token was issued (${printable(what)})`, { cause });
+    const what = refused ? `${withoutTokens(cause.code)}: ${reason}` : reason;
+    return new TollgateError('access_denied', `${server}: no token was issued (${printable(what)})`, kept);
   }
-  return new TollgateError('server_unavailable', `${server}: no token could be got now (${reasonOf(cause)})`, {
-    cause,
-  });
+  return new TollgateError('server_unavailable', `${server}: no token could be got now (${reason})`, kept);
+}
+
+/** A text without what may be a credential, whatever it is encoded in: long runs with a digit in them. */
+function withoutTokens(text: string): string {
+  return text.replaceAll(/[A-Za-z0-9+/=_.~%-]{16,}/g, (run) => (/\d/.test(run) ? '[secret]' : run));
 }
