@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TollgateError } from '../core/errors.ts';
 import { pumpStdio } from '../inbound/stdio-pump.ts';
+import { FOLDER_TAKEN } from '../store/lock.ts';
 import type { CommandConfig } from './configuration.ts';
 import { Exit, err } from './output.ts';
 import { findHolder } from './running.ts';
@@ -42,8 +43,8 @@ export async function attachOrStart(command: CommandConfig, listen: string | und
       return await pump();
     } catch (error) {
       if (!TollgateError.is(error) || error.code !== 'gateway_not_running') throw error;
-      const ended = await started.failure();
       const late = performance.now() > until;
+      const ended = await started.failure(late);
       if (ended !== undefined || late) {
         throw new TollgateError(
           'gateway_not_running',
@@ -58,8 +59,11 @@ export async function attachOrStart(command: CommandConfig, listen: string | und
 
 interface Started {
   readonly log: string;
-  /** Why it ended without serving, once it has and no other gateway serves in its place; empty when it did not say. */
-  failure(): Promise<string | undefined>;
+  /**
+   * Why it ended without serving, once it has and no other gateway serves or is starting in its place; empty when it did
+   * not say. `late`: one that is starting is not waited for any more.
+   */
+  failure(late: boolean): Promise<string | undefined>;
 }
 
 /** Several clients may start one at the same time; the data folder lets one win, and all attach to that. */
@@ -85,9 +89,10 @@ function startDetached({ file, dataDir }: CommandConfig, listen: string | undefi
   return {
     log: path,
     // One that lost the race to another client's ends too; soon there is that one to attach to.
-    failure: async () => {
+    failure: async (late) => {
       if (performance.now() < ended + LOST_MS || (await findHolder(dataDir)) !== undefined) return undefined;
-      return lastWords(await readFrom(path, before));
+      const words = lastWords(await readFrom(path, before));
+      return words.includes(FOLDER_TAKEN) && !late ? undefined : words;
     },
   };
 }

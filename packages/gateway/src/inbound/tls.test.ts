@@ -203,9 +203,9 @@ describe('a certificate', () => {
       { cert: second.cert, key: '' },
       ended,
     ]) {
+      const before = refused;
       await put(tls, bad);
       await expect(rig.edge.loadCertificate(optionsOf({}, { tls }))).rejects.toMatchObject({ code: 'config_invalid' });
-      const before = refused;
       await waitUntil('a look at the files', () => refused > before);
       expect((await handshake(rig.port)).fingerprint).toBe(first.fingerprint);
     }

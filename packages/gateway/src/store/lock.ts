@@ -24,6 +24,8 @@ export interface StateLock {
 const WAYS_OUT =
   'Two gateways with `state: memory` on one storage would both spend its budgets. Either configure `state: redis://…` ' +
   'so that they share their state, or attach to the running one with `tollgate --stdio`, or give this one a dataDir and storage of its own';
+/** How the refusal begins; a client that started a gateway knows by it that another one is starting. */
+export const FOLDER_TAKEN = 'Another gateway keeps its state in';
 const HEARTBEAT = 10_000;
 const RETRY = 500;
 /** How long a broken connection's session may live on in the server before its lock counts as somebody else's. */
@@ -77,7 +79,7 @@ function lockFolder(dataDir: string): StateLock {
   } catch (cause) {
     database.close();
     if (((cause as { errcode?: number }).errcode ?? 0) % 256 === 5) {
-      throw new TollgateError('storage_locked', `Another gateway keeps its state in ${dataDir}. ${WAYS_OUT}`);
+      throw new TollgateError('storage_locked', `${FOLDER_TAKEN} ${dataDir}. ${WAYS_OUT}`);
     }
     throw new TollgateError(
       'storage_unavailable',
