@@ -59,8 +59,15 @@ export async function readStrictly<T extends z.ZodType>(
 ): Promise<z.output<T>> {
   const result = schema.safeParse(strictJson(await bodyOf(c, maxBody)));
   if (result.success) return result.data;
-  const problems = result.error.issues.map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
+  const problems = result.error.issues.map((issue) => `${issue.path.join('.') || 'body'}: ${wordsOf(issue)}`);
   throw new TollgateError('invalid_params', problems.join('; '), { http: 422 });
+}
+
+/** A key that somebody wrote where a name belongs must not stand in an answer: only what looks like a name is told. */
+function wordsOf(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'unrecognized_keys') return issue.message;
+  const names = issue.keys.filter((key) => /^[a-z_]{1,24}$/i.test(key));
+  return `Unrecognized key${names.length === 0 ? '' : `: ${names.map((name) => `"${name}"`).join(', ')}`}`;
 }
 
 function strictJson(body: Buffer): unknown {
