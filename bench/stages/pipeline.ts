@@ -7,7 +7,7 @@ import type { Entry } from '../../packages/gateway/src/catalog/merge.ts';
 import { systemClock } from '../../packages/gateway/src/core/clock.ts';
 import { silentLog } from '../../packages/gateway/src/core/log.ts';
 import type { Principal } from '../../packages/gateway/src/core/principal.ts';
-import { createIdentity } from '../../packages/gateway/src/identity/identity.ts';
+import { type CallerSlot, createIdentity } from '../../packages/gateway/src/identity/identity.ts';
 import { PrincipalKeys } from '../../packages/gateway/src/identity/principals.ts';
 import { type Edge, OpenCalls } from '../../packages/gateway/src/inbound/edge.ts';
 import type { Exchange } from '../../packages/gateway/src/inbound/exchange.ts';
@@ -179,12 +179,15 @@ const exchange = {
   },
 } as unknown as Exchange;
 
+/** Remembers its last caller, as a connection of the edge does. */
+const connection: CallerSlot = { lastCaller: undefined };
+
 function identified(): { head: RequestHead; principal: Principal } {
   const head = readHead(request);
   if (head instanceof Error) throw head;
   const path = guard.check(head.host, head.origin) ?? routePath(request.url ?? '');
   if (path instanceof Error) throw path;
-  const principal = identity.identify(head.authorization, path, undefined);
+  const principal = identity.identify(head.authorization, path, undefined, connection);
   if (principal instanceof Error) throw principal;
   if (principal instanceof Promise) throw new Error('a token seen before was not told at once');
   return { head, principal };
