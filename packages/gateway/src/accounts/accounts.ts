@@ -122,6 +122,10 @@ export class Accounts {
       const document = signIns.clientDocument(base());
       return document === undefined ? c.notFound() : c.json(document, 200, { 'cache-control': 'max-age=300' });
     });
+    // Hono runs GET for HEAD, but HEAD is safe (RFC 9110 section 9.2.1): a scanner of links must not use up a sign-in.
+    app.use('/connect/callback/*', (c, next) =>
+      c.req.method === 'HEAD' ? Promise.resolve(c.body(null, 405, { allow: 'GET' })) : next(),
+    );
     app.get('/connect/callback/:server', (c) => this.#return(c, c.req.param('server')));
     app.get('/connect/:server', (c) => this.#consent(c, c.req.param('server')));
     app.post('/connect/:server', bound, (c) => this.#leave(c, c.req.param('server')));

@@ -83,7 +83,7 @@ async function ask(role: string | undefined, method: string, path: string, body?
   const response = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/api/v1${path}`, {
     method,
     ...(role === undefined ? {} : { headers: { authorization: role } }),
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
   return {
     status: response.status,
@@ -116,6 +116,20 @@ describe('administration over the control API', () => {
       ['reset', 'spend', 'keys/bob', 'keys/admin', 'again'],
       ['acceptLoss', 'keys/admin', 'disk'],
     ]);
+  });
+
+  it('refuses a body that two readers could read differently, and does nothing', async () => {
+    for (const body of [
+      '{"scope":"server:files","scope":"everything","reason":"incident"}',
+      '{"scope":"server:files","reason":"incident"},"scope":"everything"',
+      '{"scope":"server:files","reason":"incident",}',
+    ]) {
+      expect(await ask('admin', 'POST', '/stops', body)).toMatchObject({
+        status: 400,
+        body: { error: { code: expect.stringMatching(/^(parse_error|invalid_request)$/) } },
+      });
+    }
+    expect(done).toEqual([]);
   });
 
   it('keeps who, why and until when, and takes the name from the credential', async () => {

@@ -12,8 +12,8 @@ import { parseAmount } from '../config/amounts.ts';
 import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { BudgetView } from '../pipeline/gateway-administration.ts';
-import { bodyBytes } from './body-bytes.ts';
 import type { GuardedRoutes } from './guarded.ts';
+import { readBody } from './strict-json.ts';
 
 export interface AdministrationPort {
   /** Where the limits stand that count by this principal, its tenant or everyone; with a tool, all that cover it. */
@@ -42,7 +42,6 @@ export interface AdministrationPort {
 
 /** Longest time that a grant or stop with an end lasts: a year. */
 const MAX_TIME = 366 * 86_400_000;
-const MAX_BODY = 16 * 1024;
 const text = z.string().min(1).max(500);
 /** A duration from now, or an instant with its offset. */
 const until = z.string().max(64);
@@ -126,23 +125,6 @@ export function idOf(c: Context): string {
 function found(c: Context, changed: boolean, what: string): Response {
   if (!changed) throw new TollgateError('not_found', `There is no such ${what}, or it is over already`);
   return c.json({ id: c.req.param('id'), ended: true });
-}
-
-/** The JSON body of a request, as the schema has it. Throws `invalid_params` with status 400, naming the member. */
-export async function readBody<T extends z.ZodType>(c: Context, schema: T, most = MAX_BODY): Promise<z.output<T>> {
-  const body = (await bodyBytes(c, most)).toString('utf8');
-  let value: unknown;
-  try {
-    value = JSON.parse(body);
-  } catch {
-    throw new TollgateError('parse_error', 'The body is not JSON');
-  }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const { path, message } = result.error.issues[0]!;
-  throw new TollgateError('invalid_params', `${path.length === 0 ? 'body' : path.join('.')}: ${message}`, {
-    http: 400,
-  });
 }
 
 /** `5 USD`, or a plain number for limits that count calls. */

@@ -7,8 +7,9 @@ import { parseSpan } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { KeyOrder } from '../pipeline/key-administration.ts';
 import type { KeyInfo } from '../pipeline/key-book.ts';
-import { idOf, readBody, readUntil } from './administration.ts';
+import { idOf, readUntil } from './administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
+import { readBody } from './strict-json.ts';
 
 export interface KeysPort {
   /** See `KeyAdministration.create`. */

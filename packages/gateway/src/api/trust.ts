@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { TollgateError } from '../core/errors.ts';
 import type { DefinitionDifference, DefinitionRef, DefinitionView } from '../pipeline/trust.ts';
 import type { GuardedRoutes } from './guarded.ts';
+import { readBody } from './strict-json.ts';
 
 export interface TrustPort {
   /** What servers offer now. */
@@ -15,6 +16,7 @@ export interface TrustPort {
 
 /** A server of 10,000 definitions can be approved at once. */
 const MAX_BODY = 4 * 1024 * 1024;
+const MAX_KEYS = 100_000;
 
 const approval = z.strictObject({
   definitions: z
@@ -44,25 +46,8 @@ export function addTrust(routes: GuardedRoutes, port: TrustPort): void {
     return c.json({ definitions: await port.differences(server, c.req.query('name')) });
   });
   routes.post('/trust/approve', 'trust.approve', async (c, { principal: { id: by } }) => {
-    const body = await c.req.text();
-    if (body.length > MAX_BODY) throw new TollgateError('payload_too_large', `The body may have ${MAX_BODY} bytes`);
-    const { definitions } = read(body);
+    const { definitions } = await readBody(c, approval, MAX_BODY, { keys: MAX_KEYS });
     await port.approve(definitions, by);
     return c.json({ approved: definitions });
-  });
-}
-
-function read(body: string): z.output<typeof approval> {
-  let value: unknown;
-  try {
-    value = JSON.parse(body);
-  } catch {
-    throw new TollgateError('parse_error', 'The body is not JSON');
-  }
-  const result = approval.safeParse(value);
-  if (result.success) return result.data;
-  const { path, message } = result.error.issues[0]!;
-  throw new TollgateError('invalid_params', `${path.length === 0 ? 'body' : path.join('.')}: ${message}`, {
-    http: 400,
   });
 }

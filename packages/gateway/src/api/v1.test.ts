@@ -121,6 +121,26 @@ describe('POST /v1/ops', () => {
     expect(await send('GET', '/nope', 'ada')).toMatchObject({ status: 404, body: { reason: 'not_found' } });
   });
 
+  it.each([
+    ['the same member twice', '{"operation":"get_status","operation":"reset_limits"}'],
+    ['the same member twice, once with an escape', '[{"client_id":"corp/ada","client\\u005fid":"corp/eve"}]'],
+    ['more than one value', '{"operation":"get_status"},"next":{}'],
+    ['a member of every object', '{"__proto__":{"client_id":"corp/eve"}}'],
+  ])('with %s is refused, as two readers could read it differently', async (_, body) => {
+    for (const path of ['/ops', '/check', '/holds', '/holds/h/settle']) {
+      const answer = await post(path, 'ada', body);
+      expect(answer, path).toMatchObject({ status: 400, body: { reason: 'invalid_input' } });
+      expect(answer.body['error']).toContain('not strict JSON');
+    }
+  });
+
+  it('takes numbers however they are written', async () => {
+    expect(await post('/ops', 'ada', '{"estimated_cost":0.10}')).toMatchObject({
+      status: 200,
+      body: { allowed: true },
+    });
+  });
+
   it('lists the operations', async () => {
     verifies('R0-45');
     const { body } = await send('GET', '/ops', 'ada');

@@ -14,6 +14,7 @@ import { type CheckAnswer, check, readHold, release, reserve, settle } from './l
 import { callerOf } from './operations/caller.ts';
 import type { OperationAnswer, Operations } from './operations/operations.ts';
 import { OperationProblem, PROBLEM_STATUS, type ProblemReason } from './operations/problem.ts';
+import { strictJson } from './strict-json.ts';
 
 export interface V1Deps {
   readonly operations: Operations;
@@ -24,6 +25,8 @@ export interface V1Deps {
 
 /** Bytes of a whole batch. One operation has its own, smaller bound. */
 const MAX_BODY = 1024 * 1024;
+/** Members of a whole batch. */
+const MAX_KEYS = 100_000;
 
 /** True for paths that `createV1` answers. */
 export function isV1Path(path: string): boolean {
@@ -107,16 +110,16 @@ function idOf(c: Context): string {
 
 /** `empty`: what an empty body means; undefined: nothing, and it is refused. */
 async function bodyOf(c: Context, empty?: unknown): Promise<unknown> {
-  const text = (await bodyBytes(c, MAX_BODY)).toString('utf8');
-  if (text === '' && empty !== undefined) return empty;
+  const body = await bodyBytes(c, MAX_BODY);
+  if (body.length === 0 && empty !== undefined) return empty;
   // A form of another site can send everything but this type.
   if (!/^application\/json\s*(?:;|$)/i.test(c.req.header('content-type') ?? '')) {
     throw new TollgateError('unsupported_media_type', 'The body must be application/json.');
   }
   try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    throw new OperationProblem('invalid_input', 'The body is not JSON.');
+    return strictJson(body, { keys: MAX_KEYS });
+  } catch (error) {
+    throw new OperationProblem('invalid_input', `The body is not strict JSON. ${TollgateError.from(error).message}`);
   }
 }
 

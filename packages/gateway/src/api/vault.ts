@@ -4,8 +4,9 @@ import * as z from 'zod';
 import { TollgateError } from '../core/errors.ts';
 import { REFERENCE_NAME } from '../core/secret-reference.ts';
 import type { VaultPort } from '../pipeline/vault-administration.ts';
-import { readBody, readUntil } from './administration.ts';
+import { readUntil } from './administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
+import { readBody } from './strict-json.ts';
 
 /** A value of 64 KiB, escaped. */
 const MAX_BODY = 512 * 1024;

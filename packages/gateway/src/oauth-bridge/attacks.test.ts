@@ -177,6 +177,25 @@ describe('the answer of the provider', () => {
     expect((await client.browser.open(`${at.base}/oauth/callback/corp?code=x&state=tgs_nonsense`)).status).toBe(400);
   });
 
+  it('HEAD, as scanners of links send it, begins nothing and uses no state up', async () => {
+    const callback = await client.signIn(await client.leave());
+    const before = tokenRequests(idp);
+    for (const url of [callback, client.url(), client.url({}, '/oauth/authorize/mcp')]) {
+      const answer = await fetch(url, {
+        method: 'HEAD',
+        redirect: 'manual',
+        headers: { cookie: client.browser.cookies(url) },
+      });
+      expect([answer.status, answer.headers.get('allow'), answer.headers.get('set-cookie')]).toEqual([
+        405,
+        'GET',
+        null,
+      ]);
+    }
+    expect(tokenRequests(idp)).toBe(before);
+    expect((await client.browser.open(callback)).location).toContain('code=tgc_');
+  });
+
   it('mix-up: an answer of one provider is never taken to another', async () => {
     const before = [tokenRequests(idp), tokenRequests(partner)];
     const swapped = (await client.signIn(await client.leave())).replace('/callback/corp', '/callback/partner');

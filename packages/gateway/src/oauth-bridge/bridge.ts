@@ -110,6 +110,12 @@ class HttpBridge implements Bridge {
     app.use('/oauth/register', this.#limit(MAX_REGISTRATION));
     app.use('/oauth/*', this.#limit(MAX_FORM));
 
+    // Hono runs GET for HEAD, but HEAD is safe (RFC 9110 section 9.2.1): a scanner of links must not use up a state.
+    for (const path of ['/oauth/authorize/*', '/oauth/callback/*']) {
+      app.use(path, (c, next) =>
+        c.req.method === 'HEAD' ? Promise.resolve(c.body(null, 405, { allow: 'GET' })) : next(),
+      );
+    }
     // With what comes after it the path of an endpoint; the pattern takes the bare one too.
     app.get('/oauth/authorize/*', (c) => this.#begin(c, c.req.path.slice('/oauth/authorize'.length) || undefined));
     app.post('/oauth/consent', async (c) => {

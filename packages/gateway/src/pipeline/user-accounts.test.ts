@@ -271,6 +271,13 @@ describe('the page', () => {
     expect((await mine.open(answer.replace(/state=[^&]+/, 'state=other'))).text).toContain('has not begun');
     expect((await mine.open(answer.replace('/callback/notes', '/callback/other'))).text).toContain('has not begun');
     expect(at.as.requests.filter(({ path }) => path === '/token')).toEqual([]);
+    // Scanners of links ask with HEAD first: the browser's own answer must still be good.
+    const scanned = await fetch(answer, { method: 'HEAD', headers: { cookie: mine.cookies(answer) } });
+    expect([scanned.status, scanned.headers.get('allow'), scanned.headers.get('set-cookie')]).toEqual([
+      405,
+      'GET',
+      null,
+    ]);
     const mixed = await mine.open(answer.replace(/iss=[^&]+/, 'iss=https%3A%2F%2Fevil.example'));
     expect([mixed.status, mixed.text]).toEqual([400, expect.stringMatching(/issuer/i)]);
     expect(at.as.requests.filter(({ path }) => path === '/token')).toEqual([]);

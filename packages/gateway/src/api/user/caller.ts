@@ -5,10 +5,8 @@ import { mayDo, type RightName } from '../../access/rights.ts';
 import { TollgateError } from '../../core/errors.ts';
 import { ownerNameOf, type Principal } from '../../core/principal.ts';
 import { checkBodyHead } from '../../inbound/body.ts';
-import { parseLossless } from '../../protocol/json/lossless.ts';
-import { DEFAULT_SCAN_CAPS, scan } from '../../protocol/json/scan.ts';
-import { Field } from '../../protocol/message.ts';
 import { bodyBytes } from '../body-bytes.ts';
+import { strictJson } from '../strict-json.ts';
 
 /** Names of users have at most this many characters here. */
 export const MAX_ID = 700;
@@ -45,8 +43,6 @@ async function bodyOf(c: Context, cap: number): Promise<Buffer> {
   return bodyBytes(c, cap);
 }
 
-const PREFIX = '{"jsonrpc":"2.0","method":"rest","params":';
-
 /**
  * The JSON body by the same strict rules as MCP: what two readers could read differently is refused. Throws
  * `parse_error` or `invalid_request` for that, `invalid_params` with status 422 for members that are missing or wrong,
@@ -57,7 +53,7 @@ export async function readStrictly<T extends z.ZodType>(
   schema: T,
   maxBody = MAX_BODY,
 ): Promise<z.output<T>> {
-  const result = schema.safeParse(strictJson(await bodyOf(c, maxBody)));
+  const result = schema.safeParse(strictJson(await bodyOf(c, maxBody), { exact: true }));
   if (result.success) return result.data;
   const problems = result.error.issues.map((issue) => `${issue.path.join('.') || 'body'}: ${wordsOf(issue)}`);
   throw new TollgateError('invalid_params', problems.join('; '), { http: 422 });
@@ -68,21 +64,4 @@ function wordsOf(issue: z.core.$ZodIssue): string {
   if (issue.code !== 'unrecognized_keys') return issue.message;
   const names = issue.keys.filter((key) => /^[a-z_]{1,24}$/i.test(key));
   return `Unrecognized key${names.length === 0 ? '' : `: ${names.map((name) => `"${name}"`).join(', ')}`}`;
-}
-
-function strictJson(body: Buffer): unknown {
-  try {
-    const message = scan(Buffer.concat([Buffer.from(PREFIX), body, Buffer.from('}')]), DEFAULT_SCAN_CAPS);
-    const value = message.raw(Field.params)!;
-    // A body that closes the wrapping and goes on would be read in part.
-    if (value !== body.toString('utf8').replaceAll(/^[ \t\r\n]+|[ \t\r\n]+$/g, '')) {
-      throw new TollgateError('parse_error', 'The body must be one JSON object');
-    }
-    return parseLossless(value, message.exactNumbers);
-  } catch (error) {
-    if (!TollgateError.is(error)) throw error;
-    // Places are told as the sender counts them.
-    const told = error.message.replace(/^Byte (\d+)/, (_, at: string) => `Byte ${Number(at) - PREFIX.length}`);
-    throw new TollgateError(error.code, told, { http: 400 });
-  }
 }
