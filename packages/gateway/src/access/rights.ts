@@ -73,6 +73,8 @@ export const RIGHTS = {
   'insight.read': of('gateway', 'see configuration and findings of scans', SEE),
   'provider-keys.read': of('keys of providers', 'see state and age of', ADMIN, EVERY),
   'provider-keys.write': of('keys of providers', 'store, replace and delete', ADMIN, EVERY),
+  'accounts.read': of('accounts at servers', 'see which are connected', ADMIN, EVERY),
+  'accounts.end': of('accounts at servers', 'disconnect', ADMIN, EVERY),
   'activity.read': of('activity', 'read', ADMIN, EVERY),
   'tools.call': of('tools over REST', 'list and call, as access allows', NOBODY, EVERY),
   'op.check_mcp_limit': of('operation check_mcp_limit', 'ask', NOBODY, ALL),

@@ -140,6 +140,14 @@ const CELLS: Readonly<Record<string, readonly Cell[]>> = {
     { method: 'DELETE', path: '/api-keys/openai', whose: 'own' },
     { method: 'DELETE', path: `/api-keys/openai?user_id=${OTHER}` },
   ],
+  'GET /mcp/accounts': [
+    { method: 'GET', path: '/mcp/accounts', whose: 'own' },
+    { method: 'GET', path: `/mcp/accounts?user_id=${OTHER}` },
+  ],
+  'DELETE /mcp/accounts/:server': [
+    { method: 'DELETE', path: '/mcp/accounts/notes', whose: 'own' },
+    { method: 'DELETE', path: `/mcp/accounts/notes?user_id=${OTHER}` },
+  ],
   'GET /mcp/activity': [
     { method: 'GET', path: '/mcp/activity', whose: 'own' },
     { method: 'GET', path: `/mcp/activity?user_id=${OTHER}` },
@@ -201,6 +209,7 @@ function userPort(me: Principal): UserPort {
       list: async () => [info],
       info: async () => info,
       revoke: async () => true,
+      remove: async () => true,
     } as never,
     activity: async () => ({}) as never,
     maxBody: () => 1000,

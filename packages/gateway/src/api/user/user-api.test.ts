@@ -10,6 +10,7 @@ import { type Log, silentLog } from '../../core/log.ts';
 import { userPortOf } from '../../pipeline/ports.ts';
 import { GatewayState } from '../../pipeline/state.ts';
 import { type ScriptedServer, startGateway, startScripted, type TestGateway, tool } from '../../pipeline/testing.ts';
+import { Grants, ownerOf } from '../../upstream/auth/grants.ts';
 import { createUserApi, isUserPath } from './user-api.ts';
 
 const DAY = 86_400_000;
@@ -151,6 +152,8 @@ describe('who uses the user API', () => {
     ['POST', '/mcp/tools/invoke'],
     ['GET', '/mcp/tools/available'],
     ['GET', '/mcp/tools/add/schema'],
+    ['GET', '/mcp/accounts'],
+    ['DELETE', '/mcp/accounts/notes'],
     ['GET', '/mcp/activity'],
   ] as const;
 
@@ -386,5 +389,64 @@ describe('a tool over REST', () => {
     expect(streamed.status).toBe(200);
     const large = JSON.stringify({ tool_name: 'add', parameters: { a: 'x'.repeat(5 * 1024 * 1024) }, user_id: 'ada' });
     expect((await send('ada', 'POST', '/mcp/tools/invoke', large)).status).toBe(413);
+  });
+});
+
+describe('an account at a server', () => {
+  const URL_OF_NOTES = 'https://notes.example/mcp';
+  const grant = {
+    version: 1 as const,
+    url: URL_OF_NOTES,
+    issuer: 'https://idp.example',
+    tokenEndpoint: 'https://idp.example/token',
+    client: { client_id: 'c' },
+    tokens: { accessToken: 'access-canary', refreshToken: 'refresh-canary', scope: 'notes:read' },
+    signedInAt: Date.UTC(2030, 0, 1),
+  };
+
+  it('is shown to its owner without its tokens, and ended by its owner or an admin alone', async () => {
+    verifies('R0-53');
+    const grants = new Grants(state.vault);
+    await grants.write('notes', ownerOf('ada/ada'), grant, 'ada/ada');
+    const seen = await send('ada', 'GET', '/mcp/accounts');
+    expect(seen.text).not.toContain('canary');
+    expect(seen.body).toMatchObject({
+      user_id: 'ada/ada',
+      accounts: [
+        { server: 'notes', issuer: grant.issuer, scope: 'notes:read', connected_at: '2030-01-01T00:00:00.000Z' },
+      ],
+    });
+    expect((await send('bob', 'GET', '/mcp/accounts')).body['accounts']).toEqual([]);
+    expect((await send('bob', 'DELETE', '/mcp/accounts/notes')).status).toBe(404);
+    expect((await send('bob', 'DELETE', '/mcp/accounts/notes?user_id=ada/ada')).body['reason']).toBe('USER_MISMATCH');
+    expect(await grants.signedInAt('notes', ownerOf('ada/ada'))).toBe(grant.signedInAt);
+    expect((await send('root', 'DELETE', '/mcp/accounts/notes?user_id=ada/ada')).status).toBe(200);
+    expect(await grants.read('notes', ownerOf('ada/ada'), URL_OF_NOTES)).toBeUndefined();
+    expect((await send('ada', 'GET', '/mcp/accounts')).body['accounts']).toEqual([]);
+    expect((await send('ada', 'DELETE', '/mcp/accounts/notes')).status).toBe(404);
+  });
+
+  it('stays ended when its token was being renewed at that moment', async () => {
+    const grants = new Grants(state.vault);
+    await grants.write('notes', ownerOf('bob/bob'), grant, 'bob/bob');
+    const started = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    const renewal = grants.update('notes', ownerOf('bob/bob'), URL_OF_NOTES, async () => {
+      started.resolve();
+      await answer.promise;
+      return { ...grant, tokens: { accessToken: 'renewed' } };
+    });
+    await started.promise;
+    let ended = false;
+    const ending = send('bob', 'DELETE', '/mcp/accounts/notes').finally(() => {
+      ended = true;
+    });
+    // Requests behind it are answered meanwhile: it waits for the renewal, and for nothing else.
+    expect((await send('bob', 'GET', '/mcp/accounts')).body['accounts']).toHaveLength(1);
+    expect(ended).toBe(false);
+    answer.resolve();
+    await renewal;
+    expect((await ending).status).toBe(200);
+    expect(await grants.read('notes', ownerOf('bob/bob'), URL_OF_NOTES)).toBeUndefined();
   });
 });

@@ -11,6 +11,7 @@ import type { Principal } from '../../core/principal.ts';
 import type { Secrets } from '../../core/secrets.ts';
 import type { Identified } from '../../protocol/call.ts';
 import { type GuardedRoute, GuardedRoutes } from '../guarded.ts';
+import { addAccounts } from './accounts.ts';
 import { type ActivityDeps, addActivity } from './activity.ts';
 import { addProviderKeys } from './provider-keys.ts';
 import { addTools, type ToolsDeps } from './tools.ts';
@@ -29,7 +30,7 @@ export interface UserPort {
   now(): number;
 }
 
-const PATHS = /^\/(?:api-keys(?:\/|$)|mcp\/tools\/|mcp\/activity$)/;
+const PATHS = /^\/(?:api-keys(?:\/|$)|mcp\/tools\/|mcp\/accounts(?:\/|$)|mcp\/activity$)/;
 
 /** True for paths that `createUserApi` answers. */
 export function isUserPath(path: string): boolean {
@@ -98,6 +99,7 @@ export function userApp(
   const routes = new GuardedRoutes(app, caller);
   addProviderKeys(routes, { secrets, caller, now });
   addTools(routes, { calls, secrets, caller, address, maxBody: () => port.maxBody() });
+  addAccounts(routes, { secrets, caller });
   addActivity(routes, { activity, caller, now });
   routes.seal();
   return { app, routes: routes.list };
