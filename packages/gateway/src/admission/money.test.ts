@@ -150,12 +150,26 @@ describe('prices', () => {
     for (const bad of [-1, Number.NaN, Number.POSITIVE_INFINITY]) expect(multiplyUp(5, bad)).toBeUndefined();
   });
 
-  it('reads plain decimals only', () => {
+  it('reads decimals exactly, with an exponent too, and nothing else', () => {
     const exact = (text: string): unknown => (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(text);
     expect(microsOf(0.1)).toBe(100_000);
     expect(microsOf(exact('0.100000000000000000001'))).toBe(100_001);
     expect(microsOf(exact('1.10'))).toBe(1_100_000);
-    for (const bad of [exact('1e2'), exact('-1'), -0.5, Number.NaN, '1', null, [1], 1e21, exact('1000000001')]) {
+    expect(microsOf(exact('1e2'))).toBe(100e6);
+    expect(microsOf(exact('1.5e-05'))).toBe(15);
+    expect(microsOf(exact('1.5E-5'))).toBe(15);
+    expect(microsOf(1.5e-7)).toBe(1);
+    expect(microsOf(exact('1.0000000000001e1'))).toBe(10_000_001);
+    expect(microsOf(exact('0.29e+2'))).toBe(29e6);
+    expect(microsOf(exact('1e9'))).toBe(1e15);
+    expect(microsOf(exact('1e-999'))).toBe(1);
+    expect(microsOf(exact('0e999'))).toBe(0);
+    const texts = ['1e10', '1e999', '1e9999', '-1e2', '1.00000000000000001e9', '1e', 'e1', '1e5.0', '0x1', '01'];
+    for (const bad of ['1e2', '1.5e-05', Number.POSITIVE_INFINITY, ...texts.slice(0, 5).map(exact)]) {
+      expect(microsOf(bad)).toBeUndefined();
+    }
+    for (const bad of texts) expect(microsOf(bad)).toBeUndefined();
+    for (const bad of [exact('-1'), -0.5, Number.NaN, '1', null, [1], 1e21, exact('1000000001')]) {
       expect(microsOf(bad)).toBeUndefined();
     }
   });

@@ -95,16 +95,16 @@ function decimalOf(value: number): [digits: bigint, places: number] {
   return places >= 0 ? [digits, places] : [digits * 10n ** BigInt(-places), 0];
 }
 
-/** At most 16 digits before and 30 after the point; no sign, no exponent. */
-const PLAIN_DECIMAL = /^(0|[1-9]\d{0,15})(?:\.(\d{1,30}))?$/;
+/** A JSON number of at most 16 digits before the point, 30 after it, and 3 of an exponent; no sign. */
+const DECIMAL = /^(0|[1-9]\d{0,15})(?:\.(\d{1,30}))?(?:[eE]([+-]?\d{1,3}))?$/;
 
 interface RawJson {
   isRawJSON(value: unknown): value is { readonly rawJSON: string };
 }
 
 /**
- * A JSON number that a server reported as micro-units, rounded up. Undefined for anything but a plain decimal: an
- * exponent or a text there is more often a mistake or an attack than a price.
+ * A JSON number that a server reported as micro-units, exact and rounded up once: `1.5e-05`, as many languages write small
+ * numbers, is 15. Undefined for a sign, a text, what is no number and what is too large to be charged.
  */
 export function microsOf(value: unknown): number | undefined {
   const text =
@@ -113,12 +113,15 @@ export function microsOf(value: unknown): number | undefined {
       : (JSON as unknown as RawJson).isRawJSON(value)
         ? value.rawJSON
         : undefined;
-  const match = text === undefined ? null : PLAIN_DECIMAL.exec(text);
+  const match = text === undefined ? null : DECIMAL.exec(text);
   if (match === null) return undefined;
-  const fraction = match[2] ?? '';
-  const up = /[1-9]/.test(fraction.slice(6)) ? 1 : 0;
-  const micros = Number(match[1]) * 1e6 + Number(fraction.slice(0, 6).padEnd(6, '0')) + up;
-  return micros <= MAX_MICROS ? micros : undefined;
+  const [, whole = '', fraction = '', exponent = '0'] = match;
+  // At most 46 digits times a power of at most 1035: bounded work on what a server wrote.
+  const digits = BigInt(whole + fraction);
+  const power = 6 + Number(exponent) - fraction.length;
+  const scale = 10n ** BigInt(Math.abs(power));
+  const micros = power >= 0 ? digits * scale : (digits + scale - 1n) / scale;
+  return micros <= BigInt(MAX_MICROS) ? Number(micros) : undefined;
 }
 
 /** `1.5`, `0.000001`: an amount as exact decimal text with at least so many places. */

@@ -146,6 +146,7 @@ function refusalStatus({ reason = '' }: CheckAnswer): 402 | 429 | 503 {
 
 function refusalText({ reason = '' }: CheckAnswer): string {
   if (MONEY.has(reason)) return 'Cost limit exceeded';
+  if (reason === 'too_many_holds') return 'Too many open holds: settle or release some';
   return reason === 'emergency_stop' ? 'Stopped' : 'Rate limit exceeded';
 }
 

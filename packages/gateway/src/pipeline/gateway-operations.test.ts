@@ -254,6 +254,31 @@ describe('A hold', () => {
     expect((await r.port.statistics(client)).costs.hourly).toBe(750_000);
   });
 
+  it('is refused where a thousand of its client are open, and takes nothing then', async () => {
+    r = await rig({ limits: { calls: { by: 'principal', limit: '2000/min' } } });
+    const client = await r.client('client_1');
+    const made = await Promise.all(Array.from({ length: 1001 }, () => reserve(client, 0)));
+    const refused = made.filter((one) => one.allowed !== true);
+    expect(refused).toMatchObject([
+      {
+        answer: {
+          allowed: false,
+          retryAfterSeconds: 60,
+          violated: [{ rule: 'open_holds', kind: 'holds', limit: 1000, remaining: 0 }],
+        },
+      },
+    ]);
+    expect(await reserve(await r.client('client_2'), 0)).toMatchObject({ allowed: true });
+    const [first] = made;
+    if (first?.allowed !== true) throw new Error('refused');
+    await r.port.release(first.hold.id);
+    expect(await reserve(client, 0)).toMatchObject({ allowed: true });
+    // A thousand are open, the released one gave back: of 2000 a thousand are left, and the refused ones took none.
+    expect(await allowedOf(r, client, 1001)).toBe(1000);
+    r.clock.advance(60_000);
+    expect(await reserve(client, 0)).toMatchObject({ allowed: true });
+  });
+
   it('that nobody made is none, whatever its id says', async () => {
     const forged = `hold-${'a'.repeat(16)}-${Buffer.from('ops/client_1').toString('base64url')}`;
     for (const id of [forged, 'hold-1', '', '../x']) {

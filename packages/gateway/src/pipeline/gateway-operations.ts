@@ -145,7 +145,13 @@ export class GatewayOperations implements OperationsPort {
 
   async reserve({ ttl, ...request }: HoldRequest): Promise<Reservation> {
     const question = this.#question({ ...request, mode: 'consume' });
-    const { answer, hold } = await this.#holds.reserve(question, request.endpoint, ttl);
+    const outcome = await this.#holds.reserve(question, request.endpoint, ttl);
+    if (outcome.full !== undefined) {
+      this.#count(request.client, false);
+      const { bound, until } = outcome.full;
+      return { allowed: false, answer: this.#tooManyOpen(request, bound, until) };
+    }
+    const { answer, hold } = outcome;
     this.#count(request.client, hold !== undefined);
     if (hold !== undefined) return { allowed: true, hold };
     return { allowed: false, answer: this.#answer(request, answer, true) };
@@ -302,6 +308,22 @@ export class GatewayOperations implements OperationsPort {
       // A named tool without an estimate costs its price.
       estimate: name !== undefined && cost === 0 ? undefined : { unit: this.currency, micros: cost },
       tier: tier === undefined ? undefined : this.#stored(tier),
+    };
+  }
+
+  #tooManyOpen(
+    { client, endpoint, tier = client.tier }: Omit<HoldRequest, 'ttl'>,
+    bound: number,
+    until: number,
+  ): LimitAnswer {
+    const retryAfterSeconds = Math.max(1, Math.ceil((until - this.#deps.clock.wall()) / 1000));
+    return {
+      allowed: false,
+      tier,
+      limits: this.endpointLimits(endpoint, tier),
+      violated: [{ rule: 'open_holds', kind: 'holds', retryAfterSeconds, limit: bound, remaining: 0 }],
+      retryAfterSeconds,
+      decisionId: undefined,
     };
   }
 

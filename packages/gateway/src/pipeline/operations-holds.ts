@@ -4,6 +4,7 @@ import type { Answer, External, HoldAnswer, Question, Subject } from '../admissi
 import type { Clock } from '../core/clock.ts';
 import { randomId } from '../core/ids.ts';
 import type { Ledger } from '../store/storage.ts';
+import { type Full, OpenHolds } from './open-holds.ts';
 import type { HoldView } from './operations-port.ts';
 
 /** Holds that are remembered with their numbers; older ones are read from the ledger. */
@@ -24,24 +25,36 @@ interface KnownHold {
 export class ExternalHolds {
   readonly #deps: HoldsDeps;
   readonly #known = new Map<string, KnownHold>();
+  readonly #open = new OpenHolds();
 
   constructor(deps: HoldsDeps) {
     this.#deps = deps;
   }
 
-  /** `hold` undefined: refused, and nothing was taken. */
+  /** `hold` undefined: refused, and nothing was taken. `full`: too many are open, and the limits were not asked. */
   async reserve(
     question: Question,
     endpoint: string,
     ttl: number,
-  ): Promise<{ readonly answer: Answer; readonly hold: HoldView | undefined }> {
+  ): Promise<
+    { readonly full: Full } | { readonly full?: never; readonly answer: Answer; readonly hold: HoldView | undefined }
+  > {
     const { external, clock, currency } = this.#deps;
     const { subject } = question;
     const own = randomId(16);
-    const answer = await external().reserve(question, own, ttl, clock.monotonic());
+    const id = publicId(subject.principal, own);
+    const now = clock.wall();
+    const full = this.#open.begin(id, subject.principal, Math.ceil(now + ttl), now);
+    if (full !== undefined) return { full };
+    let answer: Answer | undefined;
+    try {
+      answer = await external().reserve(question, own, ttl, clock.monotonic());
+    } finally {
+      if (answer?.allowed !== true) this.#open.end(id);
+    }
     if (answer.allowed !== true) return { answer, hold: undefined };
     const hold: HoldView = {
-      id: publicId(subject.principal, own),
+      id,
       state: 'open',
       client: subject.principal,
       endpoint,
@@ -87,6 +100,7 @@ export class ExternalHolds {
     const parts = readPublicId(id);
     if (known === undefined || parts === undefined) return undefined;
     const { state, changed } = await end(known.subject, parts.own, this.#deps.clock.monotonic());
+    if (state !== 'open') this.#open.end(id);
     if (changed && (state === 'settled' || state === 'released')) {
       known.view = { ...known.view, state, charged: charge(known.view.reserved) };
       this.#remember(id, known);

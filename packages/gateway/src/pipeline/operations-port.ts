@@ -37,10 +37,11 @@ export interface EndpointLimits {
 
 export interface LimitViolation {
   readonly rule: string;
-  /** `call`: no limit on one cost; `hour` and `day`: used up in that page of the calendar. */
+  /** `call`: no limit on one cost; `hour` and `day`: used up in that page of the calendar; `holds`: too many are open. */
   readonly kind:
     | 'rate'
     | 'concurrency'
+    | 'holds'
     | 'call'
     | 'hour'
     | 'day'

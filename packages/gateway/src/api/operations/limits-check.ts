@@ -5,6 +5,7 @@ import { fromMicros } from './fields.ts';
 const REASONS: Readonly<Record<LimitViolation['kind'], string>> = {
   rate: 'rate_limit_exceeded',
   concurrency: 'concurrency_exceeded',
+  holds: 'too_many_holds',
   call: 'per_request_cost_exceeded',
   hour: 'hourly_cost_exceeded',
   day: 'daily_cost_exceeded',
@@ -21,6 +22,7 @@ const ORDER: readonly LimitViolation['kind'][] = [
   'unavailable',
   'rate',
   'concurrency',
+  'holds',
   'call',
   'hour',
   'day',
@@ -40,8 +42,10 @@ export function denialOf(answer: LimitAnswer): {
   return { reason: violation === undefined ? 'denied' : REASONS[violation.kind], violation };
 }
 
+const COUNTED: ReadonlySet<LimitViolation['kind']> = new Set(['rate', 'concurrency', 'holds']);
+
 /** `limit` of X0-01: money in its unit, counts as they are. */
 export function limitOf(violation: LimitViolation): number | undefined {
   if (violation.limit === undefined) return undefined;
-  return violation.kind === 'rate' || violation.kind === 'concurrency' ? violation.limit : fromMicros(violation.limit);
+  return COUNTED.has(violation.kind) ? violation.limit : fromMicros(violation.limit);
 }
