@@ -11,10 +11,11 @@ import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { TollgateError } from '../core/errors.ts';
 import type { Lifetime } from '../core/lifetime.ts';
+import { leavingPage, pageHeaders } from '../core/page.ts';
 import { StateSeal } from '../protocol/bridge/seal.ts';
 import { type AccountsDeps, CLIENT_DOCUMENT, callbackPath } from './contract.ts';
 import { keyFor, LINK_LIFE, type Link, Links } from './links.ts';
-import { consentPage, donePage, leavingPage, pageHeaders, problemPage } from './pages.ts';
+import { consentPage, donePage, problemPage } from './pages.ts';
 
 const MAX_FORM = 16 * 1024;
 const MAX_COOKIE = 3_800;
@@ -177,7 +178,7 @@ export class Accounts {
     if (flow.length > MAX_COOKIE) throw new TollgateError('server_login_required', `${server}: it asks for too much`);
     c.header('set-cookie', this.#cookie(flowOf(server), flow, LINK_LIFE), { append: true });
     const nonce = nonceOf();
-    return c.html(leavingPage(nonce, page), 200, pageHeaders(nonce));
+    return c.html(leavingPage(nonce, page.href, page.host), 200, pageHeaders(nonce));
   }
 
   async #return(c: Context, server: string): Promise<Response> {
