@@ -6,6 +6,7 @@ import { TargetResolver } from '../../packages/gateway/src/pipeline/targets.ts';
 import type { Call } from '../../packages/gateway/src/protocol/call.ts';
 import type { Server } from '../../packages/gateway/src/protocol/peer.ts';
 import { compileRoutes } from '../../packages/gateway/src/routing/router.ts';
+import { RefusedCallers } from '../../packages/gateway/src/telemetry/refused-callers.ts';
 import type { Stage } from '../stage.ts';
 
 const TOOLS = 1000;
@@ -95,6 +96,7 @@ function wholeCheck(rules: number): Stage {
     servers: upstreams as unknown as ReadonlyMap<string, Server>,
     router: compileRoutes([]),
     scope: undefined,
+    callers: new RefusedCallers(),
     tools: { any: false, of: () => ({ timeout: undefined, validate: undefined }) },
     access: rules === 0 ? undefined : everything(rules),
   });

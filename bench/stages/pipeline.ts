@@ -23,6 +23,7 @@ import { checkModernRequest } from '../../packages/gateway/src/protocol/modern/r
 import type { Connection, Server } from '../../packages/gateway/src/protocol/peer.ts';
 import { compileRoutes } from '../../packages/gateway/src/routing/router.ts';
 import { CallLog } from '../../packages/gateway/src/telemetry/calls.ts';
+import { RefusedCallers } from '../../packages/gateway/src/telemetry/refused-callers.ts';
 import type { HttpClient, HttpHandler } from '../../packages/gateway/src/upstream/http-client.ts';
 import { createModernHttp } from '../../packages/gateway/src/upstream/http-modern.ts';
 import { CALL_300 } from '../measure.ts';
@@ -152,6 +153,7 @@ function chain(limits: number): EndpointChain {
       servers,
       router: compileRoutes([]),
       scope: undefined,
+      callers: new RefusedCallers(),
       tools: { any: false, of: () => ({ timeout: undefined, validate: undefined }) },
     }),
     limits: { current: createAdmission(admission, { clock: systemClock }), touch: () => {} },

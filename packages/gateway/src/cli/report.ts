@@ -1,6 +1,7 @@
 /** The status report as text, for `tollgate status` and the start-up print. */
 import { oneLine } from '../core/plain-text.ts';
 import type { EndpointReport, ServerReport, StatusReport } from '../pipeline/status-report.ts';
+import type { RefusedReason } from '../telemetry/refused-callers.ts';
 
 export function renderStatus(report: StatusReport): string {
   const lines = [
@@ -11,11 +12,26 @@ export function renderStatus(report: StatusReport): string {
   lines.push('', ...renderServers(report.servers), '', ...renderEndpoints(report.endpoints), '');
   lines.push(...renderIdentity(report.identity), ...renderLimits(report), ...renderState(report.state));
   const { calls } = report;
+  const refused = Object.entries(report.refusedCallers).filter(([, count]) => count > 0);
   lines.push(
     `Calls: ${calls.total}, ${calls.successful} answered, ${calls.failed} failed, ${calls.refused} refused. Sessions: ${report.sessions}. Streams: ${report.streams}.`,
   );
+  if (refused.length > 0) {
+    const told = refused.map(([reason, count]) => `${count} ${REFUSED[reason as keyof typeof REFUSED] ?? reason}`);
+    lines.push(`Callers refused: ${told.join(', ')}.`);
+  }
   return lines.join('\n');
 }
+
+const REFUSED: Readonly<Record<RefusedReason, string>> = {
+  no_credential: 'without a credential',
+  not_accepted: 'with one that no entry accepts',
+  unchecked: 'with one that could not be checked',
+  blocked: 'blocked',
+  insufficient_scope: 'without a scope',
+  access_rule: 'by a rule on arguments',
+  hidden: 'for names that rules hide',
+};
 
 /** How the next commands must be written to work where the gateway was started. */
 export interface NextCommands {

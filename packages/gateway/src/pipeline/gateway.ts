@@ -187,6 +187,7 @@ export class Gateway implements Face {
     this.#adopt(this.#current);
     deps.state?.keys.whenWithdrawn(() => this.#revoke());
     this.#guard = this.#makeGuard(config.admission.sessionGuard);
+    if (deps.state !== undefined) deps.state.refusedCallers = () => this.calls.callers.counts;
     if (deps.state !== undefined) deps.state.books.onBlocked = () => this.#revoke();
     const face = (): Face => this;
     const shared = sameAddress(config.listen, config.admin);
@@ -269,11 +270,11 @@ export class Gateway implements Face {
   ): Identified | Promise<Identified> {
     const { identity } = this.#current;
     const who = identity.identify(authorization, endpoint, address, slot);
-    if (!(who instanceof Promise)) return this.#admitted(who);
+    if (!(who instanceof Promise)) return this.#admitted(who, authorization !== undefined);
     // A configuration that was replaced meanwhile says nothing about who may come in now.
     return who.then((late) =>
       identity === this.#current.identity
-        ? this.#admitted(late)
+        ? this.#admitted(late, authorization !== undefined)
         : this.identify(authorization, endpoint, address, slot),
     );
   }
@@ -291,11 +292,11 @@ export class Gateway implements Face {
     const blocks = this.#deps.state?.books.blocks;
     if (blocks?.any !== true) return undefined;
     const block = blocks.of(principal, this.#lasting.clock.wall());
-    return block === undefined ? undefined : blockedError(block);
+    return block === undefined ? undefined : this.calls.callers.refused(blockedError(block), true);
   }
 
-  #admitted(who: Identified): Identified {
-    return TollgateError.is(who) ? who : (this.barred(who) ?? who);
+  #admitted(who: Identified, sent: boolean): Identified {
+    return TollgateError.is(who) ? this.calls.callers.refused(who, sent) : (this.barred(who) ?? who);
   }
 
   /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */

@@ -193,6 +193,7 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     scope: options.scope,
     tools: config.tools,
     access: compileAccess(config.access, path, () => lasting.limits.current.tiers),
+    callers: lasting.calls.callers,
   });
   const chain = new EndpointChain({
     path,

@@ -76,6 +76,8 @@ export class GatewayState {
   readonly metrics: LimitMetrics;
   /** Requests that the session guard refused; the gateway has the guard. */
   guardDenials: () => number = () => 0;
+  /** Callers that the gateway turned away, by reason. */
+  refusedCallers: () => Readonly<Record<string, number>> = () => ({});
   readonly #deps: StateDeps;
   readonly #memory: MemoryState | undefined;
   readonly #redis: RedisState | undefined;
@@ -191,6 +193,7 @@ export class GatewayState {
     this.vaultEvents.record = (by, action, details) => this.books.record(by, action, details);
     this.metrics = new LimitMetrics({
       guardDenials: () => this.guardDenials(),
+      refusedCallers: () => this.refusedCallers(),
       ledgerWaiting: () => this.#ledger?.waiting ?? 0,
       ledgerDrift: () => this.#watch?.drift?.amount,
       blockedDefinitions: () => this.trust.blocked,

@@ -3,6 +3,7 @@ import { VERSION } from '../core/version.ts';
 import type { MethodView } from '../identity/method.ts';
 import type { ServerView } from '../protocol/peer.ts';
 import type { CallCounts } from '../telemetry/calls.ts';
+import type { RefusedCounts } from '../telemetry/refused-callers.ts';
 import type { Gateway } from './gateway.ts';
 import type { StateView } from './state.ts';
 import type { DefinitionView } from './trust.ts';
@@ -35,6 +36,8 @@ export interface StatusReport {
   /** Calls that wait for input of their clients. */
   readonly parked: number;
   readonly calls: CallCounts;
+  /** Callers turned away since the start before limits were asked, by reason. */
+  readonly refusedCallers: RefusedCounts;
   /** Where counters and money are kept, and in words what is wrong there; undefined: only in this process. */
   readonly state: StateView | undefined;
 }
@@ -127,6 +130,7 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
     stdioClients: view.stdioClients,
     parked: gateway.parked.size,
     calls,
+    refusedCallers: gateway.calls.callers.counts,
     state: gateway.state,
   };
 }

@@ -18,6 +18,7 @@ import { buildParamHeaders, checkParamHeaders } from '../protocol/headers.ts';
 import { Field } from '../protocol/message.ts';
 import type { Server } from '../protocol/peer.ts';
 import type { Route, RouteKind, Router } from '../routing/router.ts';
+import type { RefusedCallers } from '../telemetry/refused-callers.ts';
 
 /** Where a call goes; also what the limits see of it. */
 export interface Target {
@@ -48,6 +49,7 @@ export interface TargetParts {
   readonly tools: ToolRules;
   /** Rules of `access`; undefined: there are none. */
   readonly access?: EndpointAccess | undefined;
+  readonly callers: RefusedCallers;
 }
 
 export const KIND_OF: Readonly<Record<Entry['kind'], RouteKind>> = {
@@ -136,14 +138,15 @@ export class TargetResolver {
    */
   checkWhole(server: string, method: string, principal: Principal): void {
     const { router, scope, access } = this.#parts;
-    throwIf(checkAllScopes(principal.scopes, [scope, ...router.scopesTo(server)]));
+    this.#throwIf(checkAllScopes(principal.scopes, [scope, ...router.scopesTo(server)]));
     if (access === undefined || access.of(principal).coversAll(server)) return;
+    this.#parts.callers.hidden();
     throw new TollgateError('method_not_found', `Method not found: ${method}`);
   }
 
   /** Throws `insufficient_scope` for who may not use the endpoint at all. */
   checkEndpoint(principal: Principal): void {
-    throwIf(checkScopes(principal.scopes, this.#parts.scope));
+    this.#throwIf(checkScopes(principal.scopes, this.#parts.scope));
   }
 
   /** Throws `access_denied` where the rules give the name to this caller, but not with these arguments. */
@@ -154,10 +157,8 @@ export class TargetResolver {
     const args = kind === 'resource' ? undefined : call.message.raw(Field.arguments);
     const asked = { method: call.method, arguments: args };
     if (access.permits(call.principal, kind, entry, asked)) return;
-    throw new TollgateError(
-      'access_denied',
-      `Not run, not charged. You may use ${entry.name}, but not with these arguments. Repeating this call will not help.`,
-    );
+    const told = `Not run, not charged. You may use ${entry.name}, but not with these arguments. Repeating this call will not help.`;
+    throw this.#parts.callers.refused(new TollgateError('access_denied', told), true);
   }
 
   /** What lists show to this caller; undefined when they show everything to everybody. */
@@ -212,16 +213,21 @@ export class TargetResolver {
     const { router, scope, access } = this.#parts;
     // What is hidden takes the very way of what does not exist.
     if (entry === undefined || !this.#isShown(entry, object!, access?.of(principal))) {
-      throwIf(checkScopes(principal.scopes, scope, router.routeUnknown(kind, name)?.scope));
+      this.#throwIf(checkScopes(principal.scopes, scope, router.routeUnknown(kind, name)?.scope));
+      if (entry !== undefined && entry.standing?.blocked !== true) this.#parts.callers.hidden();
       throw unknown(kind, name);
     }
     const target = this.#targetOf(kind, entry);
     if (TollgateError.is(target)) {
-      throwIf(checkScopes(principal.scopes, scope, router.route(kind, entry)?.scope));
+      this.#throwIf(checkScopes(principal.scopes, scope, router.route(kind, entry)?.scope));
       throw target;
     }
-    throwIf(checkScopes(principal.scopes, scope, target.scope));
+    this.#throwIf(checkScopes(principal.scopes, scope, target.scope));
     return target;
+  }
+
+  #throwIf(error: TollgateError | undefined): void {
+    if (error !== undefined) throw this.#parts.callers.refused(error, true);
   }
 
   /** Of a template itself. A URI that fits it is judged as what it is. */
@@ -296,8 +302,4 @@ export function mirroredDestination(call: Call, target: Target): Destination {
 function unknown(kind: RouteKind, name: string): TollgateError {
   const noun = kind === 'tool' ? 'Unknown tool' : kind === 'prompt' ? 'Unknown prompt' : 'Resource not found';
   return new TollgateError('unknown_name', `${noun}: ${name}`, kind === 'resource' ? { data: { uri: name } } : {});
-}
-
-function throwIf(error: TollgateError | undefined): void {
-  if (error !== undefined) throw error;
 }

@@ -7,6 +7,7 @@ import type { TollgateError } from '../core/errors.ts';
 import type { Call } from '../protocol/call.ts';
 import { Field, type Message } from '../protocol/message.ts';
 import type { Era } from '../protocol/versions.ts';
+import { RefusedCallers } from './refused-callers.ts';
 
 /**
  * `answered`: a result. `tool_error`: the tool ran and said that it failed. `error`: the server answered an error.
@@ -74,6 +75,8 @@ const WALL_EVERY = 256;
 const REFUSING: ReadonlySet<string> = new Set(['access_denied', 'insufficient_scope', 'unauthorized', 'rate_limited']);
 
 export class CallLog {
+  /** Refusals before or beside calls: most of them have no call that could be shown. */
+  readonly callers = new RefusedCallers();
   readonly #clock: Clock;
   readonly #maxNames: number;
   readonly #ring: Mutable<FinishedCall>[] = [];

@@ -6,6 +6,7 @@ import { Registry } from './registry.ts';
 
 const IDLE = {
   guardDenials: () => 0,
+  refusedCallers: () => ({}),
   ledgerWaiting: () => 0,
   ledgerDrift: () => undefined,
   blockedDefinitions: () => 0,
@@ -66,6 +67,7 @@ describe('numbers of limits', () => {
   it('tell what stood in for a store, what the guard refused, and how far the ledger is behind', () => {
     const metrics = new LimitMetrics({
       guardDenials: () => 7,
+      refusedCallers: () => ({ not_accepted: 5, blocked: 0 }),
       ledgerWaiting: () => 3,
       ledgerDrift: () => -250,
       blockedDefinitions: () => 2,
@@ -77,6 +79,10 @@ describe('numbers of limits', () => {
       '{policy="closed"} 1',
     ]);
     expect(samples(metrics, 'tollgate_session_guard_denials_total')).toEqual([' 7']);
+    expect(samples(metrics, 'tollgate_refused_callers_total')).toEqual([
+      '{reason="not_accepted"} 5',
+      '{reason="blocked"} 0',
+    ]);
     expect(samples(metrics, 'tollgate_ledger_waiting')).toEqual([' 3']);
     expect(samples(metrics, 'tollgate_ledger_drift')).toEqual([' -250']);
     expect(samples(new LimitMetrics(IDLE), 'tollgate_ledger_drift')).toEqual([]);

@@ -34,6 +34,8 @@ export interface ToolhiveBuckets {
 /** Numbers that others keep. */
 export interface MetricSources {
   readonly guardDenials: () => number;
+  /** By a reason of a fixed list. */
+  readonly refusedCallers: () => Readonly<Record<string, number>>;
   readonly ledgerWaiting: () => number;
   /** Undefined: no ledger, or not compared yet. */
   readonly ledgerDrift: () => number | undefined;
@@ -74,6 +76,12 @@ export class LimitMetrics {
       'tollgate_session_guard_denials_total',
       'Requests that the session guard refused.',
       sources.guardDenials,
+    );
+    registry.countedBy(
+      'tollgate_refused_callers_total',
+      'Callers turned away before limits were asked.',
+      'reason',
+      sources.refusedCallers,
     );
     registry.gauge('tollgate_ledger_waiting', 'Writes that the ledger has not confirmed.', sources.ledgerWaiting);
     registry.gauge(

@@ -31,6 +31,15 @@ export class Registry {
     this.#sampled('counter', name, help, read);
   }
 
+  /** The same by one label, whose values are a fixed list. */
+  countedBy(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
+    const lines = (): string[] => [
+      ...head(name, help, 'counter'),
+      ...Object.entries(read()).map(([value, count]) => `${name}{${label}="${escaped(value)}"} ${count}`),
+    ];
+    this.#metrics.push({ name, lines });
+  }
+
   /** `bounds`: upper bounds of its buckets, ascending. */
   histogram(name: string, help: string, labels: readonly string[], bounds: readonly number[]): Histogram {
     const histogram = new Histogram(name, help, labels, bounds);
