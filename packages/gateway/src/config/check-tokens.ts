@@ -46,6 +46,14 @@ export function checkTokens(checks: Checks, entry: Entry, path: KeyPath): void {
     const what = `No token can name ${formatListen(listen)} as its audience.`;
     findings.push(mistake(place, what, 'Write publicUrl: https://your-host, or `audience` here.'));
   }
+  // RFC 9728 section 3.3: a client does not use metadata of another resource than the one that it asked for.
+  const told = oidc !== undefined || URL.canParse(jwt?.issuer ?? '');
+  if (rules.audience !== undefined && publicUrl === undefined && told && isWildcard(listen.host)) {
+    if (checks.isDamaged('publicUrl') || checks.isDamaged('listen')) return;
+    const what = `Clients are told that this gateway is ${formatListen(listen)}, and those that sign in by themselves go no further.`;
+    if (findings.some((finding) => finding.what === what)) return;
+    findings.push(doubt(['listen'], what, 'Write publicUrl: https://your-host.'));
+  }
 }
 
 function checkKeys(checks: Checks, jwt: Jwt, path: KeyPath): void {
