@@ -70,6 +70,11 @@ it('keeps what goes in, gives it to the server that names it, and shows it nowhe
   expect(early).toMatchObject({ code: 1, stderr: expect.stringContaining('tollgate vault set ci') });
   expect(await tollgate(['vault', 'set', 'ci', ...configured], `${token}\n`)).toMatchObject({ code: 0 });
   expect(await tollgate(['vault', 'set', 'exa', ...configured], `${CANARY}-1\n`)).toMatchObject({ code: 0 });
+  const wrong = await tollgate(['vault', 'set', 'gpt', '--provider', 'openai', ...configured], `${CANARY}\n`);
+  expect(wrong).toMatchObject({ code: expect.not.toBeOneOf([0]), stderr: expect.stringContaining('begins with sk-') });
+  const probed = await tollgate(['validate', '--probe', '--json', 'tollgate.yaml']);
+  const { probe } = JSON.parse(probed.stdout) as { probe: { servers: { name: string; problem?: unknown }[] } };
+  expect(probe.servers.find(({ name }) => name === 'exa')).not.toHaveProperty('problem');
   expect(statSync(join(folder.path, '.tollgate/master.key')).mode & 0o777).toBe(0o600);
 
   {
@@ -112,6 +117,13 @@ it('keeps what goes in, gives it to the server that names it, and shows it nowhe
       code: 0,
     });
     await expect.poll(() => call(token)).toBe(401);
+    // Suspected exposure in one step: the old value is gone, the new one is in use, and it is told.
+    const hasty = await tollgate(['vault', 'revoke', 'exa', '--reason', 'x', '--replace', ...configured], '\n');
+    expect(hasty).toMatchObject({ code: 2 });
+    const replaced = ['vault', 'revoke', 'ci', '--reason', 'seen in a chat', '--replace', ...configured];
+    expect(await tollgate(replaced, `${token}-new\n`)).toMatchObject({ code: 0 });
+    await expect.poll(() => call(`${token}-new`)).toBe(200);
+    expect(await call(token)).toBe(401);
     everything.push(gateway.child.transcript());
     const commandLines = readdirSync('/proc').flatMap((pid) => {
       try {

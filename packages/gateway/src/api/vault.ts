@@ -7,6 +7,7 @@ import type { VaultPort } from '../pipeline/vault-administration.ts';
 import { readUntil } from './administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
 import { readBody } from './strict-json.ts';
+import { checkFormat, providerNamed } from './user/providers.ts';
 
 /** A value of 64 KiB, escaped. */
 const MAX_BODY = 512 * 1024;
@@ -27,6 +28,7 @@ const setBody = z.strictObject({
     .max(30 * 86_400_000)
     .optional(),
   server: z.string().min(1).max(100).optional(),
+  provider: z.string().min(1).max(64).optional(),
 });
 const chooseBody = z.strictObject(choice);
 const revokeBody = z.strictObject({ ...choice, reason: z.string().min(1).max(500) });
@@ -37,7 +39,8 @@ export function addVault(routes: GuardedRoutes, port: VaultPort): void {
   routes.get('/vault', 'vault.read', async (c) => c.json({ secrets: await port.list() }));
   routes.get('/vault/status', 'vault.read', async (c) => c.json(await port.status()));
   routes.post('/vault/set', 'vault.write', async (c, { principal: { id: by } }) => {
-    const { expires, ...body } = await readBody(c, setBody, MAX_BODY);
+    const { expires, provider, ...body } = await readBody(c, setBody, MAX_BODY);
+    if (provider !== undefined) checkFormat(providerNamed(provider), body.value);
     const expiresAt = expires === undefined ? undefined : readUntil(expires, Date.now(), 'expires');
     return c.json(await port.set({ ...body, expiresAt }, by), 201);
   });

@@ -313,6 +313,7 @@ function build(): Command {
     .option('--expires <time>', 'a duration like 90d, or a moment like 2030-01-31T18:00:00Z')
     .option('--overlap <duration>', 'try the value before for so long where a server refuses the new one')
     .option('--server <name>', 'only this server may use it')
+    .option('--provider <name>', 'refuse what cannot be a key of openai, anthropic or google')
     .action(run(async () => (await import('./vault.ts')).setSecret));
   plain(vault.command('list'))
     .description('Show what is kept: owner, fingerprint, age, last use, state. Never values.')
@@ -325,6 +326,8 @@ function build(): Command {
     .description('Erase a secret that may have been seen, and tell the webhooks.')
     .argument('<name>')
     .option('--reason <text>', 'kept and told')
+    .option('--replace', 'set a new value at once, read like that of `vault set`')
+    .option('--file <path>', 'with --replace: read the value from a file')
     .action(run(async () => (await import('./vault.ts')).revokeSecret));
   plain(vault.command('import'))
     .description('Move the secrets that stand in a file of MCP clients into the vault; a copy of the file is kept.')

@@ -2,7 +2,7 @@ import { describeLimits } from '../config/explain-limits.ts';
 import { formatProblems } from '../config/problems.ts';
 import { silentLog } from '../core/log.ts';
 import { Gateway } from '../pipeline/gateway.ts';
-import { openVault } from '../pipeline/sign-ins.ts';
+import { needsVault, openVault } from '../pipeline/sign-ins.ts';
 import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { Exit, json, out } from './output.ts';
@@ -45,8 +45,11 @@ export async function validate(
 
 async function probe(command: CommandConfig): Promise<StatusReport> {
   const { compiled } = command;
-  const vault = compiled.servers.some(({ auth }) => auth !== undefined) ? await openVault(compiled) : undefined;
-  const gateway = new Gateway(compiled, { log: silentLog, ...(vault && { secrets: vault.secrets }) });
+  const vault = compiled.servers.some(needsVault) ? await openVault(compiled) : undefined;
+  const gateway = new Gateway(compiled, {
+    log: silentLog,
+    ...(vault && { secrets: vault.secrets, secretSource: vault.source }),
+  });
   try {
     await gateway.settled();
     return statusReport(gateway, { configuration: command.file, reloadProblem: undefined });

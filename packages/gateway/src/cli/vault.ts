@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
+import { checkFormat, providerNamed } from '../api/user/providers.ts';
 import { TollgateError } from '../core/errors.ts';
 import { REFERENCE_NAME } from '../core/secret-reference.ts';
 import type { SecretInfo } from '../core/secrets.ts';
@@ -32,10 +33,13 @@ export async function setSecret(
     readonly expires?: string;
     readonly overlap?: string;
     readonly server?: string;
+    readonly provider?: string;
   },
 ): Promise<void> {
   const choice = choiceOf(name, options);
+  const provider = options.provider === undefined ? undefined : providerNamed(options.provider);
   const value = await readValue(options.file, choice.name);
+  if (provider !== undefined) checkFormat(provider, value);
   const info = await withVault(options.config, (port) =>
     port.set({ ...choice, value, expires: options.expires, overlap: options.overlap, server: options.server }),
   );
@@ -57,13 +61,26 @@ export async function removeSecret([name]: Arguments, options: Owned): Promise<v
 }
 
 /** The secret may have been seen: it is not used any more, its value is erased, and webhooks are told. */
-export async function revokeSecret([name]: Arguments, options: Owned & { readonly reason?: string }): Promise<void> {
+export async function revokeSecret(
+  [name]: Arguments,
+  options: Owned & { readonly reason?: string; readonly replace?: boolean; readonly file?: string },
+): Promise<void> {
   const choice = choiceOf(name, options);
-  const { reason } = options;
+  const { reason, replace, file } = options;
+  if (file !== undefined && replace !== true) {
+    throw new TollgateError('usage', '--file holds the value that comes in its place: write --replace too.');
+  }
   if (reason === undefined) throw new TollgateError('usage', 'Say why: --reason "…"; it is kept and told to webhooks.');
-  await withVault(options.config, (port) => port.revoke(choice, reason));
-  if (options.json === true) json({ name: choice.name, revoked: true });
-  else {
+  // Before anything is erased: who has no new value has made a mistake, and loses nothing by it.
+  const value = replace === true ? await readValue(file, choice.name) : undefined;
+  const info = await withVault(options.config, async (port) => {
+    await port.revoke(choice, reason);
+    return value === undefined ? undefined : port.set({ ...choice, value, expires: undefined, overlap: undefined });
+  });
+  if (options.json === true) json({ name: choice.name, revoked: true, ...(info === undefined ? {} : { info }) });
+  else if (info !== undefined) {
+    out(`Revoked ${choice.name} and set its new value. Revoke the old one where it was issued too.\n${line(info)}`);
+  } else {
     out(
       `Revoked ${choice.name}: its value is erased. Revoke it where it was issued too, then set a new one: tollgate vault set ${choice.name}`,
     );

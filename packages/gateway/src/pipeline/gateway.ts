@@ -35,6 +35,7 @@ import type { Server } from '../protocol/peer.ts';
 import { CallLog } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
 import { createCredentials } from '../upstream/auth/credentials.ts';
+import type { SecretSource } from '../upstream/secret-texts.ts';
 import { createServer } from '../upstream/servers.ts';
 import { GatewayBridge } from './bridge.ts';
 import { announceDifference, buildGeneration, type Generation, type Lasting, retired } from './generation.ts';
@@ -55,6 +56,8 @@ export interface GatewayDeps {
   readonly clock?: Clock;
   /** The vault. Default: that of `state`. */
   readonly secrets?: Secrets;
+  /** What `${vault:x}` in headers and environments stands for. Default: that of `state`. */
+  readonly secretSource?: SecretSource;
   /** For documents that strangers name, such as those of clients. Default: what reaches public addresses only. */
   readonly egress?: Egress;
   /** Paths beside the endpoints: the control API. Without them the address of `admin` is not opened. */
@@ -117,6 +120,7 @@ export class Gateway implements Face {
     const clock = deps.clock ?? systemClock;
     this.#deps = deps;
     const secrets = deps.secrets ?? deps.state?.vault;
+    const source = deps.secretSource ?? deps.state?.secrets;
     const users =
       secrets === undefined
         ? undefined
@@ -169,7 +173,7 @@ export class Gateway implements Face {
           log,
           clock,
           credentials: (http) => createCredentials(http, { secrets, clock, subjects: subjectTokens(secrets) }),
-          ...(deps.state === undefined ? {} : { secrets: deps.state.secrets }),
+          ...(source === undefined ? {} : { secrets: source }),
         }),
     };
     this.#bridge = new GatewayBridge({

@@ -3,11 +3,14 @@ import { join } from 'node:path';
 import type { CompiledConfig } from '../config/compile.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { type Log, silentLog } from '../core/log.ts';
+import { hasReference } from '../core/secret-reference.ts';
 import type { Secrets } from '../core/secrets.ts';
 import { openStore } from '../store/store.ts';
 import { importTokenFile } from '../upstream/auth/token-file.ts';
 import { type HttpTarget, isPerCaller, type ServerOptions } from '../upstream/options.ts';
-import { storedVault } from './vault-state.ts';
+import type { SecretSource } from '../upstream/secret-texts.ts';
+import { VaultSource } from './secret-source.ts';
+import { storedVault, VaultEvents } from './vault-state.ts';
 
 export type SignInServer = ServerOptions & { readonly target: HttpTarget };
 
@@ -25,16 +28,29 @@ export function signsIn(server: ServerOptions): server is SignInServer {
     : isPerCaller(auth) && 'lists' in auth && auth.lists === undefined;
 }
 
+/** True for a server that cannot be reached, or started, without the vault. */
+export function needsVault({ auth, target }: ServerOptions): boolean {
+  const texts = target.kind === 'http' ? target.headers : target.env;
+  return auth !== undefined || Object.values(texts).some(hasReference);
+}
+
 /** A vault beside a gateway that may be running: on the same storage, with its locks. Close it after use. */
 export async function openVault(
   config: CompiledConfig,
   { log = silentLog, clock = systemClock }: { readonly log?: Log; readonly clock?: Clock } = {},
-): Promise<{ readonly secrets: Secrets; close(): Promise<void> }> {
+): Promise<{
+  readonly secrets: Secrets;
+  /** For headers and environments of servers. */
+  readonly source: SecretSource;
+  close(): Promise<void>;
+}> {
   const store = await openStore({ dataDir: config.dataDir, ...config.storage }, { log, clock });
   try {
-    const vault = await storedVault(config.vault, store, { log, clock, onEvent: () => undefined });
+    const events = new VaultEvents(log);
+    const vault = await storedVault(config.vault, store, { log, clock, onEvent: events.tell });
     return {
       secrets: vault,
+      source: new VaultSource(vault, events),
       close: async () => {
         await vault.close();
         await store.close();
