@@ -9,7 +9,7 @@ import type { Call } from '../protocol/call.ts';
 import { encode, errorBytes, resultBytes } from '../protocol/json/splice.ts';
 import { Field } from '../protocol/message.ts';
 import type { Accounts } from './accounts.ts';
-import { keyFor, LINK_LIFE, type Link } from './links.ts';
+import { keyFor, LINK_LIFE, type ShownLink } from './links.ts';
 
 /** Methods whose answer may ask for input (MCP 2026-07-28, multi round-trip requests). */
 const MAY_ASK: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read']);
@@ -59,7 +59,9 @@ export class AccountQuestions {
       );
     }
     const link = this.#accounts.link(ownerNameOf(principal), server);
-    const text = `Connect your account at ${server}. The page asks for this code: ${link.code}`;
+    const { code } = link;
+    const how = code === undefined ? 'You sign in as yourself first.' : `The page asks for this code: ${code}`;
+    const text = `Connect your account at ${server}. ${how}`;
     if (MAY_ASK.has(call.method)) {
       if (call.era === 'modern' && this.#modernMayAsk(call)) return this.#inputRequired(call, id, link, text);
       if (call.era === 'legacy' && legacyMayAsk(call)) {
@@ -70,7 +72,7 @@ export class AccountQuestions {
     const reason = error.message.replace(/\.$/, '');
     return new TollgateError(
       'account_required',
-      `${reason}. Open ${link.url} in a browser within 10 minutes, type the code ${link.code} there, sign in, and repeat this call`,
+      `${reason}. Open ${link.url} in a browser within 10 minutes, ${code === undefined ? 'sign in there as yourself' : `type the code ${code} there, sign in`}, and repeat this call`,
     );
   }
 
@@ -106,7 +108,7 @@ export class AccountQuestions {
     return state === undefined ? !message.has(Field.requestState) : this.#seal.claims(state);
   }
 
-  #inputRequired(call: Call, id: string, link: Link, text: string): Buffer {
+  #inputRequired(call: Call, id: string, link: ShownLink, text: string): Buffer {
     const now = this.#clock.wall();
     const requestState = this.#seal.seal({
       principal: ownerNameOf(call.principal),

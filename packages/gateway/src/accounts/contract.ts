@@ -16,6 +16,19 @@ export interface SignInPort {
   clientDocument(base: string): object | undefined;
 }
 
+/** Who is at a browser, as the identity provider says that knows the caller. */
+export interface Proofs {
+  /** Host of that provider; undefined: nobody can say whether somebody at a browser is this caller. */
+  host(principal: string): string | undefined;
+  /** The provider's page; it sends the browser back with `state`. Rejects with `oauth_refused`. */
+  begin(principal: string, state: string): Promise<URL>;
+  /**
+   * Whether who signed in is this very caller: entry, tenant and subject. Each state counts once. `entry`: the one at
+   * whose address the answer arrived. Rejects with `oauth_refused` where the provider does not say who it was.
+   */
+  prove(principal: string, state: string, entry: string, answer: SignInAnswer): Promise<boolean>;
+}
+
 /** The query with which the browser comes back. */
 export interface SignInAnswer {
   readonly code: string | undefined;
@@ -30,6 +43,7 @@ export interface AccountsDeps {
   /** Public base URL of the gateway, without a trailing slash. */
   readonly base: () => string;
   readonly signIns: SignInPort;
+  readonly proofs: Proofs;
   /** 32 bytes that all gateways of one storage share, so that a link may reach any of them. Default: random. */
   readonly key?: Buffer | undefined;
 }
@@ -38,5 +52,9 @@ export interface AccountsDeps {
 export function callbackPath(server: string): string {
   return `/connect/callback/${encodeURIComponent(server)}`;
 }
+
+/** Identity providers send browsers to the address that is registered there for the bridge; our states tell them apart. */
+export const PROOF_PATH = '/oauth/callback/';
+export const PROOF_STATE = 'proof.';
 
 export const CLIENT_DOCUMENT = '/connect/client/metadata.json';

@@ -1,7 +1,7 @@
 /**
- * Links to the page on which a caller connects an account. The link says who it was made for, sealed; the code that is
- * shown beside it, in the caller's own client, is not in it. Whoever only has the link can do nothing with it, and
- * whoever has both connects an account for that caller and for nobody else.
+ * Links to the page on which a caller connects an account. The link says who it was made for, sealed. It is redeemed by
+ * the code that is shown beside it, in the caller's own client, or used up by whoever proved to be the caller. Whoever
+ * only has the link can do nothing with it, and nobody connects an account for anybody but that caller.
  */
 import { createHash, hkdfSync, randomBytes, randomInt, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
@@ -21,6 +21,11 @@ export interface Link {
   /** `ABCD-EFGH`. */
   readonly code: string;
   readonly expires: number;
+}
+
+/** As a client shows it. Undefined code: the page finds out by itself who is there. */
+export interface ShownLink extends Omit<Link, 'code'> {
+  readonly code: string | undefined;
 }
 
 export interface OpenedLink {
@@ -43,7 +48,7 @@ export class Links {
   readonly #seal: StateSeal<OpenedLink>;
   /** By principal and server: a client that asks again and again is shown the same link. */
   readonly #given = new Map<string, Link>();
-  /** Links with a used or a wrong code, until they end. */
+  /** Links that were tried or used, until they end. */
   readonly #tried = new Map<string, { attempts: number; used: boolean; readonly expires: number }>();
 
   constructor(clock: Clock, base: () => string, key: Buffer | undefined) {
@@ -69,7 +74,7 @@ export class Links {
     return link;
   }
 
-  /** What a link says; undefined: it is none of ours, is over, or its code was used or guessed at too often. */
+  /** What a link says; undefined: it is none of ours, is over, or it was used or tried too often. */
   open(handle: string, server: string): OpenedLink | undefined {
     const link = this.#seal.open(handle, this.#clock.wall());
     if (link === undefined || link.server !== server) return undefined;
@@ -79,14 +84,33 @@ export class Links {
 
   /** Uses the link up. False: that was not its code. */
   redeem(link: OpenedLink, code: string): boolean {
-    const tried = this.#tried.get(link.id) ?? { attempts: 0, used: false, expires: link.expires };
-    keep(this.#tried, link.id, tried);
-    tried.attempts++;
+    const tried = this.#try(link);
     const given = code.toUpperCase().replace(/[^A-Z0-9]/g, '');
     const spelled = `${given.slice(0, 4)}-${given.slice(4)}`;
     if (tried.used || tried.attempts > MAX_ATTEMPTS) return false;
     tried.used = timingSafeEqual(Buffer.from(digestOf(link.id, spelled)), Buffer.from(link.digest));
     return tried.used;
+  }
+
+  /** Counts somebody who leaves to prove who they are. False: too many have, or it is used up. */
+  leave(link: OpenedLink): boolean {
+    const tried = this.#try(link);
+    return !tried.used && tried.attempts <= MAX_ATTEMPTS;
+  }
+
+  /** Uses a link up, whatever comes of it. False: it was before. */
+  spend(link: Pick<OpenedLink, 'id' | 'expires'>): boolean {
+    const tried = this.#try(link);
+    if (tried.used) return false;
+    tried.used = true;
+    return true;
+  }
+
+  #try({ id, expires }: Pick<OpenedLink, 'id' | 'expires'>) {
+    const tried = this.#tried.get(id) ?? { attempts: 0, used: false, expires };
+    keep(this.#tried, id, tried);
+    tried.attempts++;
+    return tried;
   }
 }
 

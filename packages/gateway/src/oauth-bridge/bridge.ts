@@ -15,6 +15,7 @@ import { oauthCodeOf, refusal, tooOften } from './errors.ts';
 import { metadataAt } from './metadata.ts';
 import type { BridgeEntry } from './options.ts';
 import { consentPage, errorPage } from './pages.ts';
+import { Proof } from './proof.ts';
 import { Provider } from './provider.ts';
 import { Rates } from './rates.ts';
 import { type OpenedToken, TokenEndpoint } from './token-endpoint.ts';
@@ -40,6 +41,8 @@ export interface Bridge {
   open(token: string): Promise<OpenedToken | undefined>;
   /** Whether this gateway ended a sign-in since it started. */
   ended(family: string): boolean;
+  /** Asks the providers who is at a browser. */
+  readonly proof: Proof;
   /** Grows when a token that was good is not any more. */
   readonly revision: number;
   close(): void;
@@ -50,6 +53,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
 }
 
 class HttpBridge implements Bridge {
+  readonly proof: Proof;
   readonly #parts: BridgeParts;
   readonly #authorization: Authorization;
   readonly #tokens: TokenEndpoint;
@@ -72,6 +76,7 @@ class HttpBridge implements Bridge {
     };
     this.#authorization = new Authorization(this.#parts);
     this.#tokens = new TokenEndpoint(this.#parts);
+    this.proof = new Proof(this.#parts);
     this.#listener = getRequestListener(this.#app().fetch, { overrideGlobalObjects: false });
     this.#prune = setInterval(() => void this.#forget(), PRUNE_EVERY).unref();
   }

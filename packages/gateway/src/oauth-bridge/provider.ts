@@ -54,6 +54,8 @@ export interface ProviderRequest {
   readonly state: string;
   readonly nonce: string;
   readonly verifier: string;
+  /** Nobody is asked again later: no refresh token is wanted. Default false. */
+  readonly once?: boolean;
 }
 
 export interface ProviderAnswer {
@@ -85,14 +87,17 @@ export class Provider {
   }
 
   /** Where the person signs in. */
-  async authorizationUrl({ redirectUri, state, nonce, verifier }: ProviderRequest): Promise<URL> {
+  async authorizationUrl({ redirectUri, state, nonce, verifier, once = false }: ProviderRequest): Promise<URL> {
     const metadata = await this.#discover();
     const url = new URL(metadata.authorization_endpoint);
     for (const [name, value] of Object.entries(this.entry.parameters)) url.searchParams.set(name, value);
+    // Google's word for a refresh token; it gives one at the first sign-in only, and that one is to be the bridge's.
+    if (once) url.searchParams.delete('access_type');
     url.searchParams.set('response_type', 'code');
     url.searchParams.set('client_id', this.entry.clientId);
     url.searchParams.set('redirect_uri', redirectUri);
-    url.searchParams.set('scope', this.#ask(metadata).join(' '));
+    const ask = this.#ask(metadata).filter((scope) => !once || scope !== 'offline_access');
+    url.searchParams.set('scope', ask.join(' '));
     url.searchParams.set('state', state);
     url.searchParams.set('nonce', nonce);
     url.searchParams.set('code_challenge', challengeOf(verifier));

@@ -17,6 +17,7 @@ import { type Bridge, createBridge } from '../oauth-bridge/bridge.ts';
 import type { Person } from '../oauth-bridge/contract.ts';
 import { MemoryRecords } from '../oauth-bridge/memory-records.ts';
 import type { BridgeView } from '../oauth-bridge/options.ts';
+import type { Proof } from '../oauth-bridge/proof.ts';
 import type { BridgeRecords } from '../oauth-bridge/records.ts';
 import type { Generation } from './generation.ts';
 
@@ -65,6 +66,11 @@ export class GatewayBridge {
     return (request, response, path, { address }) =>
       // Whoever has an IPv6 network has more addresses than could be counted.
       this.#bridge.handle(request, response, path, addressPrefix(address));
+  }
+
+  /** Whether who is at a browser is a caller, where its entry has a bridge. */
+  get proof(): Proof {
+    return this.#bridge.proof;
   }
 
   /** Tokens that the bridge made for people of this entry; none for an entry without a bridge. */

@@ -131,6 +131,7 @@ export class Gateway implements Face {
             servers: () => this.#current.config.servers,
             base: () => this.#current.config.publicUrl ?? this.#lasting.url(),
             key: deps.state?.roundKey,
+            proof: () => this.#bridge.proof,
           });
     this.calls = new CallLog({ clock });
     this.hub = new SubscriptionHub(log);
@@ -199,8 +200,9 @@ export class Gateway implements Face {
     const mount = deps.mount === undefined ? {} : { mount: deps.mount };
     // For everybody, on the address of the endpoints.
     const open: Mount = (...asked) =>
-      this.#bridge.mount(...asked) ||
+      // Before the bridge: they share the address to which identity providers send browsers.
       users?.accounts.handle(asked[0], asked[1], asked[2]) === true ||
+      this.#bridge.mount(...asked) ||
       deps.publicMount?.(...asked) === true;
     const all: Mount = (...asked) => open(...asked) || deps.mount?.(...asked) === true;
     this.#http = createHttpEdge(config.inbound, face, { ...edge, mount: shared ? all : open });

@@ -1,12 +1,14 @@
-/** Joins the pages of accounts with the sign-ins of the upstream room and the vault. */
+/** Joins the pages of accounts with the sign-ins of the upstream room, the vault, and the providers of the bridge. */
 
 import { Accounts } from '../accounts/accounts.ts';
 import { AccountQuestions } from '../accounts/asking.ts';
-import { CLIENT_DOCUMENT, callbackPath, type SignInPort } from '../accounts/contract.ts';
+import { CLIENT_DOCUMENT, callbackPath, type Proofs, type SignInPort } from '../accounts/contract.ts';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import { ownerNamed } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
+import type { Proof } from '../oauth-bridge/proof.ts';
 import { Grants, ownerOf } from '../upstream/auth/grants.ts';
 import { clientMetadata } from '../upstream/auth/registration.ts';
 import { beginSignIn, finishSignIn, type PendingSignIn } from '../upstream/auth/sign-in.ts';
@@ -23,6 +25,7 @@ export interface UserAccountsDeps {
   readonly servers: () => readonly ServerOptions[];
   readonly base: () => string;
   readonly key: Buffer | undefined;
+  readonly proof: () => Proof;
 }
 
 export interface UserAccounts {
@@ -30,10 +33,27 @@ export interface UserAccounts {
   readonly questions: AccountQuestions;
 }
 
-export function createUserAccounts({ secrets, clock, log, servers, base, key }: UserAccountsDeps): UserAccounts {
+export function createUserAccounts({ secrets, clock, log, servers, base, key, proof }: UserAccountsDeps): UserAccounts {
   const signIns = signInPort(new Grants(secrets), clock, servers, base);
-  const accounts = new Accounts({ log, clock, base, signIns, key });
+  const accounts = new Accounts({ log, clock, base, signIns, proofs: proofsOf(proof), key });
   return { accounts, questions: new AccountQuestions(accounts, clock, key) };
+}
+
+/** Names of owners say everything that is compared: entry, tenant and subject. */
+function proofsOf(proof: () => Proof): Proofs {
+  return {
+    host: (principal) => proof().host(entryOf(principal)),
+    begin: (principal, state) => proof().begin(entryOf(principal), state),
+    prove: async (principal, state, entry, answer) => {
+      if (entry !== entryOf(principal))
+        throw new TollgateError('oauth_refused', 'This is the address of another entry.');
+      return (await proof().finish(entry, state, answer))?.principal === principal;
+    },
+  };
+}
+
+function entryOf(principal: string): string {
+  return ownerNamed(principal).id.split('/', 1)[0]!;
 }
 
 /** Servers at which callers sign in with a browser. */
