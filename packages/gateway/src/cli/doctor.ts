@@ -25,7 +25,7 @@ export async function doctor(
   [config]: readonly (string | undefined)[],
   options: { readonly json?: boolean },
 ): Promise<number> {
-  const findings: Finding[] = [fine(`Node ${process.versions.node}`)];
+  const findings: Finding[] = [checkNode(process.versions.node)];
   const command = await load(config, findings);
   if (command !== undefined) {
     findings.push(...(await checkCommands(command)), await checkDataDir(command));
@@ -42,6 +42,22 @@ const MARKS: Readonly<Record<Finding['level'], string>> = { fine: 'ok  ', warnin
 
 function fine(what: string): Finding {
   return { level: 'fine', what, fix: undefined };
+}
+
+/** The first Node 24 with the security fixes of March 2026. */
+const SAFE_NODE = [24, 14, 1] as const;
+
+/** What to say of a version of Node. */
+export function checkNode(version: string): Finding {
+  const parts = version.split('.').map((part) => Number.parseInt(part, 10));
+  const at = SAFE_NODE.findIndex((part, i) => part !== parts[i]);
+  if (at < 0 || (parts[at] ?? 0) > SAFE_NODE[at]!) return fine(`Node ${version}`);
+  const safe = SAFE_NODE.join('.');
+  return {
+    level: 'warning',
+    what: `Node ${version} lacks security fixes of March 2026`,
+    fix: `Install Node ${safe} or later, and restart the gateway.`,
+  };
 }
 
 async function load(config: string | undefined, findings: Finding[]): Promise<CommandConfig | undefined> {
