@@ -141,6 +141,27 @@ describe('a budget', () => {
     const resumed = await tollgate(['resume', gateway.configFile, '--tool', 'fake/echo'], gateway.folder);
     expect(resumed.stdout).toContain('Resumed tool fake/echo (incident 7).');
     expect(await spendAll()).toBe(6);
+    const listed = await run('budget', 'grants', 'spend');
+    const grant = /^ {2}(grant-\w+): 0\.50 USD under spend to anonymous until \S+Z, by \S+: demo$/m.exec(
+      listed.stdout,
+    )?.[1];
+    expect((await run('budget', 'revoke', grant!)).stdout).toBe(`Revoked ${grant}.\n`);
+    expect((await run('budget', 'grants')).stdout).toBe('Nothing is granted.\n');
+    expect(await run('budget', 'revoke', grant!)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('no such grant'),
+    });
+    expect((await run('budget', 'show', 'anonymous')).stdout).toMatch(
+      /1\.50 of 1\.00 USD used.*full again in \d+ (d|h|min|s)\b/,
+    );
+    const doubted = await tollgate(
+      ['stop', gateway.configFile, '--tool', 'fake/ehco', '--reason', 'x'],
+      gateway.folder,
+    );
+    expect(doubted).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('No tool that is listed now matches fake/ehco'),
+    });
   });
 });
 

@@ -11,7 +11,7 @@ import type { Stop } from '../admission/stops.ts';
 import { parseAmount } from '../config/amounts.ts';
 import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
-import type { BudgetView } from '../pipeline/gateway-administration.ts';
+import type { BudgetView, Doubted } from '../pipeline/gateway-administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
 import { readBody } from './strict-json.ts';
 
@@ -20,9 +20,9 @@ export interface AdministrationPort {
   budgets(
     principal: string,
     tool: string | undefined,
-  ): Promise<{ readonly tier: string; readonly limits: readonly BudgetView[] }>;
+  ): Promise<{ readonly tier: string; readonly limits: readonly BudgetView[] } & Doubted>;
   /** Grants `amount` (in the unit of the limit) under a limit to one principal, or to every key of it. */
-  grant(grant: Omit<Grant, 'id' | 'at'>): Promise<Grant>;
+  grant(grant: Omit<Grant, 'id' | 'at'>): Promise<Grant & Doubted>;
   revoke(id: string, by: string): Promise<boolean>;
   grants(): readonly Grant[];
   /** Forgets what was used of a limit; of one principal's counter, or of the one that everyone shares. */
@@ -34,7 +34,7 @@ export interface AdministrationPort {
   block(block: Omit<Block, 'id' | 'at'>): Promise<Block>;
   unblock(id: string, by: string): Promise<boolean>;
   stops(): readonly Stop[];
-  stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop>;
+  stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop & Doubted>;
   resume(id: string, by: string): Promise<boolean>;
   /** Wall milliseconds. */
   now(): number;

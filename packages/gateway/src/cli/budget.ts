@@ -1,8 +1,9 @@
 import type { Grant } from '../admission/grants.ts';
+import { durationWords } from '../admission/words.ts';
 import { TollgateError } from '../core/errors.ts';
-import type { BudgetView } from '../pipeline/gateway-administration.ts';
+import type { BudgetView, Doubted } from '../pipeline/gateway-administration.ts';
 import { loadForCommand } from './configuration.ts';
-import { json, out } from './output.ts';
+import { err, json, out } from './output.ts';
 import { control } from './running.ts';
 
 interface Options {
@@ -18,7 +19,8 @@ export async function showBudget(
   const { dataDir } = await loadForCommand(options.config, { unapproved: true });
   const query = new URLSearchParams({ principal: who!, ...(options.tool === undefined ? {} : { tool: options.tool }) });
   const response = await control(dataDir, `/budgets?${query}`);
-  const report = (await response.json()) as { tier: string; limits: readonly BudgetView[] };
+  const report = (await response.json()) as { tier: string; limits: readonly BudgetView[] } & Doubted;
+  warn(report);
   if (options.json === true) {
     json(report);
     return;
@@ -45,9 +47,28 @@ export async function grantBudget(
     method: 'POST',
     body: JSON.stringify({ limit, principal, amount, until, reason }),
   });
-  const grant = (await response.json()) as Grant;
+  const grant = (await response.json()) as Grant & Doubted;
+  warn(grant);
   if (options.json === true) json(grant);
   else out(`Granted ${amount} under ${limit} to ${who} until ${new Date(grant.until).toISOString()} (${grant.id}).`);
+}
+
+/** `tollgate budget grants [LIMIT]`: what is granted now, a line each. */
+export async function listGrants([limit]: readonly (string | undefined)[], options: Options): Promise<void> {
+  const { dataDir } = await loadForCommand(options.config, { unapproved: true });
+  const all = ((await (await control(dataDir, '/grants')).json()) as { grants: readonly Grant[] }).grants;
+  const grants = all.filter(({ rule }) => limit === undefined || rule === limit);
+  if (options.json === true) json({ grants });
+  else if (grants.length > 0) out(grants.map(grantLine).join('\n'));
+  else out(limit === undefined ? 'Nothing is granted.' : `Nothing is granted under ${limit}.`);
+}
+
+/** `tollgate budget revoke ID`: ends a grant before its time; what was used of it stays used. */
+export async function revokeGrant([id]: readonly (string | undefined)[], options: Options): Promise<void> {
+  const { dataDir } = await loadForCommand(options.config, { unapproved: true });
+  await control(dataDir, `/grants/${encodeURIComponent(id!)}`, { method: 'DELETE' });
+  if (options.json === true) json({ id, revoked: true });
+  else out(`Revoked ${id}.`);
 }
 
 /** `tollgate budget reset WHO --limit L --reason R`: forgets what was used. `--lost`: of what nobody knows any more. */
@@ -75,6 +96,15 @@ export async function resetBudget(
   else out(`What ${who} used of ${limit} is forgotten.`);
 }
 
+function warn({ warning }: Doubted): void {
+  if (warning !== undefined) err(`Warning: ${warning}`);
+}
+
+function grantLine({ id, rule, principal = 'everyone', amount, unit, until, by, reason }: Grant): string {
+  const much = unit === 'requests' ? `${amount} calls` : `${decimal(amount)} ${unit}`;
+  return `  ${id}: ${much} under ${rule} to ${principal} until ${new Date(until).toISOString()}, by ${by}: ${reason}`;
+}
+
 function line({ limit, unit, used, held, capacity, remaining, granted, resetAfter, shadow }: BudgetView): string {
   const money = unit !== 'requests' && unit !== 'concurrent-requests';
   const amount = (value: number): string => (money ? decimal(value) : String(value));
@@ -82,7 +112,7 @@ function line({ limit, unit, used, held, capacity, remaining, granted, resetAfte
     `${amount(used)} of ${amount(capacity)} ${unit} used, ${amount(remaining)} left`,
     held > 0 && `${amount(held)} held by calls that run`,
     granted > 0 && `${amount(granted)} granted`,
-    resetAfter !== undefined && resetAfter > 0 && `full again in ${Math.ceil(resetAfter)} s`,
+    resetAfter !== undefined && resetAfter > 0 && `full again in ${durationWords(Math.ceil(resetAfter))}`,
     shadow && 'shadow: refuses nothing',
   ];
   return `  ${limit}: ${parts.filter((part) => part !== false).join('; ')}`;

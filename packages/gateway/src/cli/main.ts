@@ -185,6 +185,20 @@ function build(): Command {
     .option('--json', 'print data as JSON')
     .action(run(async () => (await import('./budget.ts')).grantBudget));
   budget
+    .command('grants')
+    .description('List what is granted now: to whom, how much, until when, by whom and why.')
+    .argument('[limit]', 'only grants under this limit')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./budget.ts')).listGrants));
+  budget
+    .command('revoke')
+    .description('End a grant before its time.')
+    .argument('<id>', 'as `budget grants` shows it')
+    .option(...configOption)
+    .option('--json', 'print data as JSON')
+    .action(run(async () => (await import('./budget.ts')).revokeGrant));
+  budget
     .command('reset')
     .description('Forget what a caller has used of a limit.')
     .argument('[who]', 'principal, or everyone for the counter that all share')

@@ -1,7 +1,7 @@
 import type { Stop } from '../admission/stops.ts';
 import { TollgateError } from '../core/errors.ts';
 import { loadForCommand } from './configuration.ts';
-import { json, out } from './output.ts';
+import { err, json, out } from './output.ts';
 import { control } from './running.ts';
 
 interface ScopeOptions {
@@ -21,7 +21,8 @@ export async function stop(
   if (options.reason === undefined) throw new TollgateError('usage', 'Say why: --reason "…"; callers are told.');
   const body = JSON.stringify({ scope, reason: options.reason, until: options.until });
   const response = await control(dataDir, '/stops', { method: 'POST', body });
-  const made = (await response.json()) as Stop;
+  const made = (await response.json()) as Stop & { readonly warning?: string };
+  if (made.warning !== undefined) err(`Warning: ${made.warning}`);
   if (options.json === true) json(made);
   else out(`Stopped ${words(made.scope)}${endOf(made)}. Resume with: ${resumeCommand(options)}`);
 }

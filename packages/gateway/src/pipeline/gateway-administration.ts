@@ -10,10 +10,16 @@ import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { Books } from './books.ts';
 import type { LedgerWriter } from './ledger-writer.ts';
+import { doubtOfServer, doubtOfTool } from './name-doubts.ts';
 
 export interface BudgetView extends LimitView {
   /** What was granted on top, included in `capacity`. */
   readonly granted: number;
+}
+
+/** What was done, and what of its names nothing has now. */
+export interface Doubted {
+  readonly warning?: string;
 }
 
 interface AdministrationDeps {
@@ -26,6 +32,9 @@ interface AdministrationDeps {
   readonly acceptLoss: (by: string, reason: string) => Promise<boolean>;
   /** Canonical ids of the tools that there are, for limits that cover only some. */
   readonly tools: () => readonly string[];
+  readonly servers: () => readonly string[];
+  /** Why nobody may have this principal id; undefined: somebody has, or may have. */
+  readonly doubt: (principal: string) => string | undefined;
   /** Tenant and credential tier of a principal that the configuration names. */
   readonly principal: (id: string) => { readonly tenant: string | undefined; readonly tier: string | undefined };
 }
@@ -54,8 +63,13 @@ export class GatewayAdministration {
     return this.#deps.books.stops.list(this.now());
   }
 
-  stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop> {
-    return this.#deps.books.stop(stop);
+  /** In force whatever its names are: what matches nothing now may come later, and the answer says so. */
+  async stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop & Doubted> {
+    const made = await this.#deps.books.stop(stop);
+    const colon = stop.scope.indexOf(':');
+    const [kind, name] = [stop.scope.slice(0, colon), stop.scope.slice(colon + 1)];
+    if (kind === 'tool') return doubted(made, doubtOfTool(name, this.#deps.tools()));
+    return kind === 'server' ? doubted(made, doubtOfServer(name, this.#deps.servers())) : made;
   }
 
   blocks(): readonly Block[] {
@@ -84,7 +98,7 @@ export class GatewayAdministration {
   }
 
   /** Rejects with `invalid_params` for a limit that there is not, another unit, or one that cannot tell callers apart. */
-  async grant(grant: Omit<Grant, 'id' | 'at'>): Promise<Grant> {
+  async grant(grant: Omit<Grant, 'id' | 'at'>): Promise<Grant & Doubted> {
     const limit = this.#limit(grant.rule);
     const unit = unitOf(limit);
     if (unit !== grant.unit) {
@@ -93,7 +107,8 @@ export class GatewayAdministration {
     if (grant.principal !== undefined && !limit.by.includes('principal')) {
       throw wrong(`${limit.name} does not count by principal: grant it to everyone, or choose another limit`);
     }
-    return this.#deps.books.grant(grant);
+    const doubt = grant.principal === undefined ? undefined : this.#deps.doubt(grant.principal);
+    return doubted(await this.#deps.books.grant(grant), doubt);
   }
 
   /** Where the limits stand for a principal: those that cover the tool, or with none every limit, by a tool it covers. */
@@ -112,7 +127,11 @@ export class GatewayAdministration {
     }
     const order = new Map(limits.map(({ name }, index) => [name, index]));
     const sorted = [...found.values()].toSorted((a, b) => (order.get(a.limit) ?? 0) - (order.get(b.limit) ?? 0));
-    return { tier, limits: sorted };
+    const doubts = [
+      this.#deps.doubt(principal),
+      tool === undefined ? undefined : doubtOfTool(tool, this.#deps.tools()),
+    ];
+    return doubted({ tier, limits: sorted }, doubts.filter((one) => one !== undefined).join(' ') || undefined);
   }
 
   /**
@@ -129,6 +148,9 @@ export class GatewayAdministration {
     const question = { ...this.#question(who, this.#toolOf(limit)), method: this.#methodOf(limit) };
     const counters = await admission().external.reset(question, name, clock.monotonic());
     if (counters.length === 0) throw wrong(`${name} has no counter for ${who}`);
+    // Who once was a caller keeps what was used; nothing of a name that nobody has is a mistake of spelling.
+    const doubt = counters.some(({ used }) => used > 0) ? undefined : principal && this.#deps.doubt(principal);
+    if (doubt !== undefined) throw wrong(`Nothing of ${name} was used by ${who}. ${doubt}`);
     const at = Math.floor(clock.wall());
     for (const { rule, key, windowStart, unit, used, amount } of counters) {
       if (!amount || used === 0) continue;
@@ -197,6 +219,10 @@ export class GatewayAdministration {
     }
     return sum;
   }
+}
+
+function doubted<T extends object>(answer: T, warning: string | undefined): T & Doubted {
+  return warning === undefined ? answer : { ...answer, warning };
 }
 
 function unitOf({ quota, rows }: LimitOptions): string {

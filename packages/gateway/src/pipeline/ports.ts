@@ -1,4 +1,5 @@
 /** The faces of a running gateway: what operators do with it, and the operations that other systems ask. */
+
 import { formatPath, type Problem } from '../config/problems.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Principal } from '../core/principal.ts';
@@ -8,6 +9,7 @@ import type { Gateway } from './gateway.ts';
 import { GatewayAdministration } from './gateway-administration.ts';
 import { GatewayOperations } from './gateway-operations.ts';
 import { KeyAdministration } from './key-administration.ts';
+import { doubtOfPrincipal } from './name-doubts.ts';
 import { principalsNamed } from './operations-clients.ts';
 import { RestCalls } from './rest-calls.ts';
 import type { GatewayState } from './state.ts';
@@ -34,6 +36,8 @@ export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAd
         ),
       ),
     ],
+    servers: () => [...gateway().generation.servers.keys()],
+    doubt: (id) => doubtOfPrincipal(id, gateway().generation.config.identity, books.tiers, state.keys),
     principal: (id) => {
       const [known] = principalsNamed(id, gateway().generation.config.identity, books.tiers, state.keys);
       return { tenant: known?.tenant, tier: known?.tier };

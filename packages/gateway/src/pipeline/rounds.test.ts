@@ -44,6 +44,20 @@ describe('rounds of a paid call', () => {
     expect(params['inputResponses']).toEqual({ q: { roots: [] } });
   });
 
+  it('make a call of its own of a round that its hold is past', () => {
+    const rounds = new Rounds(clock);
+    const one = stateIn(rounds.seal(first(), asked('one'), ROUND, 60_000));
+    expect(rounds.open(next(one))).toEqual({ hold: 'tg-hold', round: 2 });
+    const two = stateIn(rounds.seal(next(one), asked('two'), { hold: 'tg-hold', round: 2 }, 60_000));
+    const replayed = next(one);
+    expect(rounds.open(replayed)).toBeUndefined();
+    expect((replayed.outbound!.object()['params'] as Record<string, unknown>)['requestState']).toBe('one');
+    expect(rounds.open(next(two))).toEqual({ hold: 'tg-hold', round: 3 });
+    // Of another hold nothing is past.
+    const other = stateIn(rounds.seal(first(), asked('o'), { hold: 'tg-other', round: 1 }, 60_000));
+    expect(rounds.open(next(other))).toEqual({ hold: 'tg-other', round: 2 });
+  });
+
   it('leave a state alone that is none of theirs', () => {
     const call = next('the-servers-own');
     expect(new Rounds(clock).open(call)).toBeUndefined();

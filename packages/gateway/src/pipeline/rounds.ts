@@ -30,11 +30,15 @@ interface RoundState extends Round {
 
 /** The server's own state may be a few hundred kilobytes; base64 and the envelope come on top. */
 const MAX_STATE = 1_048_576;
+/** Holds whose last round is remembered. */
+const MAX_HOLDS = 10_000;
 const CAPS = { ...DEFAULT_SCAN_CAPS, keys: Infinity, string: Infinity, looseText: true };
 
 export class Rounds {
   readonly #clock: Clock;
   readonly #seal: StateSeal<RoundState>;
+  /** The last round that was answered, by hold: an older state would run the same round again for one price. */
+  readonly #last = new Map<string, number>();
 
   /** `key`: 32 bytes that all gateways of one storage share, so that a round may reach any of them. */
   constructor(clock: Clock, key?: Buffer) {
@@ -51,6 +55,7 @@ export class Rounds {
   seal(call: Call, answer: Message, { hold, round }: Round, ttl: number): Message {
     const object = answer.object() as { readonly result: Readonly<Record<string, unknown>> };
     const inner = object.result['requestState'];
+    this.#remember(hold, round);
     const requestState = this.#seal.seal({
       hold,
       round,
@@ -66,7 +71,9 @@ export class Rounds {
 
   /**
    * The round that a call continues, and what the server shall see of its state (in `call.outbound`). Undefined: the
-   * call brings no state of ours. Throws `input_state_invalid` for one that was changed, expired or is another call's.
+   * call brings no state of ours, or that of a round which the hold is past: then it is a call with a price of its own,
+   * since its client may have lost the answer. Throws `input_state_invalid` for a state that was changed, expired or is
+   * another call's.
    */
   open(call: Call): Round | undefined {
     const sealed = call.message.string(Field.requestState);
@@ -80,7 +87,17 @@ export class Rounds {
       state.digest === callDigest(call);
     if (!same) throw invalidState();
     call.outbound = unsealed(call.message, state.inner);
+    // Another gateway may have answered later rounds: only what is known to be past is refused the hold.
+    if (state.round < (this.#last.get(state.hold) ?? 0)) return undefined;
     return { hold: state.hold, round: state.round + 1 };
+  }
+
+  #remember(hold: string, round: number): void {
+    if (this.#last.size >= MAX_HOLDS && !this.#last.has(hold)) {
+      const oldest = this.#last.keys().next();
+      if (!oldest.done) this.#last.delete(oldest.value);
+    }
+    this.#last.set(hold, round);
   }
 }
 

@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto';
+import { expect, it } from 'vitest';
+import { systemClock } from '../core/clock.ts';
+import { silentLog } from '../core/log.ts';
+import { administrationOf } from './ports.ts';
+import { GatewayState } from './state.ts';
+import { startGateway, startScripted, tool } from './testing.ts';
+
+it('takes names that may come later and says so, and refuses what can only be a mistake', async () => {
+  await using server = await startScripted({
+    'tools/list': () => ({ tools: [tool('read')], ttlMs: 60_000, cacheScope: 'private' }),
+  });
+  const state = await GatewayState.transient({ clock: systemClock, log: silentLog });
+  await using gateway = await startGateway(
+    {
+      servers: { files: { url: server.url } },
+      auth: [
+        { name: 'svc', bearer: { token: 'token-of-svc-0123456789' } },
+        { name: 'dev', jwt: { issuer: 'dev', secret: randomBytes(32).toString('hex') } },
+        { anonymous: true },
+      ],
+      limits: { calls: { by: 'principal', limit: '30/min' } },
+    },
+    { state },
+  );
+  await gateway.call('tools/list', {}, { token: 'token-of-svc-0123456789' });
+  const desk = administrationOf({ clock: systemClock, state, gateway: () => gateway.gateway });
+  const warningOf = async (answer: Promise<object>) => ((await answer) as { readonly warning?: string }).warning;
+  const common = { reason: 'r', by: 'ops/ops' };
+
+  for (const known of ['svc/svc', 'dev/whoever', 'anonymous', 'local/ada']) {
+    expect(await warningOf(desk.budgets(known, undefined)), known).toBeUndefined();
+  }
+  expect(await warningOf(desk.budgets('svc', undefined))).toContain('did you mean svc/svc?');
+  expect(await warningOf(desk.budgets('svc/eve', undefined))).toContain('The only caller of svc is svc/svc');
+  expect(await warningOf(desk.budgets('crop/ada', undefined))).toContain('svc/…, dev/…, anonymous');
+  expect(await warningOf(desk.budgets('svc/svc', 'files/raed'))).toContain('files/read');
+
+  const grant = { rule: 'calls', amount: 5, unit: 'requests', until: systemClock.wall() + 60_000, ...common };
+  expect(await warningOf(desk.grant({ ...grant, principal: 'svc/svc' }))).toBeUndefined();
+  expect(await warningOf(desk.grant({ ...grant, principal: 'svc/eve' }))).toContain('svc/svc');
+  expect(await warningOf(desk.grant(grant))).toBeUndefined();
+
+  expect(await warningOf(desk.stop({ scope: 'tool:files/raed', ...common }))).toContain('No tool that is listed now');
+  expect(await warningOf(desk.stop({ scope: 'tool:files/*', ...common }))).toBeUndefined();
+  expect(await warningOf(desk.stop({ scope: 'server:flies', ...common }))).toContain('there are files');
+  expect(await warningOf(desk.stop({ scope: 'server:files', ...common }))).toBeUndefined();
+  expect(desk.stops()).toHaveLength(4);
+
+  await expect(desk.reset('calls', 'svc/eve', 'ops/ops', 'r')).rejects.toMatchObject({ code: 'invalid_params' });
+  await desk.reset('calls', 'svc/svc', 'ops/ops', 'r');
+});
