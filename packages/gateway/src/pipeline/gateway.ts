@@ -3,7 +3,6 @@
  * and the library are two ways to hold one of these.
  */
 
-import { userInfo } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { blockedError } from '../access/blocks.ts';
 import { createAdmission } from '../admission/admission.ts';
@@ -40,7 +39,7 @@ import { createServer } from '../upstream/servers.ts';
 import { GatewayBridge } from './bridge.ts';
 import { announceDifference, buildGeneration, type Generation, type Lasting, retired } from './generation.ts';
 import { Rounds } from './rounds.ts';
-import { checkKeyFile } from './same-user.ts';
+import { checkKeyFile, userName } from './same-user.ts';
 import type { GatewayState, StateView } from './state.ts';
 import { subjectTokens } from './subject-tokens.ts';
 import { SubscriptionHub } from './subscriptions.ts';
@@ -494,13 +493,4 @@ const NO_ENDPOINTS: Face = {
 
 function sameAddress(a: { host: string; port: number }, b: { host: string; port: number }): boolean {
   return a.host === b.host && a.port === b.port;
-}
-
-function userName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    // A container may run under a number without a name.
-    return String(process.getuid?.() ?? 'user');
-  }
 }

@@ -1,5 +1,6 @@
-/** A key file that is there although no configuration speaks of it: the vault makes it with its first secret. */
+/** The user of the operating system that runs the gateway: its name, and the key file that servers of the same user could read. */
 import { existsSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { SAME_USER, SAME_USER_FIX } from '../config/check-trust.ts';
 import type { CompiledConfig } from '../config/compile.ts';
 import { isLoopback } from '../config/units.ts';
@@ -18,4 +19,14 @@ export function checkKeyFile(config: CompiledConfig, log: Log): void {
   const message = `${names.join(', ')}: ${SAME_USER} It is in ${keys.file}. ${SAME_USER_FIX}`;
   if (!isLoopback(config.listen.host)) throw new TollgateError('config_invalid', message);
   log.warn({ servers: names, file: keys.file }, message);
+}
+
+/** Of the operating system: who the local user is. */
+export function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A container may run under a number without a name.
+    return String(process.getuid?.() ?? 'user');
+  }
 }
