@@ -57,6 +57,8 @@ export const RIGHTS = {
   'blocks.make': of('blocks', 'make and end', ACT),
   'keys.read': of('API keys', 'see which there are', SEE),
   'keys.make': of('API keys', 'make, replace and revoke', ADMIN),
+  'sign-ins.read': of('sign-ins at the OAuth bridge', 'see which there are', SEE),
+  'sign-ins.end': of('sign-ins at the OAuth bridge', 'end all of a person', ACT),
   'vault.read': of('secrets', 'see which there are, never their values', ['auditor', 'admin']),
   'vault.write': of('secrets', 'set, remove and revoke', ADMIN),
   'vault.keys': of('master keys of the vault', 'rotate, rewrap, retire and destroy', ADMIN),

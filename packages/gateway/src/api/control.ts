@@ -17,6 +17,7 @@ import { streamCalls } from './call-stream.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
 import { type GuardedRoute, GuardedRoutes } from './guarded.ts';
 import { addKeys, type KeysPort } from './keys.ts';
+import { addSignIns, type SignInsPort } from './sign-ins.ts';
 import { addTrust, type TrustPort } from './trust.ts';
 import { addVault } from './vault.ts';
 
@@ -33,6 +34,8 @@ export interface ControlPort {
   readonly keys?: KeysPort | undefined;
   /** Definitions of servers and their approval; absent: there is no such resource. */
   readonly trust?: TrustPort | undefined;
+  /** Sign-ins at the OAuth bridge; absent: there is no such resource. */
+  readonly signIns?: SignInsPort | undefined;
   /** Absent: there is no vault to administer. */
   readonly vault?: VaultPort | undefined;
 }
@@ -71,6 +74,7 @@ export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly ro
   addAdministration(routes, deps.port.administration);
 
   if (deps.port.keys !== undefined) addKeys(routes, deps.port.keys);
+  if (deps.port.signIns !== undefined) addSignIns(routes, deps.port.signIns);
   if (deps.port.trust !== undefined) addTrust(routes, deps.port.trust);
 
   if (deps.port.vault !== undefined) addVault(routes, deps.port.vault);

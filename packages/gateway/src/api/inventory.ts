@@ -23,7 +23,7 @@ export function ways(): readonly Way[] {
   const control = controlApp({
     log: silentLog,
     identify,
-    port: { administration: {}, decisions: {}, keys: {}, trust: {}, vault: {} } as unknown as ControlPort,
+    port: { administration: {}, decisions: {}, keys: {}, signIns: {}, trust: {}, vault: {} } as unknown as ControlPort,
   });
   const v1 = v1App({ log: silentLog, identify, operations: new Operations({} as OperationsPort) });
   const user = userApp({} as UserPort, silentLog, new WeakMap());

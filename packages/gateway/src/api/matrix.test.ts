@@ -100,6 +100,8 @@ const CELLS: Readonly<Record<string, readonly Cell[]>> = {
   'POST /api/v1/keys': [{ method: 'POST', path: '/keys', body: { subject: 'x' } }],
   'POST /api/v1/keys/:id/replace': [{ method: 'POST', path: '/keys/k/replace', body: {} }],
   'DELETE /api/v1/keys/:id': [{ method: 'DELETE', path: '/keys/k' }],
+  'GET /api/v1/sign-ins': [{ method: 'GET', path: `/sign-ins?principal=${OTHER}` }],
+  'POST /api/v1/sign-ins/end': [{ method: 'POST', path: '/sign-ins/end', body: { principal: OTHER } }],
   'GET /api/v1/vault': [{ method: 'GET', path: '/vault' }],
   'GET /api/v1/vault/status': [{ method: 'GET', path: '/vault/status' }],
   'POST /api/v1/vault/set': [{ method: 'POST', path: '/vault/set', body: { name: 'x', value: 'v' } }],
@@ -258,6 +260,7 @@ async function send(roles: readonly string[], { method, path, body }: Cell, belo
                 list: async () => ({ items: [], next: undefined }),
                 now: () => 0,
               },
+              signIns: { list: async () => [], end: async () => 0 },
               vault: {
                 set: async () => ({}) as never,
                 list: async () => [],

@@ -204,6 +204,14 @@ export class Host {
         administration: this.#administration,
         keys: keyAdministrationOf(this.#ports),
         trust: this.#state.trust,
+        signIns: {
+          list: (principal) => this.gateway.bridge.signIns(principal),
+          end: async (principal, by) => {
+            const ended = await this.gateway.bridge.endSignIns(principal);
+            await this.#state.books.record(by, 'sign_ins_ended', { principal, ended });
+            return ended;
+          },
+        },
         vault: new VaultAdministration(this.#state.vault),
       },
     });

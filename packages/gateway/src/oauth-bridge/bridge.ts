@@ -18,6 +18,7 @@ import { consentPage, errorPage } from './pages.ts';
 import { Proof } from './proof.ts';
 import { Provider } from './provider.ts';
 import { Rates } from './rates.ts';
+import type { Family } from './records.ts';
 import { type OpenedToken, TokenEndpoint } from './token-endpoint.ts';
 import { isMinted, randomText } from './tokens.ts';
 
@@ -43,6 +44,10 @@ export interface Bridge {
   ended(family: string): boolean;
   /** Asks the providers who is at a browser. */
   readonly proof: Proof;
+  /** Sign-ins that are not over, the newest 1000, of a principal or of all. */
+  signIns(principal: string | undefined): Promise<readonly Family[]>;
+  /** Ends all of a principal; returns how many there were. */
+  endSignIns(principal: string): Promise<number>;
   /** Grows when a token that was good is not any more. */
   readonly revision: number;
   close(): void;
@@ -104,6 +109,14 @@ class HttpBridge implements Bridge {
 
   ended(family: string): boolean {
     return this.#tokens.ended(family);
+  }
+
+  signIns(principal: string | undefined): Promise<readonly Family[]> {
+    return this.#tokens.signIns(principal);
+  }
+
+  endSignIns(principal: string): Promise<number> {
+    return this.#tokens.endSignIns(principal);
   }
 
   close(): void {

@@ -79,6 +79,15 @@ export class MemoryRecords implements BridgeRecords {
     return true;
   }
 
+  async families(principal: string | undefined, at: number, most: number): Promise<readonly Family[]> {
+    return [...this.#families.values()]
+      .filter((one) => one.endedAt === undefined && one.expiresAt > at)
+      .filter((one) => principal === undefined || one.principal === principal)
+      .toSorted((a, b) => b.at - a.at)
+      .slice(0, most)
+      .map(({ endedAt: _, ...family }) => family);
+  }
+
   async prune(before: number): Promise<number> {
     let gone = 0;
     for (const records of [this.#clients, this.#items, this.#families] as Map<string, { expiresAt: number }>[]) {

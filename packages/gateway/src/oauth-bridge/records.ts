@@ -57,5 +57,7 @@ export interface BridgeRecords {
   /** Uses an item, possible once, and keeps what comes of it in the same step. */
   use(use: Use): Promise<boolean>;
   end(family: string, at: number): Promise<boolean>;
+  /** Sign-ins that are neither ended nor over at `at`, of a principal or of all: the newest `most`, newest first. */
+  families(principal: string | undefined, at: number, most: number): Promise<readonly Family[]>;
   prune(before: number): Promise<number>;
 }

@@ -31,6 +31,8 @@ const VERIFIER = /^[A-Za-z0-9\-._~]{43,128}$/;
 const MAX_JOINED = 1000;
 /** Ended sign-ins that are known without asking the records. */
 const MAX_ENDED = 10_000;
+const MAX_LISTED = 1000;
+const MAX_ROUNDS = 10;
 
 export class TokenEndpoint {
   /** Grows when tokens that were good are not any more. */
@@ -80,6 +82,22 @@ export class TokenEndpoint {
     const grant = unseal<Grant>(token, 'access', kept.sealed);
     if (grant === undefined || kept.family === undefined) return undefined;
     return { ...grant, family: kept.family, expiresAt: kept.expiresAt };
+  }
+
+  signIns(principal: string | undefined): Promise<readonly Family[]> {
+    return this.#parts.records.families(principal, this.#parts.clock.wall(), MAX_LISTED);
+  }
+
+  async endSignIns(principal: string): Promise<number> {
+    let ended = 0;
+    // Again, for one that was finished meanwhile and for those beyond a page.
+    for (let round = 0; round < MAX_ROUNDS; round++) {
+      const open = await this.signIns(principal);
+      if (open.length === 0) break;
+      for (const { id } of open) await this.#end(id);
+      ended += open.length;
+    }
+    return ended;
   }
 
   /** Whether this gateway ended a sign-in since it started; what others ended shows when a token is opened again. */

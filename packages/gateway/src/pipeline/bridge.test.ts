@@ -117,6 +117,26 @@ describe('tokens of the bridge', () => {
     expect(principal).not.toBeInstanceOf(TollgateError);
   });
 
+  it('end at once, all of a person and of nobody else, when an operator says so', async () => {
+    const { access_token: token, refresh_token: refresh } = await tokens();
+    expect([await status(token), await status(token)]).toEqual([200, 200]);
+    const { bridge } = gateway.gateway;
+    const [signIn] = await bridge.signIns(undefined);
+    expect(signIn).toMatchObject({ entry: 'corp', client: client.id, resource: `${gateway.url}/mcp` });
+    expect(JSON.stringify(await bridge.signIns(undefined))).not.toContain(token);
+    expect(await bridge.endSignIns('corp/ada')).toBe(0);
+    expect(await status(token)).toBe(200);
+    expect(await bridge.endSignIns('corp@acme/ada')).toBe(1);
+    expect(await status(token)).toBe(401);
+    const again = await post('/oauth/token', {
+      grant_type: 'refresh_token',
+      refresh_token: refresh,
+      client_id: client.id,
+    });
+    expect(again.body['error']).toBe('invalid_grant');
+    expect(await bridge.signIns(undefined)).toEqual([]);
+  });
+
   it('end with the bridge of their entry, and change with its map', async () => {
     const { access_token: token } = await tokens();
     expect(await gateway.names('tools', { token })).toEqual(['add']);

@@ -85,6 +85,16 @@ export class GatewayBridge {
     return [method];
   }
 
+  /** The newest 1000 that are not over, of a principal (`ownerNameOf`) or of all. */
+  signIns(principal: string | undefined): ReturnType<Bridge['signIns']> {
+    return this.#bridge.signIns(principal);
+  }
+
+  /** Ends all of a principal, here at once and in other gateways within a minute; returns how many there were. */
+  endSignIns(principal: string): Promise<number> {
+    return this.#bridge.endSignIns(principal);
+  }
+
   close(): void {
     this.#bridge.close();
   }

@@ -98,7 +98,7 @@ export class Gateway implements Face {
   readonly trust: Trust;
   readonly startedAt = new Date();
   /** Signs people in for clients that their provider does not know; without `bridge` in the configuration it serves nothing. */
-  readonly #bridge: GatewayBridge;
+  readonly bridge: GatewayBridge;
   #current: Generation;
   readonly #lasting: Lasting;
   readonly #deps: GatewayDeps;
@@ -130,7 +130,7 @@ export class Gateway implements Face {
             servers: () => this.#current.config.servers,
             base: () => this.#current.config.publicUrl ?? this.#lasting.url(),
             key: deps.state?.roundKey,
-            proof: () => this.#bridge.proof,
+            proof: () => this.bridge.proof,
           });
     this.calls = new CallLog({ clock });
     this.hub = new SubscriptionHub(log);
@@ -145,7 +145,7 @@ export class Gateway implements Face {
         this.#listening?.url ??
         `${config.inbound.tls === undefined ? 'http' : 'https'}://${formatListen(config.listen)}`,
       issued: deps.state?.keys,
-      authMethods: (entry) => [...(deps.authMethods?.(entry) ?? []), ...this.#bridge.methods(entry)],
+      authMethods: (entry) => [...(deps.authMethods?.(entry) ?? []), ...this.bridge.methods(entry)],
       calls: this.calls,
       transforms: deps.transforms,
       hub: this.hub,
@@ -176,7 +176,7 @@ export class Gateway implements Face {
           ...(source === undefined ? {} : { secrets: source }),
         }),
     };
-    this.#bridge = new GatewayBridge({
+    this.bridge = new GatewayBridge({
       clock,
       log,
       keys,
@@ -201,7 +201,7 @@ export class Gateway implements Face {
     const open: Mount = (...asked) =>
       // Before the bridge: they share the address to which identity providers send browsers.
       users?.accounts.handle(asked[0], asked[1], asked[2]) === true ||
-      this.#bridge.mount(...asked) ||
+      this.bridge.mount(...asked) ||
       deps.publicMount?.(...asked) === true;
     const all: Mount = (...asked) => open(...asked) || deps.mount?.(...asked) === true;
     this.#http = createHttpEdge(config.inbound, face, { ...edge, mount: shared ? all : open });
@@ -363,7 +363,7 @@ export class Gateway implements Face {
     for (const stop of this.#follow.values()) stop();
     for (const { catalog } of this.#current.endpoints.values()) catalog.close();
     this.#current.identity.close();
-    this.#bridge.close();
+    this.bridge.close();
     await Promise.all([...this.#current.servers.values()].map((server) => server.close()));
   }
 

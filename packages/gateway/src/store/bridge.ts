@@ -154,6 +154,25 @@ export function bridgeOn({ db }: Session): Bridge {
       return ended !== undefined;
     },
 
+    async families(principal, at, most) {
+      let query = db
+        .selectFrom('tg_bridge_families')
+        .select(['id', 'entry', 'principal', 'client', 'resource', 'at', 'expires_at'])
+        .where('ended_at', 'is', null)
+        .where('expires_at', '>', natural(at, 'at'));
+      if (principal !== undefined) query = query.where('principal', '=', storedText(principal));
+      const rows = await query.orderBy('at', 'desc').limit(natural(most, 'most')).execute();
+      return rows.map(({ expires_at: expiresAt, at: since, ...row }) => ({
+        id: readText(row.id),
+        entry: readText(row.entry),
+        principal: readText(row.principal),
+        client: readText(row.client),
+        resource: readText(row.resource),
+        at: since,
+        expiresAt,
+      }));
+    },
+
     async prune(before) {
       const until = natural(before, 'before');
       const items = db.selectFrom('tg_bridge_items').select('digest').where('expires_at', '<', until).limit(PRUNE);

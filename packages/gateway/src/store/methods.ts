@@ -39,6 +39,7 @@ export const METHODS: Methods = {
     find: 'read',
     use: 'write',
     end: 'write',
+    families: 'read',
     prune: 'write',
   },
   vault: {

@@ -464,6 +464,8 @@ export interface Bridge {
   use(use: BridgeUse): Promise<boolean>;
   /** No token of the family is good any more. False: it was ended before, or there is none. */
   end(family: string, at: number): Promise<boolean>;
+  /** Sign-ins neither ended nor over at `at`, of a principal or of all: the newest `most`, newest first. */
+  families(principal: string | undefined, at: number, most: number): Promise<readonly BridgeFamily[]>;
   /** Deletes what was over before `before`, at most 5000 of each; returns how many. */
   prune(before: number): Promise<number>;
 }
