@@ -96,12 +96,6 @@ function counterOf(row: { rule: string; key: string; window_start: number; unit:
   return { rule: readText(row.rule), key: row.key, windowStart: row.window_start, unit: readText(row.unit) };
 }
 
-/** Postings and what was carried over from pruned ones, as one table. */
-const MONEY = sql`(
-  select rule, key, window_start, unit, open, amount from tg_postings
-  union all select rule, key, window_start, unit, 0, amount from tg_carried
-) as m`;
-
 export async function spent({ kind, db }: Session, query: SpentQuery): Promise<Spent> {
   const conditions = [sql`m.rule = ${storedText(query.rule)}`];
   if (query.key !== undefined) conditions.push(sql`m.key = ${counterKey(query.key)}`);
@@ -112,7 +106,7 @@ export async function spent({ kind, db }: Session, query: SpentQuery): Promise<S
   const { rows } = await sql<{ settled: number; open: number }>`
     select ${exactSum(kind, sql`case when m.open = 0 then m.amount else 0 end`)} as settled,
       ${exactSum(kind, sql`case when m.open = 1 then m.amount else 0 end`)} as open
-    from ${MONEY} where ${sql.join(conditions, sql` and `)}`.execute(db);
+    from tg_postings as m where ${sql.join(conditions, sql` and `)}`.execute(db);
   return withTotal(rows[0]!);
 }
 
@@ -149,7 +143,7 @@ export async function counters(
     select m.rule, m.key, m.window_start, m.unit,
       ${exactSum(kind, sql`case when m.open = 0 then m.amount else 0 end`)} as settled,
       ${exactSum(kind, sql`case when m.open = 1 then m.amount else 0 end`)} as open
-    from ${MONEY} where ${sql.join(conditions, sql` and `)}
+    from tg_postings as m where ${sql.join(conditions, sql` and `)}
     group by m.rule, m.key, m.window_start, m.unit
     order by m.rule, m.key, m.window_start, m.unit limit ${sql.lit(size + 1)}`.execute(db);
   return page(

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { TollgateError } from '../core/errors.ts';
 import { counters, entry, openHolds, spent, usage } from './ledger-queries.ts';
 import type { Session } from './schema.ts';
-import { exactSum, rowset } from './sql-text.ts';
+import { rowset } from './sql-text.ts';
 import type {
   AmountSource,
   EntryExpiry,
@@ -17,7 +17,6 @@ import type {
 import { counterKey, integer, natural, storedText } from './values.ts';
 
 const SOURCES: readonly AmountSource[] = ['fixed', 'reported', 'estimated', 'expired'];
-const PRUNED_AT_ONCE = 5000;
 
 /** The ledger in SQL. Every method is a few statements, whatever the length of its list; the caller opens the transaction. */
 export function ledgerOn(session: Session): Ledger {
@@ -32,7 +31,6 @@ export function ledgerOn(session: Session): Ledger {
     openHolds: (part) => openHolds(session, part ?? {}),
     usage: (query) => usage(session, query),
     counters: (query) => counters(session, query ?? {}),
-    prune: (before) => prune(session, before),
   };
 }
 
@@ -242,28 +240,4 @@ async function results(
     reported.add(key);
     return { id, state: changed.has(key) ? state : (states.get(key) ?? 'unknown'), changed: first };
   });
-}
-
-async function prune({ kind, db }: Session, before: number): Promise<number> {
-  // Two gateways that prune at once must not carry the same sums over twice.
-  const lock = kind === 'postgres' ? sql`for update skip locked` : sql``;
-  const old = await sql<{ id: string }>`
-    select id from tg_entries where at < ${natural(before, 'before')} and state <> 'open'
-    order by at, id limit ${sql.lit(PRUNED_AT_ONCE)} ${lock}`.execute(db);
-  if (old.rows.length === 0) return 0;
-  const ids = rowset(
-    kind,
-    { id: 'text' },
-    old.rows.map((row) => [row.id]),
-  );
-  await sql`
-    insert into tg_carried (rule, key, window_start, unit, amount)
-    select p.rule, p.key, p.window_start, p.unit, ${exactSum(kind, sql`p.amount`)}
-    from tg_postings as p join ${ids} on p.entry_id = v.id
-    where p.window_start = 0 group by p.rule, p.key, p.window_start, p.unit
-    on conflict (rule, key, window_start, unit) do update set amount = ${
-      kind === 'sqlite' ? sql`min` : sql`least`
-    }(tg_carried.amount + excluded.amount, ${sql.lit(Number.MAX_SAFE_INTEGER)})`.execute(db);
-  await sql`delete from tg_entries where id in (select v.id from ${ids})`.execute(db);
-  return old.rows.length;
 }

@@ -16,7 +16,6 @@ export const METHODS: Methods = {
     release: 'list',
     expire: 'list',
     renew: 'list',
-    prune: 'write',
     entry: 'read',
     spent: 'read',
     openHolds: 'read',

@@ -16,7 +16,6 @@ export interface Tables {
     amount: number;
     open: number;
   };
-  tg_carried: { rule: string; key: string; window_start: number; unit: string; amount: number };
   tg_tiers: { principal: string; tier: string; set_by: string; at: number };
   tg_grants: GrantsTable;
   tg_stops: StopsTable;

@@ -183,11 +183,6 @@ export interface Ledger {
   usage(query: UsageQuery): Promise<readonly UsageRow[]>;
   /** Every counter of the ledger; of one rule, and of windows that start at or after `from`, when given. */
   counters(query?: Part & { readonly rule?: string; readonly from?: number }): Promise<Page<LedgerCounter>>;
-  /**
-   * Deletes closed entries from before `before`, at most 5000 at once, and returns how many: call again until 0.
-   * Windows without end keep their sums; `before` must be older than the longest other window.
-   */
-  prune(before: number): Promise<number>;
 }
 
 export interface TierRecord {

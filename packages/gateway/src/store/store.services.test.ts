@@ -159,8 +159,6 @@ describe('a PostgreSQL that fails', () => {
       proxy.atCommit = mode;
       const settled = await store.ledger.settle([{ id: 'h1', at: 2, amounts: { USD: 30 }, source: 'reported' }]);
       expect(settled[0]!.state).toBe('settled');
-      proxy.atCommit = mode;
-      await store.ledger.prune(10);
       expect(proxy.atCommit).toBe('pass');
       expect(await store.ledger.spent({ rule: 'spend' })).toEqual({ settled: 30, open: 0, total: 30 });
       expect(store.health().sql).toBe('up');
