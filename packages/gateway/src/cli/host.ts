@@ -45,6 +45,8 @@ export class Host {
   readonly #administration: GatewayAdministration;
   #loaded: CommandConfig['loaded'];
   #reloadProblem: string | undefined;
+  /** Versions and states of the configuration's secrets, when those of other gateways were looked at last. */
+  #secretVersions: string | undefined;
   #reloading: Promise<{ readonly changes: readonly string[] }> | undefined;
 
   private constructor(
@@ -62,6 +64,7 @@ export class Host {
     this.#administration = administrationOf(this.#ports);
     this.#loaded = command.loaded;
     state.vaultEvents.watch((event) => this.#secretChanged(event));
+    state.vaultEvents.whenChangedElsewhere(() => void this.#secretsChangedElsewhere());
     const control = this.#control(token);
     const v1 = this.#v1(token);
     const user = createUserApi(userPortOf(this.#ports), options.log);
@@ -181,15 +184,39 @@ export class Host {
     const { names } = this.#loaded.secrets;
     if (id?.owner.kind !== 'gateway' || id.purpose !== 'secret' || !names.includes(id.name)) return;
     if (kind !== 'set' && kind !== 'revoked' && kind !== 'removed') return;
+    void this.#applySecrets(id.name);
+  }
+
+  /** The same, of another gateway on this storage. */
+  async #secretsChangedElsewhere(): Promise<void> {
+    const { names } = this.#loaded.secrets;
+    if (names.length === 0) return;
+    try {
+      if ((await this.#versionsOfSecrets()) !== this.#secretVersions) await this.#applySecrets(names.join(', '));
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'secrets that another gateway changed could not be read');
+    }
+  }
+
+  async #applySecrets(secret: string): Promise<void> {
     const { log } = this.#options;
-    void (async () => {
+    try {
+      const versions = await this.#versionsOfSecrets();
       const loaded = await withSecrets(this.#loaded, this.#state.vault, { lenient: true });
       await this.gateway.apply(compile(loaded.config));
       this.#loaded = loaded;
-      log.info({ secret: id.name }, 'a secret that the configuration uses has changed and is in force');
-    })().catch((error: unknown) => {
-      log.error({ err: error, secret: id.name }, 'a changed secret could not be put in force; restart the gateway');
-    });
+      this.#secretVersions = versions;
+      log.info({ secret }, 'a secret that the configuration uses has changed and is in force');
+    } catch (error) {
+      log.error({ err: error, secret }, 'a changed secret could not be put in force; restart the gateway');
+    }
+  }
+
+  async #versionsOfSecrets(): Promise<string> {
+    const infos = this.#loaded.secrets.names.map((name) =>
+      this.#state.vault.info({ owner: { kind: 'gateway' }, purpose: 'secret', name }),
+    );
+    return JSON.stringify((await Promise.all(infos)).map((info) => [info?.version, info?.state]));
   }
 
   #control(token: string): ControlHandler {

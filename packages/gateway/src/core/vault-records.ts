@@ -78,6 +78,9 @@ export interface VaultListQuery {
 }
 
 /** The vault's part of the storage. Every write may be repeated; a conflict is an answer, not an error. */
+/** The setting that changes with every change of a secret that people set, so that following them is one small read. */
+export const VAULT_VERSION = 'vault_version';
+
 export interface VaultRecords {
   keys(): Promise<readonly VaultKey[]>;
   /**

@@ -40,7 +40,7 @@ export interface Bridge {
   recognises(text: string): boolean;
   /** What an access token of ours stands for; undefined: none of ours, over or revoked. */
   open(token: string): Promise<OpenedToken | undefined>;
-  /** Whether this gateway ended a sign-in since it started. */
+  /** Whether a sign-in is known to be over: ended here, or by another gateway and noticed by `follow`. */
   ended(family: string): boolean;
   /** Asks the providers who is at a browser. */
   readonly proof: Proof;
@@ -48,6 +48,8 @@ export interface Bridge {
   signIns(principal: string | undefined): Promise<readonly Family[]>;
   /** Ends all of a principal; returns how many there were. */
   endSignIns(principal: string): Promise<number>;
+  /** Learns what other gateways of the same records ended. Rejects with `storage_unavailable`. */
+  follow(): Promise<boolean>;
   /** Grows when a token that was good is not any more. */
   readonly revision: number;
   close(): void;
@@ -117,6 +119,10 @@ class HttpBridge implements Bridge {
 
   endSignIns(principal: string): Promise<number> {
     return this.#tokens.endSignIns(principal);
+  }
+
+  follow(): Promise<boolean> {
+    return this.#tokens.follow();
   }
 
   close(): void {

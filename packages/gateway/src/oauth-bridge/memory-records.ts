@@ -18,6 +18,7 @@ const MAX_ITEMS = 100_000;
 export class MemoryRecords implements BridgeRecords {
   readonly #clients = new Map<string, KeptClient>();
   readonly #items = new Map<string, KeptItem>();
+  #version = 0;
   readonly #families = new Map<string, Family & { endedAt: number | undefined }>();
 
   async register(client: RegisteredClient, most: number): Promise<boolean> {
@@ -76,6 +77,7 @@ export class MemoryRecords implements BridgeRecords {
     const family = this.#families.get(id);
     if (family === undefined || family.endedAt !== undefined) return false;
     family.endedAt = at;
+    this.#version++;
     return true;
   }
 
@@ -86,6 +88,18 @@ export class MemoryRecords implements BridgeRecords {
       .toSorted((a, b) => b.at - a.at)
       .slice(0, most)
       .map(({ endedAt: _, ...family }) => family);
+  }
+
+  async version(): Promise<string> {
+    return String(this.#version);
+  }
+
+  async ended(since: number, most: number): Promise<readonly string[]> {
+    const ended = [...this.#families.values()].filter(({ endedAt }) => endedAt !== undefined && endedAt >= since);
+    return ended
+      .sort((one, other) => other.endedAt! - one.endedAt!)
+      .slice(0, most)
+      .map(({ id }) => id);
   }
 
   async prune(before: number): Promise<number> {

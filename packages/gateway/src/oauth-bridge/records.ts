@@ -59,5 +59,9 @@ export interface BridgeRecords {
   end(family: string, at: number): Promise<boolean>;
   /** Sign-ins that are neither ended nor over at `at`, of a principal or of all: the newest `most`, newest first. */
   families(principal: string | undefined, at: number, most: number): Promise<readonly Family[]>;
+  /** Changes when a family is ended, by whichever gateway. */
+  version(): Promise<string>;
+  /** Families that were ended at `since` or later, the last ones first, at most `most`. */
+  ended(since: number, most: number): Promise<readonly string[]>;
   prune(before: number): Promise<number>;
 }

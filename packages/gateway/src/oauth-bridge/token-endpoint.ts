@@ -33,12 +33,16 @@ const MAX_JOINED = 1000;
 const MAX_ENDED = 10_000;
 const MAX_LISTED = 1000;
 const MAX_ROUNDS = 10;
+/** No access token is older; with room for gateways whose clocks differ by as much again. */
+const RECENT = 2 * ACCESS_LIFE;
 
 export class TokenEndpoint {
   /** Grows when tokens that were good are not any more. */
   revision = 0;
   readonly #parts: BridgeParts;
   readonly #ended = new Set<string>();
+  /** Of the records, when what they say of ended sign-ins was read last. */
+  #version = '';
   /** Refreshes that run, by digest of token and client. */
   readonly #running = new Map<string, Promise<TokenAnswer>>();
 
@@ -100,7 +104,26 @@ export class TokenEndpoint {
     return ended;
   }
 
-  /** Whether this gateway ended a sign-in since it started; what others ended shows when a token is opened again. */
+  /** Learns what other gateways ended. False: nothing since it was last asked. Rejects with `storage_unavailable`. */
+  async follow(): Promise<boolean> {
+    const { records, clock } = this.#parts;
+    const version = await records.version();
+    if (version === this.#version) return false;
+    const ended = await records.ended(clock.wall() - RECENT, MAX_ENDED);
+    let news = false;
+    for (const family of ended) {
+      if (this.#ended.has(family)) continue;
+      news = true;
+      this.#remember(family);
+    }
+    this.#version = version;
+    if (!news) return false;
+    this.revision++;
+    this.#parts.onEnd?.();
+    return true;
+  }
+
+  /** Whether a sign-in is known to be over, ended here or, as far as it was followed, by another gateway. */
   ended(family: string): boolean {
     return this.#ended.has(family);
   }
@@ -262,10 +285,14 @@ export class TokenEndpoint {
 
   async #end(family: string): Promise<void> {
     await this.#parts.records.end(family, this.#parts.clock.wall());
-    if (this.#ended.size >= MAX_ENDED) this.#ended.delete(this.#ended.keys().next().value!);
-    this.#ended.add(family);
+    this.#remember(family);
     this.revision++;
     this.#parts.onEnd?.();
+  }
+
+  #remember(family: string): void {
+    if (this.#ended.size >= MAX_ENDED) this.#ended.delete(this.#ended.keys().next().value!);
+    this.#ended.add(family);
   }
 }
 

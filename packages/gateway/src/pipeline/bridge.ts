@@ -1,5 +1,6 @@
 /** Where the OAuth bridge meets the rest: the configuration in force, who its people are, and their tokens as a method. */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
@@ -21,8 +22,9 @@ import type { Proof } from '../oauth-bridge/proof.ts';
 import type { BridgeRecords } from '../oauth-bridge/records.ts';
 import type { Generation } from './generation.ts';
 
-/** Milliseconds for which a token is believed without looking again: so late another gateway's revocation is noticed. */
+/** Milliseconds for which a token is believed without looking again, should following what other gateways end fail. */
 const BELIEVED = 60_000;
+const POLL = 1_000;
 
 export interface BridgeDeps {
   readonly clock: Clock;
@@ -30,6 +32,8 @@ export interface BridgeDeps {
   readonly keys: PrincipalKeys;
   /** Undefined: in this process. */
   readonly records: BridgeRecords | undefined;
+  /** True: other gateways change the same records. Default false. */
+  readonly shared?: boolean;
   readonly secrets: Secrets | undefined;
   /** Shared by the gateways of one storage; undefined: of this process. */
   readonly key: Uint8Array | undefined;
@@ -43,6 +47,7 @@ export interface BridgeDeps {
 export class GatewayBridge {
   readonly #deps: BridgeDeps;
   readonly #bridge: Bridge;
+  readonly #closed = new AbortController();
   readonly #methods = new Map<string, BridgeMethod>();
   #seen: { readonly generation: Generation; readonly base: string; readonly view: BridgeView } | undefined;
 
@@ -60,6 +65,7 @@ export class GatewayBridge {
       person: (entry, claims) => this.#person(entry, claims),
       onEnd: deps.onEnd,
     });
+    if (deps.shared === true) void this.#follow();
   }
 
   get mount(): Mount {
@@ -96,7 +102,24 @@ export class GatewayBridge {
   }
 
   close(): void {
+    this.#closed.abort();
     this.#bridge.close();
+  }
+
+  /** What another gateway ends is over here within a second. */
+  async #follow(): Promise<void> {
+    const { signal } = this.#closed;
+    while (!signal.aborted) {
+      await sleep(POLL, undefined, { signal, ref: false }).catch(() => undefined);
+      if (signal.aborted) return;
+      try {
+        await this.#bridge.follow();
+      } catch (thrown) {
+        const error = TollgateError.from(thrown);
+        if (error.code !== 'storage_unavailable')
+          this.#deps.log.error({ err: error.cause ?? error }, 'ended sign-ins of the OAuth bridge cannot be read');
+      }
+    }
   }
 
   #view(): BridgeView {

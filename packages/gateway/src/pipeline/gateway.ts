@@ -181,6 +181,7 @@ export class Gateway implements Face {
       log,
       keys,
       records: deps.state?.store?.bridge,
+      shared: deps.state?.shared === true,
       secrets,
       key: deps.state?.roundKey,
       egress: deps.egress,

@@ -23,6 +23,9 @@ export class VaultSource implements SecretSource {
     events.watch(({ kind }) => {
       if (kind !== 'used') this.#revision++;
     });
+    events.whenChangedElsewhere(() => {
+      this.#revision++;
+    });
   }
 
   get revision(): number {

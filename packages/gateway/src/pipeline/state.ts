@@ -212,12 +212,18 @@ export class GatewayState {
     this.#redis = parts.redis;
     this.#ledger = parts.ledger;
     this.#lock = parts.lock;
+    if (this.#redis !== undefined && this.store !== undefined) void this.vaultEvents.follow(this.store);
     this.#redis?.whenFailing((failure) => this.metrics.storeFailed(failure));
   }
 
   /** Where money is booked; undefined: no ledger is kept. */
   get ledger(): LedgerWriter | undefined {
     return this.#ledger;
+  }
+
+  /** True: other gateways change the same storage. */
+  get shared(): boolean {
+    return this.#redis !== undefined;
   }
 
   get limiter(): Limiter | undefined {
@@ -315,6 +321,7 @@ export class GatewayState {
     this.books.close();
     await this.keys.close();
     this.trust.close();
+    this.vaultEvents.close();
     this.webhooks.close();
     await this.#redis?.close();
     await this.vault.close();

@@ -1,13 +1,17 @@
 /** The vault of a running gateway: on its storage, and told of in its log, its record of actions and its webhooks. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { SecretOwner } from '../core/secrets.ts';
+import { VAULT_VERSION } from '../core/vault-records.ts';
 import type { Storage } from '../store/storage.ts';
 import { memoryRecords } from '../vault/memory-records.ts';
 import type { VaultOptions } from '../vault/options.ts';
 import { createKeyProvider, ephemeralKeys } from '../vault/providers.ts';
 import { Vault, type VaultEvent } from '../vault/vault.ts';
+
+const POLL = 1_000;
 
 interface VaultStateDeps {
   readonly clock: Clock;
@@ -49,6 +53,8 @@ export class VaultEvents {
   /** Tells the operator's webhooks. */
   alert: ((kind: string, at: number, data: object) => void) | undefined;
   readonly #listeners = new Set<(event: VaultEvent) => void>();
+  readonly #elsewhere = new Set<() => void>();
+  readonly #closed = new AbortController();
 
   constructor(log: Log) {
     this.#log = log;
@@ -58,6 +64,33 @@ export class VaultEvents {
   watch(listener: (event: VaultEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls back when secrets may have changed by another gateway of the storage; which ones is not known. */
+  whenChangedElsewhere(listener: () => void): void {
+    this.#elsewhere.add(listener);
+  }
+
+  /** Notices within a second what other gateways set, revoke and remove. */
+  async follow(storage: Storage): Promise<void> {
+    const { signal } = this.#closed;
+    let known: string | undefined;
+    while (!signal.aborted) {
+      try {
+        const version = (await storage.settings.get(VAULT_VERSION)) ?? '';
+        if (known !== undefined && version !== known) for (const listener of this.#elsewhere) listener();
+        known = version;
+      } catch (thrown) {
+        const error = TollgateError.from(thrown);
+        if (error.code !== 'storage_unavailable')
+          this.#log.error({ err: error.cause ?? error }, 'changes of the vault cannot be followed');
+      }
+      await sleep(POLL, undefined, { signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  close(): void {
+    this.#closed.abort();
   }
 
   readonly tell = (event: VaultEvent): void => {

@@ -1,13 +1,18 @@
 import type { Expression, ExpressionBuilder, SqlBool } from 'kysely';
 import { TollgateError } from '../core/errors.ts';
+import { randomId } from '../core/ids.ts';
 import type { BridgeItemsTable, Session, Tables } from './schema.ts';
+import { settingsOn } from './settings.ts';
 import type { Bridge, BridgeFamily, BridgeItem } from './storage.ts';
 import { natural, readText, storedProse, storedText } from './values.ts';
 
 const PRUNE = 5000;
+const VERSION = 'bridge_version';
 
 /** What the OAuth bridge has given out. Nothing here is of use to who reads it: texts are sealed, tokens are digests. */
-export function bridgeOn({ db }: Session): Bridge {
+export function bridgeOn(session: Session): Bridge {
+  const { db } = session;
+  const settings = settingsOn(session);
   async function add(items: readonly BridgeItem[]): Promise<void> {
     if (items.length === 0) return;
     await db
@@ -151,7 +156,25 @@ export function bridgeOn({ db }: Session): Bridge {
         .where('ended_at', 'is', null)
         .returning('id')
         .executeTakeFirst();
-      return ended !== undefined;
+      if (ended === undefined) return false;
+      // In the same transaction: a gateway that dies in between would leave the sign-in open at the others.
+      await settings.set(VERSION, randomId(12));
+      return true;
+    },
+
+    async version() {
+      return (await settings.get(VERSION)) ?? '';
+    },
+
+    async ended(since, most) {
+      const rows = await db
+        .selectFrom('tg_bridge_families')
+        .select('id')
+        .where('ended_at', '>=', natural(since, 'since'))
+        .orderBy('ended_at', 'desc')
+        .limit(most)
+        .execute();
+      return rows.map(({ id }) => readText(id));
     },
 
     async families(principal, at, most) {

@@ -39,6 +39,8 @@ export const METHODS: Methods = {
     use: 'write',
     end: 'write',
     families: 'read',
+    version: 'read',
+    ended: 'read',
     prune: 'write',
   },
   vault: {

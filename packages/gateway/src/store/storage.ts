@@ -461,6 +461,10 @@ export interface Bridge {
   end(family: string, at: number): Promise<boolean>;
   /** Sign-ins neither ended nor over at `at`, of a principal or of all: the newest `most`, newest first. */
   families(principal: string | undefined, at: number, most: number): Promise<readonly BridgeFamily[]>;
+  /** Changes when a family is ended. */
+  version(): Promise<string>;
+  /** Families that were ended at `since` or later, the last ones first, at most `most`. */
+  ended(since: number, most: number): Promise<readonly string[]>;
   /** Deletes what was over before `before`, at most 5000 of each; returns how many. */
   prune(before: number): Promise<number>;
 }

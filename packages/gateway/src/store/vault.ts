@@ -1,12 +1,30 @@
 import { sql } from 'kysely';
 import { TollgateError } from '../core/errors.ts';
-import type { StoredHead, VaultHead, VaultKey, VaultRecords, VaultRewrap } from '../core/vault-records.ts';
+import { randomId } from '../core/ids.ts';
+import {
+  type StoredHead,
+  VAULT_VERSION,
+  type VaultHead,
+  type VaultKey,
+  type VaultRecords,
+  type VaultRewrap,
+} from '../core/vault-records.ts';
 import type { Session, Tables, VaultHeadsTable } from './schema.ts';
+import { settingsOn } from './settings.ts';
 import { natural, readText, storedProse, storedText } from './values.ts';
 
 /** Sealed secrets, the versions of the master key, and who works on a secret alone. Nothing here can be read back. */
 export function vaultOn(session: Session): VaultRecords {
   const { db, kind } = session;
+  const settings = settingsOn(session);
+
+  /**
+   * What people set and revoke is followed by other gateways; tokens that gateways renew are not, they change all the
+   * time. In the same transaction: who dies in between would leave a revoked secret in use elsewhere.
+   */
+  async function changed({ purpose }: VaultHead): Promise<void> {
+    if (purpose === 'secret' || purpose === 'provider-key') await settings.set(VAULT_VERSION, randomId(12));
+  }
 
   /** How many versions a key wraps, once nobody can begin to write another under it. */
   async function needed(version: number): Promise<boolean> {
@@ -129,6 +147,7 @@ export function vaultOn(session: Session): VaultRecords {
         .execute();
       const oldest = head.overlapUntil === 0 ? head.version : head.version - 1;
       await db.deleteFrom('tg_vault_versions').where('slot', '=', head.slot).where('version', '<', oldest).execute();
+      await changed(head);
       return true;
     },
 
@@ -142,6 +161,7 @@ export function vaultOn(session: Session): VaultRecords {
         .executeTakeFirst();
       if (closed === undefined) return false;
       await db.deleteFrom('tg_vault_versions').where('slot', '=', head.slot).execute();
+      await changed(head);
       return true;
     },
 

@@ -137,7 +137,7 @@ export class Keyring {
     if (active === undefined) throw wrong('The vault has no active master key');
     if (!names.includes(active.key)) {
       throw wrong(
-        `This vault was made with the master key ${active.key}, and the key provider (${this.#deps.provider.kind}) has ${names.length === 0 ? 'none' : `only ${names.join(', ')}`}. Put that key back; no other can open it, and none was made`,
+        `This vault was made with the master key ${active.key}, and the key provider (${this.#deps.provider.kind}) has ${names.length === 0 ? 'none' : `only ${names.join(', ')}`}. Put that key back; no other can open it`,
       );
     }
     const secret = await this.#secret();
