@@ -95,8 +95,11 @@ function decimalOf(value: number): [digits: bigint, places: number] {
   return places >= 0 ? [digits, places] : [digits * 10n ** BigInt(-places), 0];
 }
 
-/** A JSON number of at most 16 digits before the point, 30 after it, and 3 of an exponent; no sign. */
-const DECIMAL = /^(0|[1-9]\d{0,15})(?:\.(\d{1,30}))?(?:[eE]([+-]?\d{1,3}))?$/;
+/**
+ * A JSON number of at most 16 digits before the point, 30 after it, and 2 of an exponent; no sign. `1e-400`, which most
+ * readers take for 0, is no price.
+ */
+const DECIMAL = /^(0|[1-9]\d{0,15})(?:\.(\d{1,30}))?(?:[eE]([+-]?\d{1,2}))?$/;
 
 interface RawJson {
   isRawJSON(value: unknown): value is { readonly rawJSON: string };
@@ -116,7 +119,7 @@ export function microsOf(value: unknown): number | undefined {
   const match = text === undefined ? null : DECIMAL.exec(text);
   if (match === null) return undefined;
   const [, whole = '', fraction = '', exponent = '0'] = match;
-  // At most 46 digits times a power of at most 1035: bounded work on what a server wrote.
+  // At most 46 digits times a power of at most 135: bounded work on what a server wrote.
   const digits = BigInt(whole + fraction);
   const power = 6 + Number(exponent) - fraction.length;
   const scale = 10n ** BigInt(Math.abs(power));
