@@ -1,5 +1,15 @@
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { dirname, join } from 'node:path';
+import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
+import { compile } from '../config/compile.ts';
+import { loadConfigObject } from '../config/load.ts';
+import { silentLog } from '../core/log.ts';
+import { Gateway } from './gateway.ts';
 import { startGateway, startScripted, tool } from './testing.ts';
 
 const bearer = (name: string, scopes: string[]) => ({
@@ -387,5 +397,29 @@ describe('subscriptions', () => {
     await gateway.gateway.drain(1000);
     await done;
     expect(read.at(-1)).toEqual({ jsonrpc: '2.0', id: 'l1', result: { resultType: 'complete', ...tagged } });
+  });
+});
+
+describe('start', () => {
+  it('lets nobody attach before every port is open: who attached to a gateway that cannot listen would lose it', async () => {
+    await using other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const taken = `127.0.0.1:${(other.address() as AddressInfo).port}`;
+    await using folder = await temporaryDirectory('attach-last');
+    for (const addresses of [{ listen: taken }, { listen: '127.0.0.1:0', admin: taken }]) {
+      const { config } = loadConfigObject({
+        dataDir: folder.path,
+        servers: { up: { url: 'http://127.0.0.1:9' } },
+        ...addresses,
+      });
+      const compiled = compile(config);
+      const attachSocket = join(folder.path, 'made-by-listening', 'attach.sock');
+      const gateway = new Gateway(
+        { ...compiled, inbound: { ...compiled.inbound, attachSocket } },
+        { log: silentLog, mount: () => false },
+      );
+      await expect(gateway.listen()).rejects.toMatchObject({ code: 'listen_failed' });
+      expect(existsSync(dirname(attachSocket))).toBe(false);
+    }
   });
 });

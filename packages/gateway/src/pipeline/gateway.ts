@@ -309,10 +309,11 @@ export class Gateway implements Face {
   async listen(): Promise<Listening> {
     try {
       await this.#begin();
-      await this.#stdio?.listen();
       const { url } = await this.#http.listen();
       const control = this.#admin === undefined ? url : (await this.#admin.listen()).url;
       this.#listening = { url, control };
+      // Last: who can attach takes the gateway for started, and would be cut off when a port turned out to be taken.
+      await this.#stdio?.listen();
       return this.#listening;
     } catch (error) {
       await this.close();
