@@ -40,8 +40,8 @@ const MATRIX_INTRO = `# Rights of the roles
 
 Made by \`npm run docs\` from \`packages/gateway/src/access/rights.ts\`, the one table that every admin surface asks; \`packages/gateway/src/api/matrix.test.ts\`
 asks every way in as every role, and fails for one without a cell. \`yes\`: over everybody's. \`own\`: over what is the caller's. Empty: not at all (403).
-What several roles give adds up; other roles are free names and give nothing here. What callers may use over MCP and stdio is decided by [access](access.md),
-never by these roles.
+What several roles give adds up; other roles are free names and give nothing here. What callers may use over MCP, stdio and the user API is decided
+by [access](access.md), never by these roles; \`packages/gateway/src/api/caller-matrix.test.ts\` asks it by every method at every such door.
 `;
 
 /** Objects and actions by role, with every way in that needs the right. */

@@ -68,7 +68,7 @@ export interface ClientSession {
   ask(method: string, params: string | undefined, listener: AnswerListener): ((reason: string) => void) | undefined;
 }
 
-export type TransportName = 'http' | 'sse' | 'stdio' | 'rest' | 'library';
+export type TransportName = 'http' | 'sse' | 'stdio' | 'rest';
 
 export interface CallInit {
   readonly message: Message;
@@ -80,7 +80,7 @@ export interface CallInit {
   readonly transport: TransportName;
   readonly lifetime: Lifetime;
   readonly reply: Reply;
-  /** Address of the client, for limits by `ip`; absent where there is none (stdio, library). */
+  /** Address of the client, for limits by `ip`; absent where there is none (stdio). */
   readonly address?: string | undefined;
   /** Raw `Mcp-Param-*` headers (name without prefix, lower case; value decoded), undefined when there are none. */
   readonly paramHeaders: readonly (readonly [string, string])[] | undefined;
