@@ -1,10 +1,11 @@
 import { type RawBuilder, sql } from 'kysely';
 import { TollgateError } from '../core/errors.ts';
 import type { Retention } from './options.ts';
+import { latestFirst } from './paging.ts';
 import type { DecisionsTable, Session } from './schema.ts';
 import { rowset } from './sql-text.ts';
 import type { DecisionQuery, DecisionRecord, Decisions, Page, Verdict } from './storage.ts';
-import { natural, page, pageSize, readCursor, readText, storedProse, storedText, writeCursor } from './values.ts';
+import { natural, readText, storedProse, storedText } from './values.ts';
 
 const DAY = 86_400_000;
 const COLUMNS = {
@@ -76,22 +77,10 @@ export function decisionsOn(session: Session, retention: DecisionRetention): Dec
     },
 
     async list(query: DecisionQuery = {}): Promise<Page<DecisionRecord>> {
-      const size = pageSize(query.limit);
       let rows = db.selectFrom('tg_decisions').selectAll();
       if (query.verdict !== undefined) rows = rows.where('verdict', '=', verdict(query.verdict));
       if (query.principal !== undefined) rows = rows.where('principal', '=', storedText(query.principal));
-      if (query.from !== undefined) rows = rows.where('at', '>=', natural(query.from, 'from'));
-      if (query.to !== undefined) rows = rows.where('at', '<', natural(query.to, 'to'));
-      if (query.after !== undefined) {
-        const [at, id] = readCursor<[number, string]>(query.after, ['number', 'string']);
-        rows = rows.where(sql<boolean>`(at, id) < (cast(${at} as bigint), ${id})`);
-      }
-      const found = await rows
-        .orderBy('at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(size + 1)
-        .execute();
-      return page(found, size, record, (row) => writeCursor(row.at, row.id));
+      return latestFirst(rows, query, record);
     },
   };
 }

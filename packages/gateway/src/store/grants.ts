@@ -1,3 +1,4 @@
+import { addOnce, endOnce } from './once.ts';
 import type { GrantsTable, Session } from './schema.ts';
 import type { Grant, Grants } from './storage.ts';
 import { counterKey, natural, readText, storedProse, storedText } from './values.ts';
@@ -5,28 +6,21 @@ import { counterKey, natural, readText, storedProse, storedText } from './values
 /** Money granted on top of rules. */
 export function grantsOn({ db }: Session): Grants {
   return {
-    async add(grant) {
-      const added = await db
-        .insertInto('tg_grants')
-        .values({
-          id: storedText(grant.id),
-          rule: storedText(grant.rule),
-          key: grant.key === undefined ? null : counterKey(grant.key),
-          principal: grant.principal === undefined ? null : storedText(grant.principal),
-          amount: natural(grant.amount, 'amount'),
-          unit: storedText(grant.unit),
-          until: natural(grant.until, 'until'),
-          reason: storedProse(grant.reason),
-          granted_by: storedText(grant.by),
-          at: natural(grant.at, 'at'),
-          revoked_at: null,
-          revoked_by: null,
-        })
-        .onConflict((conflict) => conflict.column('id').doNothing())
-        .returning('id')
-        .executeTakeFirst();
-      return added !== undefined;
-    },
+    add: async (grant) =>
+      addOnce(db, 'tg_grants', {
+        id: storedText(grant.id),
+        rule: storedText(grant.rule),
+        key: grant.key === undefined ? null : counterKey(grant.key),
+        principal: grant.principal === undefined ? null : storedText(grant.principal),
+        amount: natural(grant.amount, 'amount'),
+        unit: storedText(grant.unit),
+        until: natural(grant.until, 'until'),
+        reason: storedProse(grant.reason),
+        granted_by: storedText(grant.by),
+        at: natural(grant.at, 'at'),
+        revoked_at: null,
+        revoked_by: null,
+      }),
 
     async active(at) {
       const rows = await db
@@ -41,16 +35,7 @@ export function grantsOn({ db }: Session): Grants {
       return rows.map(grantOf);
     },
 
-    async revoke(id, by, at) {
-      const revoked = await db
-        .updateTable('tg_grants')
-        .set({ revoked_at: natural(at, 'at'), revoked_by: storedText(by) })
-        .where('id', '=', storedText(id))
-        .where('revoked_at', 'is', null)
-        .returning('id')
-        .executeTakeFirst();
-      return revoked !== undefined;
-    },
+    revoke: (id, by, at) => endOnce(db, 'tg_grants', id, by, at),
   };
 }
 

@@ -1,9 +1,11 @@
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
+import { addOnce, endOnce } from './once.ts';
+import { inOrder } from './paging.ts';
 import type { KeysTable, Session } from './schema.ts';
 import { settingsOn } from './settings.ts';
 import type { Keys, KeyUse, NewKey, Page, Part, ReplacedKey, StoredKey } from './storage.ts';
-import { natural, page, pageSize, readCursor, readText, storedProse, storedText, writeCursor } from './values.ts';
+import { natural, readText, storedProse, storedText } from './values.ts';
 
 const DIGEST = /^[0-9a-f]{64}$/;
 const VERSION = 'keys_version';
@@ -18,13 +20,7 @@ export function keysOn(session: Session): Keys {
     async add(key: NewKey, replaces?: ReplacedKey): Promise<boolean> {
       if (!DIGEST.test(key.digest))
         throw new TollgateError('invalid_params', 'The digest of a key is a SHA-256 in hex');
-      const added = await db
-        .insertInto('tg_keys')
-        .values(rowOf(key))
-        .onConflict((conflict) => conflict.column('id').doNothing())
-        .returning('id')
-        .executeTakeFirst();
-      if (added === undefined) return false;
+      if (!(await addOnce(db, 'tg_keys', rowOf(key)))) return false;
       await changed();
       if (replaces === undefined) return true;
       const until = natural(replaces.until, 'until');
@@ -47,14 +43,7 @@ export function keysOn(session: Session): Keys {
     },
 
     async revoke(id: string, by: string, at: number): Promise<boolean> {
-      const revoked = await db
-        .updateTable('tg_keys')
-        .set({ revoked_at: natural(at, 'at'), revoked_by: storedText(by) })
-        .where('id', '=', storedText(id))
-        .where('revoked_at', 'is', null)
-        .returning('id')
-        .executeTakeFirst();
-      if (revoked === undefined) return false;
+      if (!(await endOnce(db, 'tg_keys', id, by, at))) return false;
       await changed();
       return true;
     },
@@ -69,7 +58,6 @@ export function keysOn(session: Session): Keys {
     },
 
     async list(query: Part & { readonly at?: number } = {}): Promise<Page<StoredKey>> {
-      const size = pageSize(query.limit);
       let rows = db.selectFrom('tg_keys').selectAll();
       if (query.at !== undefined) {
         const at = natural(query.at, 'at');
@@ -77,12 +65,7 @@ export function keysOn(session: Session): Keys {
           .where('revoked_at', 'is', null)
           .where((is) => is.or([is('expires_at', 'is', null), is('expires_at', '>', at)]));
       }
-      if (query.after !== undefined) rows = rows.where('id', '>', readCursor<[string]>(query.after, ['string'])[0]);
-      const found = await rows
-        .orderBy('id')
-        .limit(size + 1)
-        .execute();
-      return page(found, size, keyOf, (row) => writeCursor(row.id));
+      return inOrder(rows, 'id', query, keyOf);
     },
 
     async used(uses: readonly KeyUse[]): Promise<readonly boolean[]> {

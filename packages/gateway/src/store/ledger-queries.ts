@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { TollgateError } from '../core/errors.ts';
+import { page, pageSize, readCursor, writeCursor } from './paging.ts';
 import type { EntriesTable, Session, Tables } from './schema.ts';
 import { exactSum, rowset } from './sql-text.ts';
 import type {
@@ -13,17 +14,7 @@ import type {
   UsageQuery,
   UsageRow,
 } from './storage.ts';
-import {
-  counterKey,
-  integer,
-  natural,
-  page,
-  pageSize,
-  readCursor,
-  readText,
-  storedText,
-  writeCursor,
-} from './values.ts';
+import { counterKey, integer, natural, readText, storedText } from './values.ts';
 
 const GROUPS: readonly UsageGroup[] = ['principal', 'tenant', 'server', 'tool', 'endpoint', 'day'];
 const DAY = 86_400_000;

@@ -1,6 +1,7 @@
+import { inOrder } from './paging.ts';
 import type { PinsTable, Session } from './schema.ts';
-import type { Page, Part, PinRecord, Pins } from './storage.ts';
-import { natural, page, pageSize, readCursor, readText, storedProse, storedText, writeCursor } from './values.ts';
+import type { PinRecord, Pins } from './storage.ts';
+import { natural, readText, storedProse, storedText } from './values.ts';
 
 /** Rows of one statement: databases bound the number of parameters. */
 const ROWS = 500;
@@ -49,16 +50,7 @@ export function pinsOn({ db }: Session): Pins {
       return found === undefined ? undefined : readText(found.definition);
     },
 
-    async all(part: Part = {}): Promise<Page<PinRecord>> {
-      const size = pageSize(part.limit);
-      let query = db.selectFrom('tg_pins').select(COLUMNS);
-      if (part.after !== undefined) query = query.where('id', '>', readCursor<[string]>(part.after, ['string'])[0]);
-      const rows = await query
-        .orderBy('id')
-        .limit(size + 1)
-        .execute();
-      return page(rows, size, record, ({ id }) => writeCursor(id));
-    },
+    all: (part = {}) => inOrder(db.selectFrom('tg_pins').select(COLUMNS), 'id', part, record),
   };
 }
 

@@ -1,4 +1,5 @@
 import { TollgateError } from '../core/errors.ts';
+import { addOnce, endOnce, inForce } from './once.ts';
 import type { Session, StopsTable } from './schema.ts';
 import type { Stop, StopScope, Stops } from './storage.ts';
 import { counterKey, natural, readText, storedProse, storedText } from './values.ts';
@@ -15,47 +16,24 @@ export function stopsOn({ db }: Session): Stops {
           'The scope of a stop is everything, server:, tool:, tenant: or rule:NAME',
         );
       }
-      const added = await db
-        .insertInto('tg_stops')
-        .values({
-          id: storedText(stop.id),
-          scope: storedText(stop.scope),
-          key: stop.key === undefined ? null : counterKey(stop.key),
-          reason: storedProse(stop.reason),
-          stopped_by: storedText(stop.by),
-          at: natural(stop.at, 'at'),
-          until: stop.until === undefined ? null : natural(stop.until, 'until'),
-          lifted_at: null,
-          lifted_by: null,
-        })
-        .onConflict((conflict) => conflict.column('id').doNothing())
-        .returning('id')
-        .executeTakeFirst();
-      return added !== undefined;
+      return addOnce(db, 'tg_stops', {
+        id: storedText(stop.id),
+        scope: storedText(stop.scope),
+        key: stop.key === undefined ? null : counterKey(stop.key),
+        reason: storedProse(stop.reason),
+        stopped_by: storedText(stop.by),
+        at: natural(stop.at, 'at'),
+        until: stop.until === undefined ? null : natural(stop.until, 'until'),
+        lifted_at: null,
+        lifted_by: null,
+      });
     },
 
     async active(at) {
-      const rows = await db
-        .selectFrom('tg_stops')
-        .selectAll()
-        .where('lifted_at', 'is', null)
-        .where((is) => is.or([is('until', 'is', null), is('until', '>', natural(at, 'at'))]))
-        .orderBy('at')
-        .orderBy('id')
-        .execute();
-      return rows.map(stopOf);
+      return (await inForce(db, 'tg_stops', at)).map(stopOf);
     },
 
-    async lift(id, by, at) {
-      const lifted = await db
-        .updateTable('tg_stops')
-        .set({ lifted_at: natural(at, 'at'), lifted_by: storedText(by) })
-        .where('id', '=', storedText(id))
-        .where('lifted_at', 'is', null)
-        .returning('id')
-        .executeTakeFirst();
-      return lifted !== undefined;
-    },
+    lift: (id, by, at) => endOnce(db, 'tg_stops', id, by, at),
   };
 }
 

@@ -1,6 +1,7 @@
+import { inOrder } from './paging.ts';
 import type { Session } from './schema.ts';
-import type { Page, Part, TierRecord, Tiers } from './storage.ts';
-import { natural, page, pageSize, readCursor, readText, storedText, writeCursor } from './values.ts';
+import type { TierRecord, Tiers } from './storage.ts';
+import { natural, readText, storedText } from './values.ts';
 
 /** Tiers set at run time, by principal. */
 export function tiersOn({ db }: Session): Tiers {
@@ -25,17 +26,7 @@ export function tiersOn({ db }: Session): Tiers {
         .execute();
     },
 
-    async allTiers(part: Part = {}): Promise<Page<TierRecord>> {
-      const size = pageSize(part.limit);
-      let query = db.selectFrom('tg_tiers').selectAll();
-      if (part.after !== undefined)
-        query = query.where('principal', '>', readCursor<[string]>(part.after, ['string'])[0]);
-      const rows = await query
-        .orderBy('principal')
-        .limit(size + 1)
-        .execute();
-      return page(rows, size, record, (row) => writeCursor(row.principal));
-    },
+    allTiers: (part = {}) => inOrder(db.selectFrom('tg_tiers').selectAll(), 'principal', part, record),
   };
 }
 

@@ -54,38 +54,3 @@ export function counterKey(key: string): string {
   }
   return key;
 }
-
-export function pageSize(limit: number | undefined): number {
-  return Math.min(Math.max(natural(limit ?? 1000, 'limit'), 1), 10_000);
-}
-
-/** A cursor is the sort key of the last item; it is opaque to callers. */
-export function writeCursor(...parts: readonly (string | number)[]): string {
-  return Buffer.from(JSON.stringify(parts)).toString('base64url');
-}
-
-export function readCursor<T extends readonly (string | number)[]>(
-  cursor: string,
-  shape: { [K in keyof T]: 'string' | 'number' },
-): T {
-  try {
-    const parts = JSON.parse(Buffer.from(cursor, 'base64url').toString()) as unknown;
-    if (Array.isArray(parts) && parts.length === shape.length && parts.every((part, i) => typeof part === shape[i])) {
-      return parts as unknown as T;
-    }
-  } catch {
-    // Falls through to the one message for every wrong cursor.
-  }
-  throw new TollgateError('invalid_params', 'The cursor `after` is not one that this list gave');
-}
-
-/** The first `size` of `rows`, which holds one more when there is a next part. */
-export function page<Row, T>(
-  rows: readonly Row[],
-  size: number,
-  item: (row: Row) => T,
-  cursor: (row: Row) => string,
-): { items: T[]; next: string | undefined } {
-  const shown = rows.slice(0, size);
-  return { items: shown.map(item), next: rows.length > size ? cursor(shown.at(-1)!) : undefined };
-}
