@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import type { BridgeFamily } from '../core/bridge-records.ts';
 import { TollgateError } from '../core/errors.ts';
 import { leavingPage, pageHeaders } from '../core/page.ts';
 import { Authorization, type Step } from './authorize.ts';
@@ -18,7 +19,6 @@ import { consentPage, errorPage } from './pages.ts';
 import { Proof } from './proof.ts';
 import { Provider } from './provider.ts';
 import { Rates } from './rates.ts';
-import type { Family } from './records.ts';
 import { type OpenedToken, TokenEndpoint } from './token-endpoint.ts';
 import { isMinted, randomText } from './tokens.ts';
 
@@ -45,7 +45,7 @@ export interface Bridge {
   /** Asks the providers who is at a browser. */
   readonly proof: Proof;
   /** Sign-ins that are not over, the newest 1000, of a principal or of all. */
-  signIns(principal: string | undefined): Promise<readonly Family[]>;
+  signIns(principal: string | undefined): Promise<readonly BridgeFamily[]>;
   /** Ends all of a principal; returns how many there were. */
   endSignIns(principal: string): Promise<number>;
   /** Learns what other gateways of the same records ended. Rejects with `storage_unavailable`. */
@@ -113,7 +113,7 @@ class HttpBridge implements Bridge {
     return this.#tokens.ended(family);
   }
 
-  signIns(principal: string | undefined): Promise<readonly Family[]> {
+  signIns(principal: string | undefined): Promise<readonly BridgeFamily[]> {
     return this.#tokens.signIns(principal);
   }
 

@@ -3,6 +3,7 @@
  * URL (client id metadata document), or by what it said of itself at registration (RFC 7591). Neither proves anything but
  * where it is sent back to; the consent page says so.
  */
+import type { BridgeRecords } from '../core/bridge-records.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
@@ -10,7 +11,6 @@ import { randomId } from '../core/ids.ts';
 import { oneLine } from '../core/plain-text.ts';
 import { refusal } from './errors.ts';
 import { CLIENT_LIFE, MAX_CLIENTS, UNUSED_CLIENT_LIFE } from './options.ts';
-import type { BridgeRecords } from './records.ts';
 import { redirectProblem } from './redirects.ts';
 
 export interface Client {

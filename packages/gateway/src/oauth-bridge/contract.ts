@@ -1,4 +1,5 @@
 /** What the bridge is handed, and what its parts share. */
+import type { BridgeRecords } from '../core/bridge-records.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import type { Log } from '../core/log.ts';
@@ -6,7 +7,6 @@ import type { Secrets } from '../core/secrets.ts';
 import type { Clients } from './clients.ts';
 import type { BridgeEntry, BridgeView } from './options.ts';
 import type { Provider } from './provider.ts';
-import type { BridgeRecords } from './records.ts';
 
 /** Who the claims of an entry are, by its `map`. */
 export interface Person {

@@ -1,12 +1,20 @@
+import type {
+  BridgeClient,
+  BridgeFamily,
+  BridgeItem,
+  BridgeItemKind,
+  BridgeRecords,
+  BridgeUse,
+  FoundBridgeItem,
+} from '../core/bridge-records.ts';
 import { TollgateError } from '../core/errors.ts';
-import type { BridgeRecords, Family, FoundItem, Item, ItemKind, RegisteredClient, Use } from './records.ts';
 
-interface KeptItem extends Item {
+interface KeptItem extends BridgeItem {
   usedAt: number | undefined;
   usedBy: string | undefined;
 }
 
-interface KeptClient extends RegisteredClient {
+interface KeptClient extends BridgeClient {
   expiresAt: number;
   used: boolean;
 }
@@ -19,9 +27,9 @@ export class MemoryRecords implements BridgeRecords {
   readonly #clients = new Map<string, KeptClient>();
   readonly #items = new Map<string, KeptItem>();
   #version = 0;
-  readonly #families = new Map<string, Family & { endedAt: number | undefined }>();
+  readonly #families = new Map<string, BridgeFamily & { endedAt: number | undefined }>();
 
-  async register(client: RegisteredClient, most: number): Promise<boolean> {
+  async register(client: BridgeClient, most: number): Promise<boolean> {
     if (this.#clients.size >= most) {
       const unused = this.#clients.values().find(({ used }) => !used);
       if (unused === undefined) return false;
@@ -31,7 +39,7 @@ export class MemoryRecords implements BridgeRecords {
     return true;
   }
 
-  async client(id: string, at: number): Promise<RegisteredClient | undefined> {
+  async client(id: string, at: number): Promise<BridgeClient | undefined> {
     const known = this.#clients.get(id);
     if (known === undefined || known.expiresAt <= at) return undefined;
     return { id, json: known.json, at: known.at, expiresAt: known.expiresAt };
@@ -44,7 +52,7 @@ export class MemoryRecords implements BridgeRecords {
     known.expiresAt = expiresAt;
   }
 
-  async put(item: Item, most: number): Promise<boolean> {
+  async put(item: BridgeItem, most: number): Promise<boolean> {
     let waiting = 0;
     for (const other of this.#items.values())
       if (other.kind === item.kind && other.usedAt === undefined && other.expiresAt > item.at) waiting++;
@@ -53,14 +61,14 @@ export class MemoryRecords implements BridgeRecords {
     return true;
   }
 
-  async find(digest: string, kind: ItemKind): Promise<FoundItem | undefined> {
+  async find(digest: string, kind: BridgeItemKind): Promise<FoundBridgeItem | undefined> {
     const known = this.#items.get(digest);
     if (known?.kind !== kind) return undefined;
     const { usedBy: _, ...item } = known;
     return { ...item, ended: this.#ended(known.family) };
   }
 
-  async use({ digest, by, at, family, items }: Use): Promise<boolean> {
+  async use({ digest, by, at, family, items }: BridgeUse): Promise<boolean> {
     const known = this.#items.get(digest);
     if (known === undefined || this.#ended(known.family)) return false;
     if (known.usedBy !== undefined && known.usedBy !== by) return false;
@@ -81,7 +89,7 @@ export class MemoryRecords implements BridgeRecords {
     return true;
   }
 
-  async families(principal: string | undefined, at: number, most: number): Promise<readonly Family[]> {
+  async families(principal: string | undefined, at: number, most: number): Promise<readonly BridgeFamily[]> {
     return [...this.#families.values()]
       .filter((one) => one.endedAt === undefined && one.expiresAt > at)
       .filter((one) => principal === undefined || one.principal === principal)
@@ -112,7 +120,7 @@ export class MemoryRecords implements BridgeRecords {
     return gone;
   }
 
-  #add(item: Item): void {
+  #add(item: BridgeItem): void {
     if (!/^[0-9a-f]{64}$/.test(item.digest)) throw new TollgateError('invalid_params', 'A digest has 64 digits');
     if (this.#items.has(item.digest)) return;
     if (this.#items.size >= MAX_ITEMS) {

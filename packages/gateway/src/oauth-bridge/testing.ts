@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type AuthorizationServer, startAuthorizationServer } from '@tollgate/testkit/authorization-server';
 import { Browser, type Page } from '@tollgate/testkit/browser';
+import type { BridgeRecords } from '../core/bridge-records.ts';
 import type { Log } from '../core/log.ts';
 import { silentLog } from '../core/log.ts';
 import type { SecretId, SecretInfo, Secrets } from '../core/secrets.ts';
@@ -12,7 +13,6 @@ import { type Bridge, createBridge } from './bridge.ts';
 import type { Person } from './contract.ts';
 import { MemoryRecords } from './memory-records.ts';
 import type { BridgeEndpoint, BridgeEntry, BridgeView } from './options.ts';
-import type { BridgeRecords } from './records.ts';
 import { challengeOf, randomText } from './tokens.ts';
 
 export const CLIENT_REDIRECT = 'https://client.example/callback';

@@ -3,13 +3,13 @@
  * second time, and then everything that came of that sign-in ends (RFC 9700 section 4.14).
  */
 
+import type { BridgeFamily, BridgeItem, FoundBridgeItem } from '../core/bridge-records.ts';
 import { identityAssertionId, readIdentityAssertion, writeIdentityAssertion } from '../core/identity-assertion.ts';
 import { randomId } from '../core/ids.ts';
 import type { BridgeParts, CodeGrant, Grant, RefreshGrant } from './contract.ts';
 import { refusal } from './errors.ts';
 import { ACCESS_LIFE, type BridgeEntry, REFRESH_LIFE } from './options.ts';
 import { covers, Parameters, scopesOf } from './parameters.ts';
-import type { Family, FoundItem, Item } from './records.ts';
 import { challengeOf, digestOf, isMinted, mint, sameText, seal, unseal } from './tokens.ts';
 
 export interface TokenAnswer {
@@ -88,7 +88,7 @@ export class TokenEndpoint {
     return { ...grant, family: kept.family, expiresAt: kept.expiresAt };
   }
 
-  signIns(principal: string | undefined): Promise<readonly Family[]> {
+  signIns(principal: string | undefined): Promise<readonly BridgeFamily[]> {
     return this.#parts.records.families(principal, this.#parts.clock.wall(), MAX_LISTED);
   }
 
@@ -260,12 +260,20 @@ export class TokenEndpoint {
     const accessUntil = Math.min(at + ACCESS_LIFE, refreshUntil);
     const access = mint('access');
     const refresh = mint('refresh');
-    const items: readonly Item[] = [
+    const items: readonly BridgeItem[] = [
       itemOf('access', access, { ...core(grant), scopes }, id, at, accessUntil),
       itemOf('refresh', refresh, grant, id, at, refreshUntil),
     ];
     const { entry, principal, clientId: client, resource } = grant;
-    const family: Family = { id, entry, principal, client, resource, at: grant.signedInAt, expiresAt: refreshUntil };
+    const family: BridgeFamily = {
+      id,
+      entry,
+      principal,
+      client,
+      resource,
+      at: grant.signedInAt,
+      expiresAt: refreshUntil,
+    };
     const answer: TokenAnswer = {
       access_token: access,
       token_type: 'Bearer',
@@ -276,7 +284,7 @@ export class TokenEndpoint {
     return { answer, kept: { family, items } };
   }
 
-  async #reused(kept: FoundItem, grant: Grant, what: string): Promise<Error> {
+  async #reused(kept: FoundBridgeItem, grant: Grant, what: string): Promise<Error> {
     if (kept.family !== undefined) await this.#end(kept.family);
     const { entry, clientId } = grant;
     this.#parts.log.warn({ entry, client: clientId }, `a ${what} was used a second time: its sign-in is ended`);
@@ -307,6 +315,6 @@ function itemOf(
   family: string,
   at: number,
   expiresAt: number,
-): Item {
+): BridgeItem {
   return { digest: digestOf(token), kind, family, sealed: seal(token, kind, value), at, expiresAt };
 }

@@ -3,10 +3,10 @@
  * one is sealed under a key that comes from the token itself: who reads the database can neither use nor read anything.
  */
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
-import type { ItemKind } from './records.ts';
+import type { BridgeItemKind } from '../core/bridge-records.ts';
 
 /** Scanners of secrets find them by these, and a token in the wrong place is refused unread. */
-const PREFIX: Readonly<Record<ItemKind, string>> = {
+const PREFIX: Readonly<Record<BridgeItemKind, string>> = {
   state: 'tgs_',
   code: 'tgc_',
   access: 'tga_',
@@ -18,13 +18,13 @@ const LENGTH = 4 + BODY + CHECKSUM;
 const NONCE = 12;
 const TAG = 16;
 
-export function mint(kind: ItemKind): string {
+export function mint(kind: BridgeItemKind): string {
   const body = PREFIX[kind] + randomBytes(32).toString('base64url');
   return body + checksum(body);
 }
 
 /** Whether a text was made by `mint`, as far as that can be told without looking it up: a typing error costs nothing. */
-export function isMinted(kind: ItemKind, text: string): boolean {
+export function isMinted(kind: BridgeItemKind, text: string): boolean {
   if (text.length !== LENGTH || !text.startsWith(PREFIX[kind]) || !/^[\w-]+$/.test(text)) return false;
   return checksum(text.slice(0, -CHECKSUM)) === text.slice(-CHECKSUM);
 }

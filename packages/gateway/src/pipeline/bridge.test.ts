@@ -1,10 +1,10 @@
 import type { AuthorizationServer } from '@tollgate/testkit/authorization-server';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { BridgeRecords } from '../core/bridge-records.ts';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import { PrincipalKeys } from '../identity/principals.ts';
-import type { BridgeRecords } from '../oauth-bridge/records.ts';
 import { type BridgeUnderTest, startIdp, TestClient } from '../oauth-bridge/testing.ts';
 import { mint } from '../oauth-bridge/tokens.ts';
 import { GatewayBridge } from './bridge.ts';

@@ -1,6 +1,7 @@
 /** Where the OAuth bridge meets the rest: the configuration in force, who its people are, and their tokens as a method. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { BridgeRecords } from '../core/bridge-records.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
@@ -19,7 +20,6 @@ import type { Person } from '../oauth-bridge/contract.ts';
 import { MemoryRecords } from '../oauth-bridge/memory-records.ts';
 import type { BridgeView } from '../oauth-bridge/options.ts';
 import type { Proof } from '../oauth-bridge/proof.ts';
-import type { BridgeRecords } from '../oauth-bridge/records.ts';
 import type { Generation } from './generation.ts';
 
 /** Milliseconds for which a token is believed without looking again, should following what other gateways end fail. */

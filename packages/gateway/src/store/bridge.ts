@@ -1,16 +1,16 @@
 import type { Expression, ExpressionBuilder, SqlBool } from 'kysely';
+import type { BridgeFamily, BridgeItem, BridgeRecords } from '../core/bridge-records.ts';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { BridgeItemsTable, Session, Tables } from './schema.ts';
 import { settingsOn } from './settings.ts';
-import type { Bridge, BridgeFamily, BridgeItem } from './storage.ts';
 import { natural, readText, storedProse, storedText } from './values.ts';
 
 const PRUNE = 5000;
 const VERSION = 'bridge_version';
 
 /** What the OAuth bridge has given out. Nothing here is of use to who reads it: texts are sealed, tokens are digests. */
-export function bridgeOn(session: Session): Bridge {
+export function bridgeOn(session: Session): BridgeRecords {
   const { db } = session;
   const settings = settingsOn(session);
   async function add(items: readonly BridgeItem[]): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Kysely, Transaction } from 'kysely';
+import type { BridgeItemKind } from '../core/bridge-records.ts';
 import type { VaultKeyState, VaultOwnerKind, VaultState } from '../core/vault-records.ts';
-import type { AmountSource, BridgeItemKind, HoldState, Verdict } from './storage.ts';
+import type { AmountSource, HoldState, Verdict } from './storage.ts';
 
 /** The tables as the latest migration leaves them. Booleans are 0 and 1: SQLite has no others. */
 export interface Tables {
