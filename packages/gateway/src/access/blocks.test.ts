@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { Block } from '../core/operator-records.ts';
 import type { Principal } from '../core/principal.ts';
-import { type Block, BlockBook, blockedError, isWho } from './blocks.ts';
+import { BlockBook, blockedError, isWho } from './blocks.ts';
 
 const principal = (init: Partial<Principal> = {}): Principal => ({
   id: 'corp/ada',

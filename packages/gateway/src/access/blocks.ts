@@ -1,17 +1,6 @@
 import { TollgateError } from '../core/errors.ts';
+import type { Block } from '../core/operator-records.ts';
 import type { Principal } from '../core/principal.ts';
-
-/** Keeps a caller out. Times are milliseconds since the epoch. */
-export interface Block {
-  readonly id: string;
-  /** A principal `entry/subject`, `tenant:x`, `client:x` or `key:ID`; exact, no pattern. */
-  readonly who: string;
-  readonly reason: string;
-  readonly by: string;
-  readonly at: number;
-  /** Default: until it is lifted. */
-  readonly until?: number | undefined;
-}
 
 /** More blocks than this are a mistake of whoever makes them; one more is refused. */
 const MAX_BLOCKS = 100_000;

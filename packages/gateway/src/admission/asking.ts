@@ -1,7 +1,9 @@
 /** From a plan and a caller to the one question of a decision. */
+
 import { Ask } from '@tollgate/limiter';
 import type { Clock } from '../core/clock.ts';
 import { ExpressionError, ExpressionScope } from '../core/expression.ts';
+import type { Stop } from '../core/operator-records.ts';
 import { Field } from '../protocol/message.ts';
 import type { Asker, Caller, Callers } from './callers.ts';
 import type { LimitReason } from './decision.ts';
@@ -10,7 +12,7 @@ import type { Target } from './limits.ts';
 import type { Amount, Unpriced } from './options.ts';
 import { MAX_LIMITS_PER_CALL, type Plan, type Step } from './plan.ts';
 import { amountText } from './price.ts';
-import type { Stop, StopBook } from './stops.ts';
+import type { StopBook } from './stops.ts';
 
 /**
  * What of a plan is asked for. `call`: all of it. `hit`: a result from the cache. `round`: a further round of a call

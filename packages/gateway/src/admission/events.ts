@@ -3,8 +3,8 @@
  * only for listeners that are there. Listeners must not throw and must not wait. Amounts are in micro-units, times
  * in milliseconds since the epoch.
  */
+import type { Stop } from '../core/operator-records.ts';
 import type { Decision } from './decision.ts';
-import type { Stop } from './stops.ts';
 
 /** Amounts by unit: `{ USD: 5000 }`. */
 export type Amounts = Readonly<Record<string, number>>;

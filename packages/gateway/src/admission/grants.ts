@@ -1,22 +1,5 @@
+import type { Grant } from '../core/operator-records.ts';
 import type { LimitKey } from './options.ts';
-
-/** More room under a limit for a while. Times are milliseconds since the epoch. */
-export interface Grant {
-  readonly id: string;
-  /** Name of the limit. */
-  readonly rule: string;
-  /** The one key it is for, 16 hexadecimal digits. With neither `key` nor `principal`: every key. */
-  readonly key?: string | undefined;
-  /** The principal it is for; only of limits that count by principal. */
-  readonly principal?: string | undefined;
-  /** In the limit's own unit (micro-units for money): a positive safe integer. */
-  readonly amount: number;
-  readonly unit: string;
-  readonly until: number;
-  readonly reason: string;
-  readonly by: string;
-  readonly at: number;
-}
 
 const MAX_GRANTS = 10_000;
 

@@ -1,14 +1,16 @@
 /** Shares of limits that are told of, and limits that shut themselves when their total is reached. */
+
 import type { Crossing, Limiter, Standing } from '@tollgate/limiter';
 import type { Clock } from '../core/clock.ts';
 import { randomId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
+import type { Stop } from '../core/operator-records.ts';
 import type { Asking } from './asking.ts';
 import type { LimitCharge } from './charge.ts';
 import type { AdmissionEvents } from './events.ts';
 import { stepOf } from './refusing.ts';
 import { numberOf } from './rules.ts';
-import type { Stop, StopBook } from './stops.ts';
+import type { StopBook } from './stops.ts';
 
 export interface LatchParts {
   readonly limiter: Limiter;

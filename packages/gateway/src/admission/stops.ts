@@ -1,20 +1,5 @@
 import { compileCanonicalGlob, compileGlob, type Glob } from '../core/glob.ts';
-
-/** What is stopped: all of it, a server, a tool pattern, a tenant, or what a limit covers. */
-export type StopScope = 'everything' | `server:${string}` | `tool:${string}` | `tenant:${string}` | `rule:${string}`;
-
-/** A stop of an operator, or of a limit that latched. Times are milliseconds since the epoch. */
-export interface Stop {
-  readonly id: string;
-  readonly scope: StopScope;
-  /** Of `rule:NAME`: the one key it holds for, 16 hexadecimal digits. Default: all. */
-  readonly key?: string | undefined;
-  readonly reason: string;
-  readonly by: string;
-  readonly at: number;
-  /** Default: until it is lifted. */
-  readonly until?: number | undefined;
-}
+import type { Stop, StopScope } from '../core/operator-records.ts';
 
 /** What a stop is matched against. */
 export interface Stoppable {

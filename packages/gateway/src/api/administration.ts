@@ -2,15 +2,14 @@
  * Budgets, grants and stops over the control API. Operators act, auditors read; every change is stored with who made
  * it and why, and everything that lifts a rule has an end.
  */
+
 import type { Context } from 'hono';
 import * as z from 'zod';
-import type { Block } from '../access/blocks.ts';
 import { reachOf } from '../access/rights.ts';
-import type { Grant } from '../admission/grants.ts';
-import type { Stop } from '../admission/stops.ts';
 import { parseAmount } from '../config/amounts.ts';
 import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
+import type { Block, Grant, Stop } from '../core/operator-records.ts';
 import type { BudgetView, Doubted } from '../pipeline/gateway-administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
 import { readBody } from './strict-json.ts';

@@ -1,5 +1,5 @@
-import type { Block } from '../access/blocks.ts';
 import { TollgateError } from '../core/errors.ts';
+import type { Block } from '../core/operator-records.ts';
 import { loadForCommand } from './configuration.ts';
 import { json, out } from './output.ts';
 import { control } from './running.ts';

@@ -1,6 +1,6 @@
-import type { Grant } from '../admission/grants.ts';
 import { durationWords } from '../admission/words.ts';
 import { TollgateError } from '../core/errors.ts';
+import type { Grant } from '../core/operator-records.ts';
 import type { BudgetView, Doubted } from '../pipeline/gateway-administration.ts';
 import { loadForCommand } from './configuration.ts';
 import { err, json, out } from './output.ts';

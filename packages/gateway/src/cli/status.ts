@@ -1,5 +1,4 @@
-import type { Block } from '../access/blocks.ts';
-import type { Stop } from '../admission/stops.ts';
+import type { Block, Stop } from '../core/operator-records.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import { blockLines } from './block.ts';
 import { loadForCommand } from './configuration.ts';

@@ -1,5 +1,5 @@
-import type { Stop } from '../admission/stops.ts';
 import { TollgateError } from '../core/errors.ts';
+import type { Stop } from '../core/operator-records.ts';
 import { loadForCommand } from './configuration.ts';
 import { err, json, out } from './output.ts';
 import { control } from './running.ts';

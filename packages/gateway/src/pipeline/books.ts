@@ -2,15 +2,17 @@
  * Tiers, grants, stops and blocks: in memory for every decision, in storage for good. A change is stored before it is in
  * force, with a record of who made it; gateways that share a storage follow each other's changes within a second.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Block, BlockBook } from '../access/blocks.ts';
-import { type Grant, GrantBook } from '../admission/grants.ts';
-import { type Stop, StopBook } from '../admission/stops.ts';
+import { BlockBook } from '../access/blocks.ts';
+import { GrantBook } from '../admission/grants.ts';
+import { StopBook } from '../admission/stops.ts';
 import { TierBook } from '../admission/tiers.ts';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
+import type { Block, Grant, Stop } from '../core/operator-records.ts';
 import type { Page, Part, Storage } from '../store/storage.ts';
 
 /** The setting that changes with every change of the books, so that following them is one small read. */

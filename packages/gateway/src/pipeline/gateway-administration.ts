@@ -1,13 +1,13 @@
 /** What operators do with budgets, grants and stops of a running gateway; each change is stored with who made it. */
-import { type Block, isWho } from '../access/blocks.ts';
+
+import { isWho } from '../access/blocks.ts';
 import type { Admission } from '../admission/contract.ts';
 import type { LimitView, Question } from '../admission/external.ts';
-import type { Grant } from '../admission/grants.ts';
 import type { LimitOptions } from '../admission/options.ts';
-import type { Stop } from '../admission/stops.ts';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
+import type { Block, Grant, Stop } from '../core/operator-records.ts';
 import type { Books } from './books.ts';
 import type { LedgerWriter } from './ledger-writer.ts';
 import { doubtOfServer, doubtOfTool } from './name-doubts.ts';

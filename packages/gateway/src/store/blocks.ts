@@ -1,6 +1,7 @@
+import type { Block } from '../core/operator-records.ts';
 import { addOnce, endOnce, inForce } from './once.ts';
 import type { BlocksTable, Session } from './schema.ts';
-import type { Block, Blocks } from './storage.ts';
+import type { Blocks } from './storage.ts';
 import { natural, readText, storedProse, storedText } from './values.ts';
 
 /** Callers whom operators keep out: they outlive the process until they are over or somebody lifts them. */

@@ -1,6 +1,7 @@
+import type { Grant } from '../core/operator-records.ts';
 import { addOnce, endOnce } from './once.ts';
 import type { GrantsTable, Session } from './schema.ts';
-import type { Grant, Grants } from './storage.ts';
+import type { Grants } from './storage.ts';
 import { counterKey, natural, readText, storedProse, storedText } from './values.ts';
 
 /** Money granted on top of rules. */

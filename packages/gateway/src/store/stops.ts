@@ -1,7 +1,8 @@
 import { TollgateError } from '../core/errors.ts';
+import type { Stop, StopScope } from '../core/operator-records.ts';
 import { addOnce, endOnce, inForce } from './once.ts';
 import type { Session, StopsTable } from './schema.ts';
-import type { Stop, StopScope, Stops } from './storage.ts';
+import type { Stops } from './storage.ts';
 import { counterKey, natural, readText, storedProse, storedText } from './values.ts';
 
 const SCOPE = /^(?:everything$|(?:server|tool|tenant|rule):.)/s;
@@ -46,7 +47,5 @@ function stopOf(row: StopsTable): Stop {
     by: readText(row.stopped_by),
     at: row.at,
     until: row.until ?? undefined,
-    liftedAt: row.lifted_at ?? undefined,
-    liftedBy: row.lifted_by === null ? undefined : readText(row.lifted_by),
   };
 }

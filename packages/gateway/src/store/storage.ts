@@ -1,4 +1,5 @@
 import type { BridgeRecords } from '../core/bridge-records.ts';
+import type { Block, Grant, Stop } from '../core/operator-records.ts';
 import type { VaultRecords } from '../core/vault-records.ts';
 
 /**
@@ -200,20 +201,6 @@ export interface Tiers {
   allTiers(part?: Part): Promise<Page<TierRecord>>;
 }
 
-/** Money granted on top of a rule, for one key or principal, until a moment. */
-export interface Grant {
-  readonly id: string;
-  readonly rule: string;
-  readonly key?: string | undefined;
-  readonly principal?: string | undefined;
-  readonly amount: number;
-  readonly unit: string;
-  readonly until: number;
-  readonly reason: string;
-  readonly by: string;
-  readonly at: number;
-}
-
 export interface Grants {
   /** False: a grant of that id was there already. */
   add(grant: Grant): Promise<boolean>;
@@ -221,23 +208,6 @@ export interface Grants {
   active(at: number): Promise<readonly Grant[]>;
   /** False: unknown or revoked already. */
   revoke(id: string, by: string, at: number): Promise<boolean>;
-}
-
-/** What is stopped. A rule's stop may be for one key only. */
-export type StopScope = 'everything' | `server:${string}` | `tool:${string}` | `tenant:${string}` | `rule:${string}`;
-
-export interface Stop {
-  readonly id: string;
-  readonly scope: StopScope;
-  /** Of a stop by a rule: the one key it holds for, 16 hexadecimal digits. Default: all. */
-  readonly key?: string | undefined;
-  readonly reason: string;
-  readonly by: string;
-  readonly at: number;
-  /** Default: until it is lifted. */
-  readonly until?: number | undefined;
-  readonly liftedAt?: number | undefined;
-  readonly liftedBy?: string | undefined;
 }
 
 export interface Stops {
@@ -295,17 +265,6 @@ export interface Keys {
   version(): Promise<string>;
   /** Moves the last use of keys on, never back. */
   used(uses: readonly KeyUse[]): Promise<readonly boolean[]>;
-}
-
-/** Somebody kept out: a principal, `tenant:x`, `client:x` or `key:ID`. */
-export interface Block {
-  readonly id: string;
-  readonly who: string;
-  readonly reason: string;
-  readonly by: string;
-  readonly at: number;
-  /** Default: until it is lifted. */
-  readonly until?: number | undefined;
 }
 
 export interface Blocks {
