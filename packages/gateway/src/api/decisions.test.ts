@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import { lanesOf, type Principal } from '../core/principal.ts';
@@ -9,7 +9,8 @@ import type { StatusReport } from '../pipeline/status-report.ts';
 import { MemoryDecisions, type StoredDecision } from '../telemetry/decisions/store.ts';
 import { type ControlPort, createControlApi } from './control.ts';
 
-const store = new MemoryDecisions();
+/** Each test has one of its own. */
+let store: MemoryDecisions;
 
 function decision(id: string, at: number, principal: string, verdict: StoredDecision['verdict']): StoredDecision {
   return { id, at, verdict, principal, tool: '', method: 'ping', reason: '', json: JSON.stringify({ v: 1, id }) };
@@ -45,17 +46,20 @@ const server = createServer(
       watchCalls: () => () => undefined,
       reload: () => Promise.resolve({ changes: [] }),
       administration: {} as ControlPort['administration'],
-      decisions: store,
+      decisions: { get: (id) => store.get(id), list: (query) => store.list(query) },
     },
   }),
 );
 
-beforeAll(async () => {
+beforeEach(async () => {
+  store = new MemoryDecisions();
   await store.put([
     decision('tg-1', 1000, 'keys/ada', 'refused'),
     decision('tg-2', 2000, 'keys/bob', 'admitted'),
     decision('tg-3', 3000, 'keys/ada', 'admitted'),
   ]);
+});
+beforeAll(async () => {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
 });

@@ -120,7 +120,7 @@ describe('compiling refuses', () => {
       }),
       { numRuns: process.env['TOLLGATE_PROOF'] === 'full' ? 100_000 : 1000 },
     );
-  }, 120_000);
+  });
 });
 
 describe('evaluating fails', () => {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { TollgateError } from '../core/errors.ts';
 import type { Identified } from '../protocol/call.ts';
 import { head, legacyBody, modernPost, post, principalOf, type Rig, startEdge } from './fakes.ts';
@@ -17,7 +17,7 @@ beforeEach(async () => {
 afterEach(async () => await rig.stop());
 
 const ADA = principalOf('ada', 9);
-const asking = (count: number) => vi.waitFor(() => expect(asked).toHaveLength(count));
+const asking = (count: number) => expect.poll(() => asked).toHaveLength(count);
 
 describe('a caller who takes time to be recognised', () => {
   it('has its body read afterwards, whole, whenever it came', async () => {
@@ -57,7 +57,7 @@ describe('a caller who takes time to be recognised', () => {
     gone.write(modernPost('tools/list'));
     await asking(1);
     gone.socket.destroy();
-    await vi.waitFor(() => expect(rig.edge.view.connections).toBe(0));
+    await expect.poll(() => rig.edge.view.connections).toBe(0);
     asked[0]!.resolve(ADA);
     const late = await rig.open();
     late.write(post('{}'));
@@ -84,7 +84,7 @@ describe('a body that comes late', () => {
     client.write(text.slice(0, -20));
     await asking(2);
     asked[1]!.resolve(ADA);
-    await vi.waitFor(() => expect(rig.edge.view.connections).toBe(2));
+    await expect.poll(() => rig.edge.view.connections).toBe(2);
     await new Promise((resolve) => setImmediate(resolve));
     rig.face.withdrawals++;
     client.write(text.slice(-20));

@@ -30,7 +30,7 @@ describe('what strangers can begin without end', () => {
     const left = [5000, 5000, 12, 0];
     const prune = vi.spyOn(at.records, 'prune').mockImplementation(async () => left.shift() ?? 0);
     vi.advanceTimersByTime(10 * 60_000);
-    await vi.waitFor(() => expect(left).toEqual([]));
+    await expect.poll(() => left).toEqual([]);
     expect(prune).toHaveBeenCalledTimes(4);
   });
 });

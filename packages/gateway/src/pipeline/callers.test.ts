@@ -124,10 +124,9 @@ describe('a caller with a token', () => {
     const { identity } = statusReport(gateway.gateway, { configuration: 'x', reloadProblem: undefined });
     expect(identity).toMatchObject([{ entry: 'corp', state: 'failing', problem: expect.stringContaining('503') }]);
     issuer.answer('/.well-known/openid-configuration', undefined);
-    await vi.waitFor(async () => expect((await gateway.call('tools/list', {}, { token })).status).toBe(200), {
-      timeout: 10_000,
-      interval: 100,
-    });
+    await expect
+      .poll(async () => (await gateway.call('tools/list', {}, { token })).status, { interval: 100 })
+      .toBe(200);
   });
 
   it('is judged by the configuration that is in force when the judgement comes', async () => {

@@ -4,7 +4,7 @@ import { startGateway, startScripted, tool } from './testing.ts';
 
 const config = (url: string, more: object) => ({
   servers: { s: { url } },
-  limits: { each: { by: 'ip', limit: '2/h', algorithm: 'fixed-window' } },
+  limits: { each: { by: 'ip', limit: '2/h' } },
   ...more,
 });
 const ask = { name: 'read', arguments: {} };
@@ -72,7 +72,7 @@ it('makes anonymous callers behind a proxy as many principals as they have addre
     servers: { s: { url: scripted.url } },
     trustedProxies: ['127.0.0.1'],
     auth: [{ anonymous: { public: true } }],
-    limits: { each: { by: 'principal', limit: '1/h', algorithm: 'fixed-window' } },
+    limits: { each: { by: 'principal', limit: '1/h' } },
   });
   const allowed = async (forwarded: string): Promise<boolean> =>
     (await gateway.call('tools/call', ask, { headers: { 'x-forwarded-for': forwarded } })).body.error === undefined;

@@ -102,7 +102,7 @@ describe('a verdict that comes later', () => {
         method: 'POST',
         headers: { ...LEGACY, ...(session === undefined ? {} : { 'mcp-session-id': session }) },
         body: JSON.stringify({ jsonrpc: '2.0', ...body }),
-        signal: AbortSignal.timeout(5_000),
+        signal: AbortSignal.timeout(30_000),
       });
     const hello = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } };
     const opened = await post({ id: 1, method: 'initialize', params: hello });

@@ -21,8 +21,8 @@ import { administrationOf, keyAdministrationOf } from './ports.ts';
 import { GatewayState } from './state.ts';
 import { type Json, type ScriptedServer, startGateway, startScripted, type TestGateway, tool } from './testing.ts';
 
-/** "Within a second" on two cores with everything else running. */
-const SOON = { timeout: 4_000, interval: 50 };
+/** "Within a second", and time for a machine that is busy with everything else. */
+const SOON = { timeout: 15_000, interval: 50 };
 const GATEWAY = { kind: 'gateway' } as const;
 const OPERATOR = 'the-token-of-an-operator-0123';
 const MATH = { owner: GATEWAY, purpose: 'secret', name: 'math' } as const;
@@ -129,7 +129,7 @@ beforeAll(async () => {
   stack.use(a);
   stack.use(b);
   front.to = a;
-}, 30_000);
+});
 afterAll(() => stack.disposeAsync());
 
 const list = (...tools: Json[]): Json => ({ tools, ttlMs: 60_000, cacheScope: 'private' });
@@ -338,7 +338,7 @@ describe('a secret of the vault', () => {
       secrets: a.state.vault,
       openBrowser: agree,
       print: () => undefined,
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(60_000),
     });
     const clock = { now: Date.now(), wall: () => clock.now, monotonic: () => clock.now };
     const subjects = { accessToken: () => undefined, idToken: () => Promise.resolve(undefined) };

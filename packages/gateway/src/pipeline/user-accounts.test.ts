@@ -146,8 +146,9 @@ describe('an account of a caller’s own', () => {
     // From now on without a question; and for nobody else.
     expect((await ada.call()).isError).toBe(false);
     expect(ada.asked).toHaveLength(1);
-    const bob = await person(at, BOB, () => Promise.resolve());
-    const refused = bob.client.callTool({ name: 'echo', arguments: {} }, { timeout: 1_000 });
+    const left = new AbortController();
+    const bob = await person(at, BOB, async () => left.abort());
+    const refused = bob.client.callTool({ name: 'echo', arguments: {} }, { signal: left.signal });
     await expect(refused).rejects.toThrow();
     expect(bob.asked.length).toBeGreaterThan(0);
     expect(at.notes.callers).toHaveLength(2);

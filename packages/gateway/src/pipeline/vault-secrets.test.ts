@@ -77,7 +77,7 @@ describe('a secret in the headers of a server', () => {
     await using _ = stack;
     const said = async (): Promise<string> => JSON.stringify((await gateway.call('tools/call', work)).body);
     await vault.put(id('key'), 'x', { by: 'test' });
-    await expect.poll(said, { timeout: 5000 }).toContain('ran');
+    await expect.poll(said).toContain('ran');
     await vault.put(id('key'), 'x', { by: 'test', expiresAt: Date.now() + 1 });
     await expect.poll(said).toMatch(/key expired on .* tollgate vault set key/);
     await vault.put(id('key'), 'x', { by: 'test', labels: { server: 'other' } });
@@ -132,7 +132,7 @@ describe('a secret in the headers of a server', () => {
     await vault.put(id('key'), 'old', { by: 'test' });
     const calls = () => server.seen.filter(({ method }) => method === 'tools/call').length;
     const ok = async () => (await gateway.call('tools/call', work)).body.result !== undefined;
-    await expect.poll(ok, { timeout: 5000 }).toBe(true);
+    await expect.poll(ok).toBe(true);
     await vault.put(id('key'), 'new', { by: 'test', overlap: 60_000 });
     expect(await ok()).toBe(true);
     await vault.put(id('key'), 'third', { by: 'test' });
@@ -160,7 +160,7 @@ describe('a secret of one server alone', () => {
     await vault.put(id('key.backup'), `${CANARY}-other`, { by: 'test', labels: { server: 'other' } });
     const tried = () => server.seen.filter(({ method }) => method === 'tools/call');
     await expect
-      .poll(async () => (await gateway.call('tools/call', work)).body.error?.message ?? '', { timeout: 5000 })
+      .poll(async () => (await gateway.call('tools/call', work)).body.error?.message ?? '')
       .toContain('does not accept our credential');
     expect(tried().every(({ headers }) => headers['x-api-key'] === 'refused')).toBe(true);
     await vault.put(id('key.backup'), `${CANARY}-own`, { by: 'test', labels: { server: 'fake' } });

@@ -12,7 +12,7 @@ const deps = { log: silentLog, clock: systemClock };
 const optionsOf = (dataDir: string) => ({ dataDir, sql: { kind: 'sqlite', file: 'tollgate.db' } }) as const;
 
 describe('the lock of a folder', () => {
-  it('keeps a second gateway out, names the ways out, and ends with its process', { timeout: 30_000 }, async () => {
+  it('keeps a second gateway out, names the ways out, and ends with its process', async () => {
     verifies('R0-23');
     await using folder = await temporaryDirectory('lock');
     const script = join(import.meta.dirname, 'fixtures/lock-child.ts');

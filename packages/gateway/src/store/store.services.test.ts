@@ -36,7 +36,7 @@ async function emptyDatabase(): Promise<AsyncDisposable & { sql: PostgresOptions
   const url = new URL(inject('postgresUrl'));
   url.pathname = `/${name}`;
   return {
-    sql: { kind: 'postgres', url: url.href, poolMax: 4, connectTimeoutMs: 2_000, statementTimeoutMs: 2_000 },
+    sql: { kind: 'postgres', url: url.href, poolMax: 4, connectTimeoutMs: 10_000, statementTimeoutMs: 10_000 },
     [Symbol.asyncDispose]: () => administer(`drop database ${name} with (force)`),
   };
 }
@@ -168,7 +168,7 @@ describe('a PostgreSQL that fails', () => {
   });
 
   it('says so in bounded time while it is away, hides its password, and recovers by itself', async () => {
-    const { stack, proxy, options } = await proxied({ connectTimeoutMs: 300, statementTimeoutMs: 300 });
+    const { stack, proxy, options } = await proxied({ connectTimeoutMs: 2_000, statementTimeoutMs: 2_000 });
     await using _ = stack;
     const url = new URL((options.sql as PostgresOptions).url);
     url.password = 'hunter2-secret';
@@ -207,7 +207,7 @@ describe('a PostgreSQL that fails', () => {
   });
 
   it('opens while the server is away and migrates when it comes', async () => {
-    const { stack, proxy, options } = await proxied({ connectTimeoutMs: 300 });
+    const { stack, proxy, options } = await proxied({ connectTimeoutMs: 2_000 });
     await using _ = stack;
     await proxy.stop();
     const store = await openStore(options, deps);
@@ -223,7 +223,7 @@ describe('a PostgreSQL that fails', () => {
   });
 
   it('does not call one slow or refused statement an outage, and refuses writes of a read-only server', async () => {
-    const { stack, options, database } = await proxied({ connectTimeoutMs: 500, statementTimeoutMs: 500 });
+    const { stack, options, database } = await proxied({ connectTimeoutMs: 2_000, statementTimeoutMs: 2_000 });
     await using _ = stack;
     const store = await openStore(options, deps);
     const other = new Client({ connectionString: database.sql.url });
@@ -291,7 +291,7 @@ describe('the lock of a PostgreSQL storage', () => {
     await using _ = stack;
     await using there = await temporaryDirectory('lock');
     const real = { log: silentLog, clock: systemClock };
-    const mine = await lockState(options, real, 1_000);
+    const mine = await lockState(options, real, 5_000);
     const states: string[] = [];
     mine.listen((state) => states.push(state));
     proxy.cut();

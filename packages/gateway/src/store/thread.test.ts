@@ -7,9 +7,7 @@ const options = { dataDir: '/nonexistent', sql: { kind: 'sqlite', file: 'x' } } 
 const entry = new URL('./fixtures/thread-entry.ts', import.meta.url);
 
 describe('a thread of the store', () => {
-  it('that hangs or dies fails what it was asked in bounded time, and is started again', {
-    timeout: 30_000,
-  }, async () => {
+  it('that hangs or dies fails what it was asked in bounded time, and is started again', async () => {
     const errors: object[] = [];
     const log = { ...silentLog, error: (fields: object) => void errors.push(fields) };
     const thread = new StoreThread('sql', options, log, entry);

@@ -10,6 +10,8 @@ import type { StoreOptions } from './options.ts';
 const ENTRY = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
 const SWEEP = 250;
 const LONGEST_PAUSE = 5_000;
+/** Milliseconds more for what a thread is asked before its first answer: it has its code to load, on a busy machine too. */
+const LOADING = 20_000;
 
 interface Pending {
   readonly resolve: (value: unknown) => void;
@@ -27,6 +29,8 @@ export class StoreThread {
   readonly #log: Log;
   readonly #pending = new Map<number, Pending>();
   #worker: Worker | undefined;
+  /** The thread that runs has answered once. */
+  #loaded = false;
   #lastId = 0;
   #sweeper: NodeJS.Timeout | undefined;
   #ended = 0;
@@ -44,7 +48,10 @@ export class StoreThread {
     this.#running();
   }
 
-  /** Rejects with the thread's own error, or with `storage_unavailable` when it does not answer within `timeout` ms. */
+  /**
+   * Rejects with the thread's own error, or with `storage_unavailable` when it does not answer within `timeout` ms, or
+   * 20 s more while the thread is starting.
+   */
   request(
     method: string,
     args: readonly unknown[],
@@ -65,7 +72,8 @@ export class StoreThread {
         reject(new TollgateError('internal', 'This value cannot be stored', { cause }));
         return;
       }
-      this.#pending.set(id, { resolve, reject, deadline: performance.now() + timeout });
+      const deadline = performance.now() + timeout + (this.#loaded ? 0 : LOADING);
+      this.#pending.set(id, { resolve, reject, deadline });
       this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP).unref();
     });
   }
@@ -96,10 +104,12 @@ export class StoreThread {
     );
     worker.on('exit', () => this.#exited(worker));
     this.#worker = worker;
+    this.#loaded = false;
     return worker;
   }
 
   #receive(reply: ThreadReply): void {
+    this.#loaded = true;
     const pending = this.#pending.get(reply.id);
     if (pending === undefined) return;
     this.#pending.delete(reply.id);

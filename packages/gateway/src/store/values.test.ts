@@ -14,9 +14,7 @@ const nasty = fc
   .map((parts) => parts.join(''));
 
 describe('the stored form of a text', () => {
-  it('is one that both databases keep, is short enough for an index, and belongs to one text only', {
-    timeout: 60_000,
-  }, () => {
+  it('is one that both databases keep, is short enough for an index, and belongs to one text only', () => {
     fc.assert(
       fc.property(nasty, nasty, (a, b) => {
         const stored = storedText(a);

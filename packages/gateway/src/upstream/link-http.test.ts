@@ -306,17 +306,22 @@ describe('an event stream', () => {
 
   it('may be silent while the server waits for the client, and not otherwise', async () => {
     const ask = '{"jsonrpc":"2.0","id":"srv","method":"elicitation/create","params":{}}';
+    let answer = (): unknown => undefined;
     const { link, record } = await start(
       (request, socket) => {
         socket.write(SSE_HEAD);
         if (request.id === '2') return;
         socket.write(event(ask));
-        setTimeout(() => socket.write(event(resultText('1'))), 250);
+        answer = () => socket.write(event(resultText('1')));
       },
       { timeout: { idle: 80 } },
     );
     link.sendRequest(rpc(1), '1', new Lifetime());
+    await until(() => record.messages.length === 1);
     link.sendRequest(rpc(2), '2', new Lifetime());
+    // The second began to be silent after the first.
+    await until(() => record.failed.length === 1);
+    answer();
     await until(() => record.messages.length === 2);
     expect(record.messages[1]?.text).toBe(resultText('1'));
     // The failure after the answer is for the case that it answered nothing.

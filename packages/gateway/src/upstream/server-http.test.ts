@@ -295,7 +295,8 @@ describe('sessions at a legacy HTTP server', () => {
 
   it('has one per modern caller and capabilities declared in the request, and ends those that are idle', async () => {
     const upstream = await fake('session');
-    const server = serve(upstream.url, { instances: { mode: 'auto', max: 8, idle: 100 } });
+    const clock = createFakeClock();
+    const server = serve(upstream.url, { instances: { mode: 'auto', max: 8, idle: 100 } }, { clock });
     const [ada, bob] = [principal('test/ada'), principal('test/bob')];
     const local: ClientSession = { ...session({}, ada), era: 'modern' };
     const asking = (of: Principal | ClientSession, capabilities: object): Scope => ({
@@ -326,7 +327,11 @@ describe('sessions at a legacy HTTP server', () => {
     ]);
     // The same set again, written in another way.
     expect(server.current(asking(ada, { elicitation: { form: {} }, extensions: {} }))).toBe(connections[1]);
-    await waitUntil('the end of the idle ones', () => server.view.instances === 1);
+    // Sweeps run by real timers; how long nothing was asked for is the time of the clock.
+    await waitUntil('the end of the idle ones', () => {
+      clock.advance(100);
+      return server.view.instances === 1;
+    });
     expect(server.current(scopeOf('catalog', 'modern'))).toBe(connections[5]);
     expect(server.current(scopes[1]!)).toBeUndefined();
   });

@@ -80,7 +80,7 @@ describe('finding out the era over stdio', () => {
   it.each(['error', 'silent'])('initializes a legacy server in the same process after %s', async (how) => {
     const server = serve('legacy-server.mjs', {
       env: { DISCOVER: how },
-      timeout: { connect: 50, firstByte: 1, idle: 1, request: 5000 },
+      timeout: { connect: 50, firstByte: 1, idle: 1, request: 15_000 },
     });
     const connection = await server.connect(scopeOf('catalog'));
     expect(connection).toMatchObject({ era: 'legacy', version: '2025-11-25', instructions: 'Be kind.' });
@@ -101,7 +101,7 @@ describe('finding out the era over stdio', () => {
   it('recognises a slow modern server that answers after initialize was sent', async () => {
     const server = serve('modern-server.mjs', {
       env: { SLOW: '150' },
-      timeout: { connect: 30, firstByte: 1, idle: 1, request: 5000 },
+      timeout: { connect: 30, firstByte: 1, idle: 1, request: 15_000 },
     });
     expect((await server.connect(scopeOf('catalog'))).era).toBe('modern');
   });
@@ -109,7 +109,7 @@ describe('finding out the era over stdio', () => {
   it('speaks legacy with a slow server of both eras, which initialize has made a legacy one', async () => {
     const server = serve('modern-server.mjs', {
       env: { SLOW: '150', BOTH: '1' },
-      timeout: { connect: 30, firstByte: 1, idle: 1, request: 5000 },
+      timeout: { connect: 30, firstByte: 1, idle: 1, request: 15_000 },
     });
     expect((await server.connect(scopeOf('catalog'))).era).toBe('legacy');
     expect(startedPids()).toHaveLength(1);
@@ -230,13 +230,30 @@ describe('instances of a stdio server', () => {
   });
 
   it('stops an idle instance, and starts it again for the next call', async () => {
-    const server = serve('legacy-server.mjs', { instances: { idle: 100 } });
+    // Sweeps look at the clock, as often as they run by real timers.
+    let sweeps = 0;
+    const clock = createFakeClock();
+    const swept = {
+      wall: clock.wall,
+      monotonic: () => {
+        sweeps++;
+        return clock.monotonic();
+      },
+    };
+    const server = serve('legacy-server.mjs', { instances: { idle: 100 } }, { clock: swept });
     const mine = scopeOf(session());
     const busy = start(await server.connect(mine), toolCall('never'));
-    await waitUntil('several sweeps', () => new Promise<boolean>((resolve) => setTimeout(resolve, 400, true)));
+    const before = sweeps;
+    await waitUntil('several sweeps', () => {
+      clock.advance(100);
+      return sweeps > before + 5;
+    });
     expect(server.view.instances).toBe(1);
     busy.lifetime.end(new TollgateError('cancelled', 'left'));
-    await waitUntil('the idle stop', () => server.view.instances === 0);
+    await waitUntil('the idle stop', () => {
+      clock.advance(100);
+      return server.view.instances === 0;
+    });
     expect(server.view).toMatchObject({ state: 'idle', problem: undefined });
     expect(await callTool(await server.connect(mine), 'echo')).toBe('{}');
   });
@@ -302,16 +319,17 @@ describe('a stdio server that misbehaves', () => {
   });
 
   it('says what a server wrote that starts and never answers, and ends it', async () => {
-    const made = stdioOptions('x', { timeout: { connect: 50, firstByte: 1, idle: 1, request: 1000 } });
-    const code = 'console.error("Waiting for a missing licence"); process.stdin.resume()';
+    const made = stdioOptions('x', { timeout: { connect: 50, firstByte: 1, idle: 1, request: 2000 } });
+    // A shell is up at once, however busy the machine is: what it writes is there long before the time is up.
+    const code = 'echo "Waiting for a missing licence" >&2; while read -r line; do :; done';
     const server = createServer(
-      { ...made, target: { kind: 'stdio', command: process.execPath, args: ['-e', code], env: {}, cwd: folder } },
+      { ...made, target: { kind: 'stdio', command: '/bin/sh', args: ['-c', code], env: {}, cwd: folder } },
       { log: rememberingLog(), grace: 100 },
     );
     open.push(server);
     const failure = server.connect(scopeOf('catalog'));
     await expect(failure).rejects.toMatchObject({ code: 'server_unavailable', executed: 'no' });
-    await expect(failure).rejects.toThrow(/did not answer .* within 1 s\. On stderr: Waiting for a missing licence/);
+    await expect(failure).rejects.toThrow(/did not answer .* within 2 s\. On stderr: Waiting for a missing licence/);
     expect(server.view).toMatchObject({ state: 'failed', instances: 0 });
   });
 
@@ -519,7 +537,7 @@ describe('servers', () => {
     const script = fileURLToPath(import.meta.resolve(EVERYTHING));
     const made = stdioOptions('x', {
       name: 'everything',
-      timeout: { connect: 2000, firstByte: 1, idle: 1, request: 20_000 },
+      timeout: { connect: 2000, firstByte: 1, idle: 1, request: 50_000 },
     });
     const server = createServer(
       { ...made, target: { kind: 'stdio', command: process.execPath, args: [script, 'stdio'], env: {}, cwd: folder } },
@@ -529,5 +547,5 @@ describe('servers', () => {
     const connection = await server.connect(scopeOf(session()));
     expect(connection.era).toBe('legacy');
     expect(await callTool(connection, 'echo', { message: 'hi' })).toBe('Echo: hi');
-  }, 30_000);
+  });
 });

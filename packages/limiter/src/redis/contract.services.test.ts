@@ -19,7 +19,7 @@ async function make(): Promise<Subject> {
   let now = 0;
   const prefix = `contract-${process.pid}-${++prefixes}`;
   const port = standalone(client);
-  const limiter = new RedisLimiter(port, { prefix, deadline: 5_000, clock: () => now, origin: ORIGIN * 1000 });
+  const limiter = new RedisLimiter(port, { prefix, deadline: 20_000, clock: () => now, origin: ORIGIN * 1000 });
   return {
     limiter,
     now: () => now,

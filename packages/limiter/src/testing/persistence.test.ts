@@ -74,7 +74,7 @@ describe('a limiter that was restored', () => {
       }),
       { numRuns: FULL ? 2000 : 60 },
     );
-  }, 600_000);
+  });
 
   it('keeps what was used under numbers that have changed meanwhile', () => {
     const ask = new Ask();

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createFakeClock, type FakeClock } from '@tollgate/testkit/fake-clock';
 import { verifies } from '@tollgate/testkit/verifies';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compile } from '../../config/compile.ts';
 import { loadConfigObject } from '../../config/load.ts';
 import { type Log, silentLog } from '../../core/log.ts';
@@ -110,6 +110,14 @@ beforeAll(async () => {
     },
   });
   running = gateway;
+});
+/** Nobody has a key of a provider at the beginning of a test. */
+beforeEach(async () => {
+  for (const principal of ['ada/ada', 'bob/bob']) {
+    for (const name of ['openai', 'anthropic', 'google']) {
+      await state.vault.remove({ owner: { kind: 'principal', principal }, purpose: 'provider-key', name }, 'test');
+    }
+  }
 });
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]();
@@ -238,6 +246,7 @@ describe('a key of a provider', () => {
     verifies('R2-44', 'X2-05');
     const body = { provider: 'anthropic', api_key: ANTHROPIC, user_id: 'bob', expires_in_days: 1 };
     await send('bob', 'POST', '/api-keys', body);
+    await send('bob', 'POST', '/api-keys', { provider: 'openai', api_key: OPENAI, user_id: 'bob' });
     clock.advance(DAY + 1);
     expect((await invoke('bob', 'add', {}, { provider: 'anthropic' })).body['error']).toContain('expired');
     const status = await send('bob', 'GET', '/api-keys/anthropic');
@@ -347,6 +356,7 @@ describe('a tool over REST', () => {
   it('is given the key of the caller, where the server declares that it wants it', async () => {
     verifies('R2-02');
     await send('bob', 'POST', '/api-keys', { provider: 'google', api_key: `bob${'b'.repeat(30)}`, user_id: 'bob' });
+    await send('ada', 'POST', '/api-keys', { provider: 'google', api_key: 'g'.repeat(30), user_id: 'ada' });
     const sent = async (who: string): Promise<unknown> => {
       expect((await invoke(who, 'keyed_add')).status).toBe(200);
       return server.seen.findLast(({ method }) => method === 'tools/call')?.headers['x-provider-key'];

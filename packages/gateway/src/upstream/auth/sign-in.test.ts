@@ -32,7 +32,7 @@ function deps(secrets: MapSecrets, changes: Partial<LoginDeps> = {}): LoginDeps 
     secrets,
     openBrowser: agree,
     print: (line) => lines.push(line),
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(60_000),
     ...changes,
     lines,
   };
@@ -291,7 +291,7 @@ describe('two authorization servers', () => {
       grants: new Grants(secrets),
       clock: new FakeClock(),
       clientMetadataUrl: undefined,
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(60_000),
     };
     const owner = ownerOf('corp/ada');
     const back = 'https://gw.example/connect/callback/notes';
