@@ -52,7 +52,7 @@ const entries = Array.from({ length: TOOLS }, (_, i) => ({
   rank: 0,
   seq: i,
 }));
-const merged = { entries, byName: new Map() };
+const merged = { entries, byName: new Map(), withheld: new Map() };
 
 /** One tool in two is for somebody; the rules differ, so that nothing is found early by accident. */
 function access(rules: number): EndpointAccess {

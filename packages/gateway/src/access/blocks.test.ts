@@ -78,12 +78,12 @@ describe('a block', () => {
   });
 
   it('tells the caller until when, and not why', () => {
-    const told = blockedError(block('corp/ada', { until: 0, reason: 'secret reason' }));
+    const told = blockedError(block('corp/ada', { until: 0, reason: 'secret reason' }), 'tg-1');
     expect([told.http, told.rpc, JSON.stringify([told.message, told.data]).includes('secret')]).toEqual([
       403,
       403,
       false,
     ]);
-    expect(told.message).toContain('until 1970-01-01T00:00:00.000Z');
+    expect(told.message).toMatch(/until 1970-01-01T00:00:00.000Z.*\[tg-1\]$/);
   });
 });

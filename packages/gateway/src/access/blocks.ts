@@ -100,14 +100,14 @@ function over(block: Block, wall: number): boolean {
   return endOf(block) <= wall;
 }
 
-/** What a blocked caller is told. Why stays with the operators. */
-export function blockedError({ until }: Block): TollgateError {
+/** What a blocked caller is told, with the id of its record. Why stays with the operators. */
+export function blockedError({ until }: Block, decisionId: string): TollgateError {
   const end = until === undefined ? '' : ` until ${new Date(until).toISOString()}`;
   return new TollgateError(
     'blocked',
-    `Not run. An operator has blocked you${end}. ${until === undefined ? 'Do not retry.' : 'Do not retry before then.'}`,
+    `Not run. An operator has blocked you${end}. ${until === undefined ? 'Do not retry.' : 'Do not retry before then.'} [${decisionId}]`,
     {
-      data: { reason: 'blocked', ...(until === undefined ? {} : { until: new Date(until).toISOString() }) },
+      data: { reason: 'blocked', ...(until === undefined ? {} : { until: new Date(until).toISOString() }), decisionId },
     },
   );
 }

@@ -138,6 +138,13 @@ export class EndpointAccess {
     return found.some(({ when }) => when !== undefined && holds(when, scope));
   }
 
+  /** The conditions under which rules give a name to a caller, by the places of the rules in the file, from 1. */
+  conditionsFor(principal: Principal, kind: ObjectKind, object: AccessObject): { rule: number; when: string }[] {
+    const found = this.of(principal).conditionsOf(kind, object);
+    if (typeof found === 'boolean') return [];
+    return found.flatMap(({ index, when }) => (when === undefined ? [] : [{ rule: index + 1, when: when.source }]));
+  }
+
   #make(person: Person): CallerAccess {
     const rules: CompiledRule[] = [];
     let personal = false;

@@ -1,7 +1,7 @@
 /**
  * Records of decisions over the control API: `GET /decisions/{id}` and `GET /decisions`. Operators, auditors and
  * admins see all of them; who has only the role `user` sees its own, and of others nothing, not even that they exist.
- * Of its own it sees what the limits disclose to it: a record must not tell what the refusal kept back.
+ * Of its own it sees what limits and access disclose to it: a record must not tell what the refusal kept back.
  */
 import type { Context } from 'hono';
 import { TollgateError } from '../core/errors.ts';
@@ -22,7 +22,7 @@ export function addDecisions(routes: GuardedRoutes, port: DecisionPort): void {
   routes.get('/decisions/:id', 'decisions.read', async (c, asked) => {
     const only = onlyOf(asked);
     const found = await port.get(c.req.param('id') ?? '');
-    if (found === undefined || (only !== undefined && !isOf(found, only))) {
+    if (found === undefined || (only !== undefined && (!isOf(found, only) || found.reason === 'hidden'))) {
       throw new TollgateError(
         'not_found',
         'There is no record of this decision. Refusals are kept longer than admissions.',
@@ -65,11 +65,22 @@ function isOf({ principal, json: text }: StoredDecision, { id, tenant }: Princip
 function toldOf({ id, json: text }: StoredDecision): string {
   const record = readRecord(text);
   if (typeof record === 'string') return JSON.stringify({ id });
-  const { expressions: _, shadowed: __, configuration: ___, rules, ...told } = record;
+  const { expressions: _, shadowed: __, configuration: ___, rules, access, ...told } = record;
+  // Whether the name exists is not told to who lacks a scope for it.
+  if (access?.by === 'scope') {
+    delete told.object;
+    delete told.server;
+  }
   return JSON.stringify({
     ...told,
+    ...(access === undefined ? {} : { access: toldOfAccess(access) }),
     rules: rules.filter(({ hidden, shadow }) => hidden !== 'limit' && shadow !== true).map(toldOfRule),
-  } satisfies DecisionDocument);
+  });
+}
+
+/** What the refusal said: not which rule, nor who made a block and why. */
+function toldOfAccess({ by, scopes, block }: NonNullable<DecisionDocument['access']>): object {
+  return { by, scopes, until: block?.until };
 }
 
 function toldOfRule(rule: RuleEntry): RuleEntry {
@@ -83,6 +94,8 @@ function readQuery(c: Context, only: Principal | undefined): DecisionQuery {
   if (verdict !== undefined && verdict !== 'admitted' && verdict !== 'refused') {
     throw wrong('verdict is admitted or refused');
   }
+  const by = c.req.query('by');
+  if (by !== undefined && by !== 'limits' && by !== 'access') throw wrong('by is limits or access');
   const after = c.req.query('after');
   const limit = readNumber(c, 'limit') ?? DEFAULT_LIMIT;
   if (limit < 1 || limit > MAX_LIMIT) throw wrong(`limit is a whole number from 1 to ${MAX_LIMIT}`);
@@ -92,6 +105,9 @@ function readQuery(c: Context, only: Principal | undefined): DecisionQuery {
   return {
     limit,
     ...(verdict === undefined ? {} : { verdict }),
+    ...(by === undefined ? {} : { by }),
+    // Left out by the storage: a part that came up short would tell of them.
+    ...(only === undefined ? {} : { hidden: false }),
     ...(principal === undefined ? {} : { principal }),
     ...(from === undefined ? {} : { from }),
     ...(to === undefined ? {} : { to }),

@@ -13,7 +13,7 @@ import type { Era } from '../protocol/versions.ts';
 import { mergeCapabilities, mergeInstructions } from './capabilities.ts';
 import { KINDS, type Kind, LISTS } from './items.ts';
 import type { Listing, Listings } from './listing.ts';
-import { type Entry, type Rules, sameAdvertised } from './merge.ts';
+import { type Entry, type Rules, sameAdvertised, type Withheld } from './merge.ts';
 import { type Conflict, NameBook } from './naming.ts';
 import type { CatalogOptions } from './options.ts';
 import {
@@ -141,6 +141,11 @@ export class Catalog {
   /** The owner of a URI: listed, referred to by a tool, or fitting a template (the most specific one). */
   resource(uri: string): Entry | undefined {
     return this.#snapshot.resource(uri);
+  }
+
+  /** Why a name that is not in the catalog is not: for the operator's record, never for the caller. */
+  withheld(kind: Kind, name: string): Withheld | undefined {
+    return this.#snapshot.merged[kind].withheld.get(name);
   }
 
   /** What `completion/complete` refers to: a prompt by advertised name, a template or resource by URI. */

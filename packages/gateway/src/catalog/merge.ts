@@ -41,9 +41,18 @@ export interface Part {
 export interface Merged {
   readonly entries: readonly Entry[];
   readonly byName: ReadonlyMap<string, Entry>;
+  /** What servers offer and this endpoint has not, by the names it could have: for the operator's records alone. */
+  readonly withheld: ReadonlyMap<string, Withheld>;
 }
 
-export const EMPTY_MERGE: Merged = { entries: [], byName: new Map() };
+/** `endpoint`: its `tools` leave it out. `pin`: nobody has approved it. */
+export interface Withheld {
+  readonly by: 'endpoint' | 'pin';
+  readonly server: string;
+  readonly canonicalId: string;
+}
+
+export const EMPTY_MERGE: Merged = { entries: [], byName: new Map(), withheld: new Map() };
 
 export interface Rules {
   readonly allow: readonly Glob[] | undefined;
@@ -83,13 +92,18 @@ export function mergeNamed(
   rules: Rules,
 ): Merged & { readonly conflicts: readonly Conflict[] } {
   const claims: (Claimed & { readonly name: string })[] = [];
+  const withheld = new Map<string, Withheld>();
   for (const { server, rank, items, standing: standingOf } of parts) {
     for (const item of items) {
       const canonicalId = `${server}/${item.name}`;
       const standing = standingOf(item);
       // What is blocked claims no name; one that it was given before stays its own.
-      if (standing?.blocked === true) continue;
-      if (kind === 'tools' && !isAllowed(canonicalId, rules)) continue;
+      const blocked = standing?.blocked === true;
+      if (blocked || (kind === 'tools' && !isAllowed(canonicalId, rules))) {
+        const out: Withheld = { by: blocked ? 'pin' : 'endpoint', server, canonicalId };
+        for (const name of [item.name, `${server}_${item.name}`]) if (!withheld.has(name)) withheld.set(name, out);
+        continue;
+      }
       claims.push({ server, rank, name: item.name, canonicalId, item, standing });
     }
   }
@@ -100,7 +114,7 @@ export function mergeNamed(
     const name = names[i];
     if (name !== undefined) entries.push(toEntry(kind, name, claim, known, sequence, rules));
   });
-  return { ...finish(entries, sequence), conflicts };
+  return { ...finish(entries, withheld, sequence), conflicts };
 }
 
 /** Merges resources or templates: by URI, which is never renamed; the first server in order owns it. */
@@ -114,6 +128,7 @@ export function mergeByUri(
   const known = byCanonicalId(before);
   const owners = new Map<string, { readonly canonicalId: string; readonly entry: Entry | undefined }>();
   const conflicts: Conflict[] = [];
+  const withheld = new Map<string, Withheld>();
   for (const { server, rank, items, standing: standingOf } of parts) {
     for (const item of items) {
       const canonicalId = `${server}/${item.name}`;
@@ -132,11 +147,12 @@ export function mergeByUri(
       const claim = { server, rank, canonicalId, item, standing };
       // A later server does not get a URI because the one of an earlier one is blocked.
       const entry = standing?.blocked === true ? undefined : toEntry(kind, item.name, claim, known, sequence, rules);
+      if (entry === undefined) withheld.set(item.name, { by: 'pin', server, canonicalId });
       owners.set(item.name, { canonicalId, entry });
     }
   }
   const entries = [...owners.values()].flatMap(({ entry }) => entry ?? []);
-  return { ...finish(entries, sequence), conflicts };
+  return { ...finish(entries, withheld, sequence), conflicts };
 }
 
 /** True when a client that reads both lists sees no difference. */
@@ -199,10 +215,10 @@ function toEntry(
   return same ? old : entry;
 }
 
-function finish(entries: Entry[], sequence: Sequence): Merged {
+function finish(entries: Entry[], withheld: ReadonlyMap<string, Withheld>, sequence: Sequence): Merged {
   entries.sort((a, b) => a.rank - b.rank || a.seq - b.seq);
   sequence.trim(entries);
-  return { entries, byName: new Map(entries.map((entry) => [entry.name, entry])) };
+  return { entries, byName: new Map(entries.map((entry) => [entry.name, entry])), withheld };
 }
 
 function byCanonicalId(merged: Merged): Map<string, Entry> {

@@ -11,7 +11,8 @@ export function decisionText(record: DecisionDocument): string {
     `  what    ${what(record)}`,
     ...record.rules.map((rule) => `  ${rule === record.rules[0] ? 'rules ' : '      '}  ${ruleLine(rule)}`),
   ];
-  if (record.rules.length === 0) lines.push('  rules   none covered the call');
+  if (record.access !== undefined) lines.push(...accessLines(record, record.access));
+  else if (record.rules.length === 0) lines.push('  rules   none covered the call');
   const cost = amounts(record.cost);
   if (cost !== '') lines.push(`  price   ${cost}${record.price === undefined ? '' : ` (${PRICES[record.price]})`}`);
   if (record.hold !== undefined) lines.push(`  hold    ${record.hold.id}: ${amounts(record.hold.amounts)}`);
@@ -29,8 +30,13 @@ export function decisionText(record: DecisionDocument): string {
 export function decisionLine(record: DecisionDocument): string {
   const rule = record.rules.find(({ violated }) => violated === true)?.name;
   const because =
-    record.verdict === 'admitted' ? amounts(record.cost) : [record.reason, rule].filter(Boolean).join(' ');
-  const parts = [record.at, record.id, record.verdict, record.caller.id, record.method, record.object ?? '-', because];
+    record.verdict === 'admitted'
+      ? amounts(record.cost)
+      : [record.reason, rule ?? (record.reason === 'hidden' ? `by ${record.access?.by}` : '')]
+          .filter(Boolean)
+          .join(' ');
+  const method = record.method === '' ? '-' : record.method;
+  const parts = [record.at, record.id, record.verdict, record.caller.id, method, record.object ?? '-', because];
   return oneLine(parts.join('  ')).trimEnd();
 }
 
@@ -64,8 +70,53 @@ function who({ caller, endpoint }: DecisionDocument): string {
   return `${caller.id} (${details.join(', ')}) at ${endpoint}`;
 }
 
+type Access = NonNullable<DecisionDocument['access']>;
+
+/** What access asked for, and what the caller had. */
+function accessLines({ caller, reason }: DecisionDocument, access: Access): string[] {
+  const lines = [`  access  ${accessText(access)}`];
+  if (access.by === 'scope') lines.push(`  has     ${caller.scopes?.join(' ') || 'no scope'}`);
+  if (reason === 'hidden') lines.push('  told    that the name does not exist');
+  return lines;
+}
+
+function accessText({ by, scopes = [], route, rules = [], block }: Access): string {
+  switch (by) {
+    case 'scope':
+      return `needs ${scopes.length > 1 ? 'the scopes' : 'the scope'} ${scopes.join(' and ')}${route === undefined ? '' : `; route ${route} decides`}`;
+    case 'condition':
+      return `no condition held: ${rules.map(({ rule, when }) => `rule ${rule}, ${when}`).join('; ')}`;
+    case 'rules':
+      return 'no rule of `access` gives it to this caller';
+    case 'endpoint':
+      return '`tools` of the endpoint leave it out';
+    case 'pin':
+      return 'nobody has approved its definition';
+    case 'block':
+      return `an operator keeps ${block?.who} out${block?.until === undefined ? '' : ` until ${block.until}`}: ${block?.reason} (${block?.id})`;
+  }
+}
+
+function accessRemedy({ by, block }: Access, object: string | undefined): string {
+  switch (by) {
+    case 'scope':
+      return 'with a credential that has what is needed';
+    case 'condition':
+      return 'with arguments for which one of these conditions is true';
+    case 'rules':
+      return `with a rule of \`access\` that gives ${object ?? 'all of the server'} to this caller`;
+    case 'endpoint':
+      return `when \`tools\` of the endpoint let ${object} in`;
+    case 'pin':
+      return `after tollgate trust approve ${object}`;
+    case 'block':
+      return `after tollgate unblock ${block?.who}`;
+  }
+}
+
 function what(record: DecisionDocument): string {
   const { method, object, arguments: args } = record;
+  if (method === '') return 'a request; nothing of it was read';
   const call = object === undefined ? method : `${method} ${object}`;
   if (args === undefined) return call;
   const keys = args.shape.type === 'object' ? `, keys ${Object.keys(args.shape.keys).join(', ') || 'none'}` : '';
@@ -89,6 +140,7 @@ function ruleLine(rule: RuleEntry): string {
 
 /** For each rule in the way: when it has room, and the number that would have had room. */
 function remedies(record: DecisionDocument): string[] {
+  if (record.access !== undefined) return [accessRemedy(record.access, record.object)];
   const inTheWay = record.rules.filter((rule) => rule.violated === true);
   const at = Date.parse(record.at);
   const lines: string[] = [];

@@ -67,7 +67,7 @@ function since(text: string): number {
 }
 
 function report(result: Simulation): string {
-  const { records, undecidable, nowRefused, nowAdmitted } = result;
+  const { records, undecidable, refusedByAccess, nowRefused, nowAdmitted } = result;
   const lines = [
     `${count(records, 'recorded decision')} replayed, compared with the ${result.comparedWith}.`,
     nowRefused + nowAdmitted === 0
@@ -94,6 +94,11 @@ function report(result: Simulation): string {
     const share = (result.undecidableShare * 100).toFixed(1);
     lines.push(
       `${share}% (${undecidable}) cannot be decided: a new expression reads arguments, whose values are not recorded.`,
+    );
+  }
+  if (refusedByAccess > 0) {
+    lines.push(
+      `Beside them ${count(refusedByAccess, 'call')} that access refused, taken for refused before and after: limits were not asked.`,
     );
   }
   if (result.leftOut.length > 0) {

@@ -26,7 +26,7 @@ export async function why([id]: readonly (string | undefined)[], options: WhyOpt
   if (record === undefined) {
     throw new TollgateError(
       'not_found',
-      `There is no record of ${wanted}. Admissions are kept for the last 10,000, refusals for 30 days; refusals that no limit made (\`access\`, scopes, a server or secret that is missing) are not recorded: see \`tollgate tail\` and \`tollgate explain\`.`,
+      `There is no record of ${wanted}. Admissions are kept for the last 10,000, refusals for 30 days, those by access for the last 100,000 and of one caller about one a second. What no decision was (a server or secret that is missing) has no record: see \`tollgate tail\`.`,
     );
   }
   if (options.json === true) json(record);

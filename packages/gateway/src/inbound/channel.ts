@@ -117,7 +117,7 @@ export class ChannelClient {
   #admit(message: Message, id: string, era: Era, endpoint: Endpoint | undefined): ChannelSession | TollgateError {
     const face = this.#init.face();
     if (face.draining) return shuttingDown();
-    const barred = face.barred(this.#init.principal);
+    const barred = face.barred(this.#init.principal, this.#init.endpoint);
     if (barred !== undefined) return barred;
     if (endpoint === undefined) return new TollgateError('not_found', 'This endpoint is no longer served.');
     if (this.#calls.has(idKey(id))) {

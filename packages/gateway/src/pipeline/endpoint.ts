@@ -27,6 +27,7 @@ import type { ListKind, Server } from '../protocol/peer.ts';
 import type { CallLog } from '../telemetry/calls.ts';
 import type { DecisionLog } from '../telemetry/decisions/log.ts';
 import type { TransformChain, TransformChains } from '../transform/registry.ts';
+import type { AccessRefusals } from './access-refusals.ts';
 import { accountFor } from './account-gate.ts';
 import { checkArguments } from './argument-check.ts';
 import { completionTarget } from './completions.ts';
@@ -64,6 +65,8 @@ export interface EndpointParts {
   /** Undefined: there is no vault to keep accounts of callers in. */
   readonly users: UserAccounts | undefined;
   readonly decisions: DecisionLog | undefined;
+  /** Records of what access refused. */
+  readonly accessRefusals: AccessRefusals;
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
@@ -138,8 +141,14 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
 
   /** Where a call of this tool would go. Rejects with what would refuse it, whatever its arguments. */
   async toolNamed(name: string, principal: Principal): Promise<Target> {
-    await this.#parts.catalog.settled();
-    return this.#parts.targets.tool(name, principal);
+    const { catalog, targets, accessRefusals } = this.#parts;
+    await catalog.settled();
+    try {
+      return targets.tool(name, principal);
+    } catch (error) {
+      accessRefusals.ofError(TollgateError.from(error), principal, this.path, 'tools/call');
+      throw error;
+    }
   }
 
   // FlightControl
@@ -152,6 +161,7 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
       call.reply.respond(told);
       return;
     }
+    this.#parts.accessRefusals.ofCall(call, error);
     const wire = refuseCall(told ?? error, call, this.#parts.refusals);
     if (error.code === 'internal') {
       this.#parts.log.error(

@@ -14,6 +14,7 @@ import { formatListen, isLoopback } from '../config/units.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
+import { newDecisionId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
@@ -36,6 +37,7 @@ import type { TransformRegistry } from '../transform/registry.ts';
 import { createCredentials } from '../upstream/auth/credentials.ts';
 import type { SecretSource } from '../upstream/secret-texts.ts';
 import { createServer } from '../upstream/servers.ts';
+import { AccessRefusals } from './access-refusals.ts';
 import { GatewayBridge } from './bridge.ts';
 import { announceDifference, buildGeneration, type Generation, type Lasting, retired } from './generation.ts';
 import { Rounds } from './rounds.ts';
@@ -160,6 +162,11 @@ export class Gateway implements Face {
       rounds: new Rounds(clock, deps.state?.roundKey),
       users,
       decisions: deps.state?.decisions,
+      refusals: new AccessRefusals({
+        decisions: deps.state?.decisions,
+        clock,
+        tiers: () => this.#lasting.limits.current.tiers,
+      }),
       trust: this.trust,
       listings: new Listings({
         client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES },
@@ -276,11 +283,11 @@ export class Gateway implements Face {
   ): Identified | Promise<Identified> {
     const { identity } = this.#current;
     const who = identity.identify(authorization, endpoint, address, slot);
-    if (!(who instanceof Promise)) return this.#admitted(who, authorization !== undefined);
+    if (!(who instanceof Promise)) return this.#admitted(who, authorization !== undefined, endpoint);
     // A configuration that was replaced meanwhile says nothing about who may come in now.
     return who.then((late) =>
       identity === this.#current.identity
-        ? this.#admitted(late, authorization !== undefined)
+        ? this.#admitted(late, authorization !== undefined, endpoint)
         : this.identify(authorization, endpoint, address, slot),
     );
   }
@@ -294,15 +301,18 @@ export class Gateway implements Face {
     return this.#http.calls;
   }
 
-  barred(principal: Principal): TollgateError | undefined {
+  barred(principal: Principal, endpoint = ''): TollgateError | undefined {
     const blocks = this.#deps.state?.books.blocks;
     if (blocks?.any !== true) return undefined;
     const block = blocks.of(principal, this.#lasting.clock.wall());
-    return block === undefined ? undefined : this.calls.callers.refused(blockedError(block), true);
+    if (block === undefined) return undefined;
+    const id = newDecisionId();
+    this.#lasting.refusals.ofCaller(id, { by: 'block', block }, principal, endpoint);
+    return this.calls.callers.refused(blockedError(block, id), true);
   }
 
-  #admitted(who: Identified, sent: boolean): Identified {
-    return TollgateError.is(who) ? this.calls.callers.refused(who, sent) : (this.barred(who) ?? who);
+  #admitted(who: Identified, sent: boolean, endpoint: string): Identified {
+    return TollgateError.is(who) ? this.calls.callers.refused(who, sent) : (this.barred(who, endpoint) ?? who);
   }
 
   /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */
@@ -424,7 +434,7 @@ export class Gateway implements Face {
     const { identity } = this.#current;
     this.hub.revoke((principal, endpoint) =>
       identity.recognises(principal, endpoint)
-        ? this.barred(principal)
+        ? this.barred(principal, endpoint)
         : new TollgateError('unauthorized', 'The credential was withdrawn', { executed: 'unknown' }),
     );
   }

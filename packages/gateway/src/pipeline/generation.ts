@@ -26,6 +26,7 @@ import type { CallLog } from '../telemetry/calls.ts';
 import type { DecisionLog } from '../telemetry/decisions/log.ts';
 import type { TransformChains, TransformRegistry } from '../transform/registry.ts';
 import type { ServerOptions } from '../upstream/options.ts';
+import type { AccessRefusals } from './access-refusals.ts';
 import { EndpointChain, type LimitsInForce } from './endpoint.ts';
 import { ProtectedResources } from './protected-resources.ts';
 import type { Rounds } from './rounds.ts';
@@ -52,6 +53,8 @@ export interface Lasting {
   readonly users: UserAccounts | undefined;
   /** Records of decisions; undefined: none are kept. */
   readonly decisions: DecisionLog | undefined;
+  /** Records of what access refused. */
+  readonly refusals: AccessRefusals;
   readonly hub: SubscriptionHub;
   readonly tasks: TaskOwners;
   readonly calls: CallLog;
@@ -208,6 +211,7 @@ function buildEndpoint(options: EndpointOptions, parts: Parts): EndpointInUse {
     rounds: lasting.rounds,
     users: lasting.users,
     decisions: lasting.decisions,
+    accessRefusals: lasting.refusals,
     hub: lasting.hub,
     tasks: lasting.tasks,
     calls: lasting.calls,

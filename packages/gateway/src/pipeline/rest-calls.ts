@@ -96,7 +96,7 @@ export class RestCalls {
   #for(principal: Principal): EndpointChain {
     const endpoint = this.#endpoint();
     // Both may have changed while the body came.
-    const barred = this.#gateway().barred(principal);
+    const barred = this.#gateway().barred(principal, endpoint.path);
     if (barred !== undefined) throw barred;
     if (this.#gateway().generation.identity.recognises(principal, endpoint.path)) return endpoint;
     throw new TollgateError('unauthorized', `This credential is not accepted at ${endpoint.path}.`);

@@ -56,7 +56,9 @@ export interface Simulation {
   readonly records: number;
   readonly decided: number;
   readonly undecidable: number;
-  /** 0 to 1 of the records. */
+  /** Refused by access, which no limit was asked about: neither decided nor undecidable, and the same before and after. */
+  readonly refusedByAccess: number;
+  /** 0 to 1 of the records but those. */
   readonly undecidableShare: number;
   /** What the verdicts are compared with: the current limits over the same records, or what was recorded. */
   readonly comparedWith: 'current limits' | 'recorded verdicts';
@@ -83,7 +85,8 @@ export async function simulate(
   next: AdmissionOptions,
   current: AdmissionOptions | undefined,
 ): Promise<Simulation> {
-  const records = inOrder(unordered);
+  const records = inOrder(unordered.filter((record) => record.access === undefined));
+  const refusedByAccess = unordered.filter((record) => record.access !== undefined).length;
   const after = await replay(records, next);
   const before = current === undefined ? undefined : await replay(records, current);
   const changes: Change[] = [];
@@ -117,6 +120,7 @@ export async function simulate(
     records: records.length,
     decided: records.length - undecidable,
     undecidable,
+    refusedByAccess,
     undecidableShare: records.length === 0 ? 0 : undecidable / records.length,
     comparedWith: current === undefined ? 'recorded verdicts' : 'current limits',
     admittedBefore,

@@ -194,6 +194,7 @@ export class GatewayState {
     this.metrics = new LimitMetrics({
       guardDenials: () => this.guardDenials(),
       refusedCallers: () => this.refusedCallers(),
+      unrecordedRefusals: () => this.decisions.view.unrecorded,
       ledgerWaiting: () => this.#ledger?.waiting ?? 0,
       ledgerDrift: () => this.#watch?.drift?.amount,
       blockedDefinitions: () => this.trust.blocked,

@@ -4,10 +4,11 @@
  * a scope the caller lacks is 403 whether or not it exists; what is hidden looks exactly like what does not exist.
  */
 import type { AccessObject, CallerAccess, EndpointAccess } from '../access/rules.ts';
-import { checkAllScopes, checkScopes } from '../access/scopes.ts';
+import { checkAllScopes, checkScopes, scopesOf } from '../access/scopes.ts';
 import { isPlainUri } from '../access/uris.ts';
 import type { Catalog } from '../catalog/catalog.ts';
-import type { Entry } from '../catalog/merge.ts';
+import type { Kind } from '../catalog/items.ts';
+import type { Entry, Withheld } from '../catalog/merge.ts';
 import type { Shown } from '../catalog/page.ts';
 import type { ToolRules } from '../config/tool-rules.ts';
 import { TollgateError } from '../core/errors.ts';
@@ -19,6 +20,7 @@ import { Field } from '../protocol/message.ts';
 import type { Server } from '../protocol/peer.ts';
 import type { Route, RouteKind, Router } from '../routing/router.ts';
 import type { RefusedCallers } from '../telemetry/refused-callers.ts';
+import { refusedBy } from './access-refusals.ts';
 
 /** Where a call goes; also what the limits see of it. */
 export interface Target {
@@ -58,6 +60,8 @@ export const KIND_OF: Readonly<Record<Entry['kind'], RouteKind>> = {
   resources: 'resource',
   templates: 'resource',
 };
+
+const LIST_OF: Readonly<Record<RouteKind, Kind>> = { tool: 'tools', prompt: 'prompts', resource: 'resources' };
 
 /** Combinations of scopes whose callers share one view; further ones have a view for each caller. */
 const MAX_GROUPS = 1000;
@@ -138,10 +142,10 @@ export class TargetResolver {
    */
   checkWhole(server: string, method: string, principal: Principal): void {
     const { router, scope, access } = this.#parts;
-    this.#throwIf(checkAllScopes(principal.scopes, [scope, ...router.scopesTo(server)]));
+    this.#throwIf(checkAllScopes(principal.scopes, [scope, ...router.scopesTo(server)]), { server });
     if (access === undefined || access.of(principal).coversAll(server)) return;
     this.#parts.callers.hidden();
-    throw new TollgateError('method_not_found', `Method not found: ${method}`);
+    throw refusedBy(new TollgateError('method_not_found', `Method not found: ${method}`), { by: 'rules', server });
   }
 
   /** Throws `insufficient_scope` for who may not use the endpoint at all. */
@@ -158,7 +162,14 @@ export class TargetResolver {
     const asked = { method: call.method, arguments: args };
     if (access.permits(call.principal, kind, entry, asked)) return;
     const told = `Not run, not charged. You may use ${entry.name}, but not with these arguments. Repeating this call will not help.`;
-    throw this.#parts.callers.refused(new TollgateError('access_denied', told), true);
+    const error = this.#parts.callers.refused(new TollgateError('access_denied', told), true);
+    const { canonicalId: object, server } = entry;
+    throw refusedBy(error, {
+      by: 'condition',
+      object,
+      server,
+      rules: access.conditionsFor(call.principal, kind, entry),
+    });
   }
 
   /** What lists show to this caller; undefined when they show everything to everybody. */
@@ -213,21 +224,46 @@ export class TargetResolver {
     const { router, scope, access } = this.#parts;
     // What is hidden takes the very way of what does not exist.
     if (entry === undefined || !this.#isShown(entry, object!, access?.of(principal))) {
-      this.#throwIf(checkScopes(principal.scopes, scope, router.routeUnknown(kind, name)?.scope));
+      const route = router.routeUnknown(kind, name);
+      this.#throwIf(checkScopes(principal.scopes, scope, route?.scope), { route: route?.index });
       if (entry !== undefined && entry.standing?.blocked !== true) this.#parts.callers.hidden();
-      throw unknown(kind, name);
+      throw this.#hidden(kind, name, entry);
     }
     const target = this.#targetOf(kind, entry);
     if (TollgateError.is(target)) {
-      this.#throwIf(checkScopes(principal.scopes, scope, router.route(kind, entry)?.scope));
+      this.#throwIf(checkScopes(principal.scopes, scope, router.route(kind, entry)?.scope), { entry });
       throw target;
     }
-    this.#throwIf(checkScopes(principal.scopes, scope, target.scope));
+    this.#throwIf(checkScopes(principal.scopes, scope, target.scope), { entry, route: target.route });
     return target;
   }
 
-  #throwIf(error: TollgateError | undefined): void {
-    if (error !== undefined) throw this.#parts.callers.refused(error, true);
+  /** What does not exist for this caller; where it exists for others, the operator's record says so. */
+  #hidden(kind: RouteKind, name: string, entry: Entry | undefined): TollgateError {
+    const error = unknown(kind, name);
+    const why: Pick<Entry, 'server' | 'canonicalId'> | Withheld | undefined =
+      entry ?? this.#parts.catalog.withheld(LIST_OF[kind], name);
+    if (why === undefined) return error;
+    const by = 'by' in why ? why.by : entry?.standing?.blocked === true ? 'pin' : 'rules';
+    return refusedBy(error, { by, object: why.canonicalId, server: why.server });
+  }
+
+  #throwIf(
+    error: TollgateError | undefined,
+    {
+      entry,
+      server,
+      route,
+    }: { readonly entry?: Entry; readonly server?: string; readonly route?: number | undefined } = {},
+  ): void {
+    if (error === undefined) return;
+    throw refusedBy(this.#parts.callers.refused(error, true), {
+      by: 'scope',
+      object: entry?.canonicalId,
+      server: entry?.server ?? server,
+      scopes: scopesOf(error).split(' '),
+      route: route === undefined ? undefined : route + 1,
+    });
   }
 
   /** Of a template itself. A URI that fits it is judged as what it is. */

@@ -48,7 +48,8 @@ export async function userActivity(
   const { id: principal, tenant } = ownerNamed(name);
   // The same subject in another tenant is another user; only an admin may ask for all of an id.
   const theirs = (of: unknown): boolean => (tenant === undefined && !exact) || of === tenant;
-  const of = (verdict: 'admitted' | 'refused') => decisions.list({ verdict, principal, from, to, limit: COUNTED });
+  const of = (verdict: 'admitted' | 'refused') =>
+    decisions.list({ verdict, principal, from, to, limit: COUNTED, hidden: false });
   const [admittedOfId, refusedOfId, usageOfId] = await Promise.all([
     of('admitted'),
     of('refused'),
@@ -75,7 +76,8 @@ export async function userActivity(
       id,
       at: new Date(at).toISOString(),
       verdict,
-      tool,
+      // Whether the name exists is not told to who lacks a scope for it.
+      tool: reason === 'insufficient_scope' ? '' : tool,
       method,
       reason,
     })),

@@ -191,7 +191,7 @@ export interface Face {
   /** JSON text of the protected resource metadata (RFC 9728) served at this path; undefined: there is none. */
   metadata?(path: string): string | undefined;
   /** Why a caller that was identified earlier is kept out by now: for channels, which identify once. */
-  barred(principal: Principal): TollgateError | undefined;
+  barred(principal: Principal, endpoint?: string): TollgateError | undefined;
   /** Grows whenever a caller who was identified earlier may no longer be let in: a key, a block, a reload. */
   readonly withdrawals: number;
   /** True while draining: no new sessions or calls. */

@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
+import { ACCESS_REASONS } from '../core/access-refusal.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Retention } from './options.ts';
 import { latestFirst } from './paging.ts';
@@ -8,6 +9,9 @@ import type { DecisionQuery, DecisionRecord, Decisions, Page, Verdict } from './
 import { natural, readText, storedProse, storedText } from './values.ts';
 
 const DAY = 86_400_000;
+/** In the words of the index. */
+const BY_ACCESS = sql<boolean>`reason in (${sql.join(ACCESS_REASONS.map((reason) => sql.lit(reason)))})`;
+const REFUSED = sql`verdict = ${sql.lit('refused')}`;
 const COLUMNS = {
   id: 'text',
   at: 'bigint',
@@ -22,16 +26,21 @@ const COLUMNS = {
 /** Remembers how many records came since the old ones were last removed: that is worth doing once in many writes. */
 export class DecisionRetention {
   readonly keep: Required<Retention>;
-  readonly #since = { admitted: Number.POSITIVE_INFINITY, refused: Number.POSITIVE_INFINITY };
+  readonly #since = {
+    admitted: Number.POSITIVE_INFINITY,
+    refused: Number.POSITIVE_INFINITY,
+    access: Number.POSITIVE_INFINITY,
+  };
 
   constructor(keep: Retention = {}) {
-    this.keep = { admissions: 10_000, refusals: 1_000_000, refusalAge: 30 * DAY, ...keep };
+    this.keep = { admissions: 10_000, refusals: 1_000_000, refusalAge: 30 * DAY, accessRefusals: 100_000, ...keep };
   }
 
   /** Whether `added` records make it time; between two times a twentieth more may lie in the table. */
-  due(of: Verdict, added: number): boolean {
+  due(of: Verdict | 'access', added: number): boolean {
     this.#since[of] += added;
-    const most = of === 'admitted' ? this.keep.admissions : this.keep.refusals;
+    const { admissions, refusals, accessRefusals } = this.keep;
+    const most = of === 'admitted' ? admissions : of === 'refused' ? refusals : accessRefusals;
     if (added === 0 || this.#since[of] <= most / 20) return false;
     this.#since[of] = 0;
     return true;
@@ -61,12 +70,14 @@ export function decisionsOn(session: Session, retention: DecisionRetention): Dec
       const { keep } = retention;
       const refused = records.filter((record) => record.verdict === 'refused');
       if (retention.due('admitted', records.length - refused.length)) {
-        await keepLast(session, 'admitted', keep.admissions);
+        await keepLast(session, sql`verdict = ${sql.lit('admitted')}`, keep.admissions);
       }
+      const byAccess = refused.filter(({ reason }) => (ACCESS_REASONS as readonly string[]).includes(reason));
+      if (retention.due('access', byAccess.length)) await keepLast(session, BY_ACCESS, keep.accessRefusals);
       if (retention.due('refused', refused.length)) {
-        await keepLast(session, 'refused', keep.refusals);
+        await keepLast(session, REFUSED, keep.refusals);
         const latest = refused.reduce((most, record) => Math.max(most, record.at), 0);
-        await discard(session, 'refused', sql`at < ${latest - keep.refusalAge}`);
+        await discard(session, REFUSED, sql`at < ${latest - keep.refusalAge}`);
       }
       return rows.map(([id]) => fresh.delete(id as string));
     },
@@ -79,6 +90,9 @@ export function decisionsOn(session: Session, retention: DecisionRetention): Dec
     async list(query: DecisionQuery = {}): Promise<Page<DecisionRecord>> {
       let rows = db.selectFrom('tg_decisions').selectAll();
       if (query.verdict !== undefined) rows = rows.where('verdict', '=', verdict(query.verdict));
+      if (query.by === 'access') rows = rows.where(BY_ACCESS);
+      if (query.by === 'limits') rows = rows.where(sql<boolean>`not ${BY_ACCESS}`);
+      if (query.hidden === false) rows = rows.where('reason', '<>', 'hidden');
       if (query.principal !== undefined) rows = rows.where('principal', '=', storedText(query.principal));
       return latestFirst(rows, query, record);
     },
@@ -86,16 +100,16 @@ export function decisionsOn(session: Session, retention: DecisionRetention): Dec
 }
 
 /** The index finds the newest record that is one too many at the cost of skipping `count` entries. */
-async function keepLast(session: Session, of: Verdict, count: number): Promise<void> {
+async function keepLast(session: Session, of: RawBuilder<unknown>, count: number): Promise<void> {
   const { rows } = await sql<{ at: number; id: string }>`
-    select at, id from tg_decisions where verdict = ${sql.lit(of)}
+    select at, id from tg_decisions where ${of}
     order by at desc, id desc limit 1 offset ${sql.lit(natural(count, 'keep'))}`.execute(session.db);
   const last = rows[0];
   if (last !== undefined) await discard(session, of, sql`(at, id) <= (cast(${last.at} as bigint), ${last.id})`);
 }
 
-async function discard({ db }: Session, of: Verdict, which: RawBuilder<unknown>): Promise<void> {
-  await sql`delete from tg_decisions where verdict = ${sql.lit(of)} and ${which}`.execute(db);
+async function discard({ db }: Session, of: RawBuilder<unknown>, which: RawBuilder<unknown>): Promise<void> {
+  await sql`delete from tg_decisions where ${of} and ${which}`.execute(db);
 }
 
 function verdict(value: Verdict): Verdict {

@@ -17,6 +17,7 @@ export const MIGRATIONS: readonly Migration[] = [
   { about: 'The vault: sealed secrets, the versions of its master key, leases', up: addVault },
   { about: 'Definitions that were approved', up: addPins },
   { about: 'Callers whom operators keep out', up: addBlocks },
+  { about: 'Refusals by access are found and kept by themselves', up: addAccessRefusals },
 ];
 
 /** The settings table comes before the first migration, because the version is kept in it. */
@@ -246,6 +247,16 @@ async function addBlocks(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
       at bigint not null, until bigint, lifted_at bigint, lifted_by text)${strict(kind)}`,
   );
   await run(db, kind, 'create index tg_blocks_active on tg_blocks (at) where lifted_at is null');
+}
+
+/** The reasons of that version: a later one makes another index. */
+async function addAccessRefusals(db: Kysely<unknown>, kind: SqlKind): Promise<void> {
+  await run(
+    db,
+    kind,
+    `create index tg_decisions_access on tg_decisions (at, id)
+      where reason in ('insufficient_scope', 'access_denied', 'blocked', 'hidden')`,
+  );
 }
 
 /** SQLite checks types in STRICT tables only. */

@@ -34,4 +34,6 @@ export interface Retention {
   readonly refusals?: number;
   /** Milliseconds after which a refusal goes, however few there are. Default 30 days. */
   readonly refusalAge?: number;
+  /** The last refusals by access, which are part of the refusals. Default 100,000. */
+  readonly accessRefusals?: number;
 }

@@ -293,6 +293,10 @@ export interface DecisionRecord {
 
 export interface DecisionQuery extends Part {
   readonly verdict?: Verdict;
+  /** What has decided: limits (admissions included), or access. Default: both. */
+  readonly by?: 'limits' | 'access';
+  /** False: without those of which their caller was told that the name does not exist. Default true. */
+  readonly hidden?: boolean;
   readonly principal?: string;
   readonly from?: number;
   readonly to?: number;

@@ -60,7 +60,7 @@ async function proxied(more: Partial<PostgresOptions> & { keep?: Retention } = {
 }
 
 storageContract('PostgreSQL', async () => {
-  const { stack, options } = await proxied({ keep: { admissions: 1000 } });
+  const { stack, options } = await proxied({ keep: { admissions: 1000, accessRefusals: 200 } });
   const store = await openStore(options, deps);
   return {
     storage: store,

@@ -27,7 +27,7 @@ function opened(folder: string, log: Log = silentLog, keep: Retention = {}): Pro
 
 storageContract('SQLite', async () => {
   const folder = await temporaryDirectory('store');
-  const store = await opened(folder.path, silentLog, { admissions: 1000 });
+  const store = await opened(folder.path, silentLog, { admissions: 1000, accessRefusals: 200 });
   return {
     storage: store,
     close: async () => {

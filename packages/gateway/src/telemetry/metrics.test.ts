@@ -7,6 +7,7 @@ import { Registry } from './registry.ts';
 const IDLE = {
   guardDenials: () => 0,
   refusedCallers: () => ({}),
+  unrecordedRefusals: () => 0,
   ledgerWaiting: () => 0,
   ledgerDrift: () => undefined,
   blockedDefinitions: () => 0,
@@ -68,6 +69,7 @@ describe('numbers of limits', () => {
     const metrics = new LimitMetrics({
       guardDenials: () => 7,
       refusedCallers: () => ({ not_accepted: 5, blocked: 0 }),
+      unrecordedRefusals: () => 4,
       ledgerWaiting: () => 3,
       ledgerDrift: () => -250,
       blockedDefinitions: () => 2,

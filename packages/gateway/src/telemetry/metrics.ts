@@ -36,6 +36,8 @@ export interface MetricSources {
   readonly guardDenials: () => number;
   /** By a reason of a fixed list. */
   readonly refusedCallers: () => Readonly<Record<string, number>>;
+  /** Refusals by access beyond what is recorded. */
+  readonly unrecordedRefusals: () => number;
   readonly ledgerWaiting: () => number;
   /** Undefined: no ledger, or not compared yet. */
   readonly ledgerDrift: () => number | undefined;
@@ -82,6 +84,11 @@ export class LimitMetrics {
       'Callers turned away before limits were asked.',
       'reason',
       sources.refusedCallers,
+    );
+    registry.counted(
+      'tollgate_refusals_unrecorded_total',
+      'Refusals by access without a record, because their caller had too many.',
+      sources.unrecordedRefusals,
     );
     registry.gauge('tollgate_ledger_waiting', 'Writes that the ledger has not confirmed.', sources.ledgerWaiting);
     registry.gauge(

@@ -1,4 +1,5 @@
 /** From what admission and the pipeline tell to the record of a decision. */
+import type { AccessRefusal } from '../../core/access-refusal.ts';
 import { type Expression, ExpressionScope } from '../../core/expression.ts';
 import { type DecisionDocument, RECORD_VERSION, type RuleEntry } from './record.ts';
 import type { Skeletons } from './skeleton.ts';
@@ -60,6 +61,8 @@ export interface DecisionFacts {
         readonly because: string | undefined;
       }
     | undefined;
+  /** Undefined: limits have decided. */
+  readonly access?: AccessRefusal | undefined;
 }
 
 /** What a record says of the configuration it was made under. */
@@ -77,6 +80,7 @@ export interface Pending {
   readonly facts: DecisionFacts;
   readonly policy: DecisionPolicy;
   roles: readonly string[] | undefined;
+  scopes: readonly string[] | undefined;
   client: string | undefined;
   address: string | undefined;
   /** `unknown`: the call was not shown, or its arguments are too large to be kept. `none`: it has none. */
@@ -91,6 +95,8 @@ export interface Pending {
 /** Time for the expressions of one record; those that are left have no value. */
 const EXPRESSIONS_MS = 20;
 const MAX_EXPRESSIONS = 64;
+const MAX_SCOPES = 100;
+const MAX_RULES = 20;
 
 /** The record of a decision, as it is stored. This is what costs: call it outside the turn of the call. */
 export function storedDecision(pending: Pending, skeletons: Skeletons): StoredDecision {
@@ -127,6 +133,7 @@ function documentOf(pending: Pending, skeletons: Skeletons): DecisionDocument {
       ...given('tenant', facts.tenant),
       tier: facts.tier,
       ...given('roles', pending.roles === undefined ? undefined : [...pending.roles]),
+      ...given('scopes', facts.access?.by === 'scope' ? (pending.scopes ?? []).slice(0, MAX_SCOPES) : undefined),
       ...given('client', pending.client),
       ...given('session', facts.session === undefined ? undefined : skeletons.digest('session', facts.session)),
       ...given('address', pending.address === undefined ? undefined : skeletons.digest('address', pending.address)),
@@ -136,13 +143,34 @@ function documentOf(pending: Pending, skeletons: Skeletons): DecisionDocument {
     ...given('retryAfterSeconds', refusal?.retryAfterSeconds),
     ...given('estimated', refusal?.estimated === true ? true : undefined),
     ...given('because', refusal?.because),
+    ...given('access', facts.access === undefined ? undefined : accessOf(facts.access)),
     ...given('waitedMs', facts.waited === 0 ? undefined : facts.waited),
     ...holdOf(facts),
-    price: policy.priceOf(facts.object),
+    ...given('price', facts.access === undefined ? policy.priceOf(facts.object) : undefined),
     ...given('degraded', facts.degraded),
     configuration: policy.digest,
     ...given('arguments', skeleton),
-    ...given('expressions', expressionsOf(pending, text)),
+    ...given('expressions', facts.access === undefined ? expressionsOf(pending, text) : undefined),
+  };
+}
+
+function accessOf({ by, scopes, route, rules, block }: AccessRefusal): DecisionDocument['access'] {
+  return {
+    by,
+    ...given('scopes', scopes === undefined ? undefined : [...scopes]),
+    ...given('route', route),
+    ...given('rules', rules?.slice(0, MAX_RULES)),
+    ...given(
+      'block',
+      block === undefined
+        ? undefined
+        : {
+            id: block.id,
+            who: block.who,
+            reason: block.reason,
+            ...given('until', block.until === undefined ? undefined : new Date(block.until).toISOString()),
+          },
+    ),
   };
 }
 

@@ -327,7 +327,7 @@ describe('writing', () => {
     await vi.advanceTimersByTimeAsync(5000);
     await turns();
     expect(puts.map((rows) => rows.length)).toEqual([2, 1]);
-    expect(log.view).toEqual({ waiting: 0, dropped: 0 });
+    expect(log.view).toEqual({ waiting: 0, dropped: 0, unrecorded: 0 });
   });
 
   it('keeps the last 10,000 admissions while they wait, with their own calls', async () => {
@@ -360,7 +360,7 @@ describe('writing', () => {
     log.refused(refusal());
     await turns();
     for (let i = 0; i < 10_100; i++) log.refused(refusal());
-    expect(log.view).toEqual({ waiting: 10_000, dropped: 100 });
+    expect(log.view).toEqual({ waiting: 10_000, dropped: 100, unrecorded: 0 });
     release();
   });
 

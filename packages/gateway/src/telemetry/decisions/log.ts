@@ -1,11 +1,14 @@
 /**
  * Records of decisions. The hot path only hands over what exists anyway: admission its record, the pipeline the call.
  * Everything that costs (skeletons, expressions, JSON) happens in later turns, a few milliseconds at a time, and what
- * waits is bounded: refusals are written at once, admissions together, because of those only the last are kept.
+ * waits is bounded: refusals are written at once, admissions together, because of those only the last are kept. Refusals
+ * by access cost their callers nothing, so that only some of a flood become records.
  */
 import type { Log } from '../../core/log.ts';
+import type { Principal } from '../../core/principal.ts';
 import type { Call } from '../../protocol/call.ts';
 import { Field } from '../../protocol/message.ts';
+import { Allowance } from './allowance.ts';
 import { type DecisionFacts, type DecisionPolicy, type Pending, storedDecision } from './document.ts';
 import type { Skeletons } from './skeleton.ts';
 import type { DecisionPage, DecisionQuery, DecisionStore, StoredDecision } from './store.ts';
@@ -22,11 +25,15 @@ export interface DecisionLogView {
   readonly waiting: number;
   /** Lost because the store was away, or because too many came at once. Refusals and admissions alike. */
   readonly dropped: number;
+  /** Refusals by access beyond what is recorded of one caller, or of all. */
+  readonly unrecorded: number;
 }
 
 /** As many admissions as are kept at all: an older one that still waits would be thrown away in the same write. */
 const MAX_ADMISSIONS = 10_000;
 const MAX_REFUSALS = 10_000;
+/** Refusals by access that wait: they take no place of others. */
+const MAX_DENIALS = 1000;
 /** Requests kept alive by what waits; beyond that a record is made without its arguments. */
 const MAX_BYTES = 32 * 1024 * 1024;
 /** Larger arguments are not worth what their skeleton costs. */
@@ -45,7 +52,10 @@ export class DecisionLog {
   readonly #log: Log;
   #policy: DecisionPolicy;
   #refusals: Pending[] = [];
+  #denials: Pending[] = [];
   #admissions: Pending[] = [];
+  readonly #allowance = new Allowance();
+  #unrecorded = 0;
   /** Where the next admission goes once there are as many as are kept. */
   #oldest = 0;
   #bytes = 0;
@@ -70,7 +80,8 @@ export class DecisionLog {
   }
 
   get view(): DecisionLogView {
-    return { waiting: this.#refusals.length + this.#admissions.length, dropped: this.#dropped };
+    const waiting = this.#refusals.length + this.#denials.length + this.#admissions.length;
+    return { waiting, dropped: this.#dropped, unrecorded: this.#unrecorded };
   }
 
   /** Listener of admission. Never throws, never waits. */
@@ -96,7 +107,26 @@ export class DecisionLog {
       return;
     }
     this.#refusals.push(this.#pending(facts));
-    if (!this.#closed && this.#writing === undefined) this.#turn ??= setImmediate(() => void this.#start());
+    this.#soon();
+  }
+
+  /**
+   * Access refused; with its call where there is one. `caller`: who shares an allowance of records. Never throws, never
+   * waits. False: no record is made of it.
+   */
+  denied(facts: DecisionFacts, caller: string, principal: Principal, call: Call | undefined): boolean {
+    if (this.#denials.length >= MAX_DENIALS || !this.#allowance.take(caller, facts.at)) {
+      this.#unrecorded++;
+      return false;
+    }
+    const pending = this.#pending(facts);
+    pending.roles = principal.roles;
+    pending.scopes = principal.scopes;
+    pending.client = principal.clientId;
+    if (call !== undefined) this.#addCall(pending, call);
+    this.#denials.push(pending);
+    this.#soon();
+    return true;
   }
 
   /**
@@ -112,8 +142,11 @@ export class DecisionLog {
     if (pending === undefined || pending.roles !== undefined) return;
     pending.roles = call.principal.roles;
     pending.client = call.principal.clientId;
-    pending.address = call.address;
-    const { message } = call;
+    this.#addCall(pending, call);
+  }
+
+  #addCall(pending: Pending, { address, message }: Call): void {
+    pending.address = address;
     const start = message.spans[2 * Field.arguments]!;
     const end = message.spans[2 * Field.arguments + 1]!;
     if (start < 0) pending.has = 'none';
@@ -151,6 +184,10 @@ export class DecisionLog {
     await this.flush();
   }
 
+  #soon(): void {
+    if (!this.#closed && this.#writing === undefined) this.#turn ??= setImmediate(() => void this.#start());
+  }
+
   /** One write after the other, so that a slow store is asked once at a time; meanwhile what waits is bounded. */
   #start(): Promise<void> {
     clearImmediate(this.#turn);
@@ -162,10 +199,13 @@ export class DecisionLog {
   }
 
   async #pump(): Promise<void> {
-    while (this.#refusals.length > 0 || this.#admissionsDue) {
+    while (this.#refusals.length + this.#denials.length > 0 || this.#admissionsDue) {
       const refusals = this.#refusals;
       this.#refusals = [];
       await this.#write(refusals);
+      const denials = this.#denials;
+      this.#denials = [];
+      await this.#write(denials);
       if (!this.#admissionsDue) continue;
       this.#admissionsDue = false;
       const admissions = [...this.#admissions.slice(this.#oldest), ...this.#admissions.slice(0, this.#oldest)];
@@ -222,6 +262,7 @@ export class DecisionLog {
       facts,
       policy: this.#policy,
       roles: undefined,
+      scopes: undefined,
       client: undefined,
       address: undefined,
       has: 'unknown',

@@ -3,6 +3,7 @@
  * do not know; a change that an old reader would misunderstand raises `v`.
  */
 import * as z from 'zod';
+import { ACCESS_CHECKS } from '../../core/access-refusal.ts';
 import type { ArgumentsSkeleton } from './skeleton.ts';
 
 export const RECORD_VERSION = 1;
@@ -37,6 +38,18 @@ const rule = z.object({
   resetAt: z.string().optional(),
 });
 
+/** Why access refused. */
+const access = z.object({
+  by: z.enum(ACCESS_CHECKS),
+  /** All that the operation needs. */
+  scopes: z.array(z.string()).optional(),
+  /** The route that needs them, by its place in the file, from 1. */
+  route: z.number().optional(),
+  /** The rules whose condition did not hold, by their places in the file, from 1. */
+  rules: z.array(z.object({ rule: z.number(), when: z.string() })).optional(),
+  block: z.object({ id: z.string(), who: z.string(), reason: z.string(), until: z.string().optional() }).optional(),
+});
+
 const document = z.object({
   v: z.literal(RECORD_VERSION),
   id: z.string().min(1).max(200),
@@ -52,6 +65,8 @@ const document = z.object({
     tenant: z.string().optional(),
     tier: z.string(),
     roles: z.array(z.string()).optional(),
+    /** Only where one was missing. */
+    scopes: z.array(z.string()).optional(),
     client: z.string().optional(),
     session: z.string().optional(),
     address: z.string().optional(),
@@ -61,6 +76,7 @@ const document = z.object({
   retryAfterSeconds: z.number().optional(),
   estimated: z.boolean().optional(),
   because: z.string().optional(),
+  access: access.optional(),
   waitedMs: z.number().optional(),
   hold: z.object({ id: z.string(), amounts }).optional(),
   /** Amounts the call was charged or would have cost, by unit. */
