@@ -2,13 +2,14 @@
 
 import { isWho } from '../access/blocks.ts';
 import type { Admission } from '../admission/contract.ts';
-import type { LimitView, Question } from '../admission/external.ts';
+import type { LimitView, Question, ResetCounter } from '../admission/external.ts';
 import type { LimitOptions } from '../admission/options.ts';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { Block, Grant, Stop } from '../core/operator-records.ts';
 import type { Books } from './books.ts';
+import { type Place, placesOf, unnameable } from './counter-places.ts';
 import type { LedgerWriter } from './ledger-writer.ts';
 import { doubtOfServer, doubtOfTool } from './name-doubts.ts';
 
@@ -33,16 +34,19 @@ interface AdministrationDeps {
   /** Canonical ids of the tools that there are, for limits that cover only some. */
   readonly tools: () => readonly string[];
   readonly servers: () => readonly string[];
+  /** Paths of the endpoints, for limits that cover only some. */
+  readonly endpoints: () => readonly string[];
   /** Why nobody may have this principal id; undefined: somebody has, or may have. */
   readonly doubt: (principal: string) => string | undefined;
   /** Tenant and credential tier of a principal that the configuration names. */
   readonly principal: (id: string) => { readonly tenant: string | undefined; readonly tier: string | undefined };
 }
 
-const METHOD = 'tools/call';
-/** Methods under which a limit may count that does not count tools, beside those that it names itself. */
-const METHODS = [METHOD, 'resources/read', 'prompts/get', 'completion/complete'] as const;
+/** Of questions and entries of the ledger that are about no endpoint in particular. */
 const ENDPOINT = '/mcp';
+const ANYWHERE: Place = { method: 'tools/call', tool: undefined, endpoint: ENDPOINT };
+
+const REQUESTS = 'requests';
 
 export class GatewayAdministration {
   readonly #deps: AdministrationDeps;
@@ -102,7 +106,7 @@ export class GatewayAdministration {
     const limit = this.#limit(grant.rule);
     const unit = unitOf(limit);
     if (unit !== grant.unit) {
-      throw wrong(`${limit.name} is counted in ${unit === 'requests' ? 'calls: write a plain number' : unit}`);
+      throw wrong(`${limit.name} is counted in ${unit === REQUESTS ? 'calls: write a plain number' : unit}`);
     }
     if (grant.principal !== undefined && !limit.by.includes('principal')) {
       throw wrong(`${limit.name} does not count by principal: grant it to everyone, or choose another limit`);
@@ -116,9 +120,10 @@ export class GatewayAdministration {
     const { external, limits } = this.#deps.admission();
     const now = this.#deps.clock.monotonic();
     const found = new Map<string, BudgetView>();
-    let { tier } = await external.peek(this.#question(principal, tool), now);
-    const questions = tool === undefined ? limits.map((limit) => this.#toolOf(limit)) : [tool];
-    for (const asked of new Set(questions)) {
+    let { tier } = await external.peek(this.#question(principal, { ...ANYWHERE, tool }), now);
+    const places =
+      tool === undefined ? limits.flatMap((limit) => this.#places(limit).next().value ?? []) : [{ ...ANYWHERE, tool }];
+    for (const asked of new Map(places.map((place) => [JSON.stringify(place), place])).values()) {
       const answer = await external.peek(this.#question(principal, asked), now);
       tier = answer.tier;
       for (const view of answer.limits) {
@@ -136,22 +141,59 @@ export class GatewayAdministration {
 
   /**
    * Forgets what was used of a limit, and books it in the ledger as given back, so that a rebuilt counter agrees.
-   * Rejects with `invalid_params` where no such counter exists.
+   * Rejects with `invalid_params` where no such counter exists, or where it is not only theirs who are named.
    */
   async reset(name: string, principal: string | undefined, by: string, reason: string): Promise<void> {
-    const { admission, clock, books } = this.#deps;
     const limit = this.#limit(name);
+    const why = unnameable(limit, principal);
+    if (why !== undefined) throw wrong(why);
     const who = principal ?? 'everyone';
-    if (principal === undefined && limit.by.includes('principal')) {
-      throw wrong(`${name} counts by principal: name whose counter`);
-    }
-    const question = { ...this.#question(who, this.#toolOf(limit)), method: this.#methodOf(limit) };
-    const counters = await admission().external.reset(question, name, clock.monotonic());
+    const counters = await this.#emptied(limit, who);
     if (counters.length === 0) throw wrong(`${name} has no counter for ${who}`);
     // Who once was a caller keeps what was used; nothing of a name that nobody has is a mistake of spelling.
     const doubt = counters.some(({ used }) => used > 0) ? undefined : principal && this.#deps.doubt(principal);
     if (doubt !== undefined) throw wrong(`Nothing of ${name} was used by ${who}. ${doubt}`);
-    const at = Math.floor(clock.wall());
+    await this.#giveBack(limit, who, counters, by, reason);
+  }
+
+  /**
+   * Forgets what a principal used of every limit that counts by it, as far as its counters can be named. Returns the
+   * names of these limits.
+   */
+  async resetAll(principal: string, by: string, reason: string): Promise<readonly string[]> {
+    const names: string[] = [];
+    for (const limit of this.#deps.admission().limits) {
+      if (!limit.by.includes('principal') || unnameable(limit, principal) !== undefined) continue;
+      const counters = await this.#emptied(limit, principal);
+      if (counters.length === 0) continue;
+      await this.#giveBack(limit, principal, counters, by, reason);
+      names.push(limit.name);
+    }
+    return names;
+  }
+
+  async #emptied(limit: LimitOptions, who: string): Promise<readonly ResetCounter[]> {
+    const { admission, clock } = this.#deps;
+    const { external } = admission();
+    const now = clock.monotonic();
+    const unit = unitOf(limit);
+    // Other systems say what a call costs, so that tools without a price have counters of money, too.
+    const estimate = unit === REQUESTS ? undefined : { unit, micros: 0 };
+    const counters: ResetCounter[] = [];
+    for (const place of this.#places(limit)) {
+      counters.push(...(await external.reset({ ...this.#question(who, place), estimate }, limit.name, now)));
+    }
+    return counters;
+  }
+
+  async #giveBack(
+    { name }: LimitOptions,
+    who: string,
+    counters: readonly ResetCounter[],
+    by: string,
+    reason: string,
+  ): Promise<void> {
+    const at = Math.floor(this.#deps.clock.wall());
     for (const { rule, key, windowStart, unit, used, amount } of counters) {
       if (!amount || used === 0) continue;
       const id = `reset-${randomId(16)}`;
@@ -171,7 +213,7 @@ export class GatewayAdministration {
       });
       this.#deps.ledger?.settled({ id, at, amounts: { [unit]: -used }, source: 'fixed' });
     }
-    await books.record(by, 'reset', { limit: name, principal: who, reason });
+    await this.#deps.books.record(by, 'reset', { limit: name, principal: who, reason });
   }
 
   /** Rejects with `invalid_params` when nothing was lost. */
@@ -186,30 +228,15 @@ export class GatewayAdministration {
     throw wrong(`There is no limit ${name}; there are ${limits.map((one) => one.name).join(', ') || 'none'}`);
   }
 
-  /** A tool that a limit covers, where it does not cover all; undefined: any. */
-  #toolOf(limit: LimitOptions): string | undefined {
-    const admission = this.#deps.admission();
-    const covers = (canonicalId: string | undefined): boolean => {
-      const server = canonicalId?.slice(0, canonicalId.indexOf('/'));
-      const target = { kind: 'tool', canonicalId, server, endpoint: ENDPOINT } as const;
-      return admission.covering(METHOD, target).some(({ name }) => name === limit.name);
-    };
-    return covers(undefined) ? undefined : this.#deps.tools().find(covers);
+  #places(limit: LimitOptions): Generator<Place, undefined> {
+    const { admission, tools, endpoints } = this.#deps;
+    // What other systems ask over /v1 counts at the default endpoint, whether there is one or not.
+    const offered = { tools: tools(), endpoints: [...new Set([...endpoints(), ENDPOINT])] };
+    return placesOf(limit, offered, (method, target) => admission().covering(method, target));
   }
 
-  /** A method that a limit covers: its counters are found by a question that it would be asked. */
-  #methodOf(limit: LimitOptions): string {
-    const target = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: ENDPOINT } as const;
-    const covers = (method: string) =>
-      this.#deps
-        .admission()
-        .covering(method, target)
-        .some(({ name }) => name === limit.name);
-    return [...METHODS, ...(limit.on ?? [])].find(covers) ?? METHOD;
-  }
-
-  #question(principal: string, tool: string | undefined): Question {
-    return { subject: { principal, ...this.#deps.principal(principal) }, method: METHOD, tool };
+  #question(principal: string, place: Place): Question {
+    return { subject: { principal, ...this.#deps.principal(principal) }, ...place };
   }
 
   #granted(limit: string, principal: string): number {
@@ -227,7 +254,7 @@ function doubted<T extends object>(answer: T, warning: string | undefined): T & 
 
 function unitOf({ quota, rows }: LimitOptions): string {
   const any = quota ?? [...rows.values()][0];
-  return any !== undefined && 'amount' in any ? any.amount.unit : 'requests';
+  return any !== undefined && 'amount' in any ? any.amount.unit : REQUESTS;
 }
 
 function wrong(message: string): TollgateError {

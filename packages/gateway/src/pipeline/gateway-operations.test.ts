@@ -289,6 +289,23 @@ describe('A hold', () => {
   });
 });
 
+describe('Under preset: mcp with limits of its own', () => {
+  it('reports the numbers of an endpoint and a client, not those of some calls or of a shadow', async () => {
+    verifies('R0-32', 'C-06', 'X0-06');
+    r = await rig({
+      preset: 'mcp',
+      limits: {
+        loop: { by: ['principal', 'tool', 'args'], limit: '3/min' },
+        trial: { by: 'principal', limit: '2/min', mode: 'shadow' },
+        dear: { by: 'principal', tool: 'fake/dear', limit: '2 USD/day' },
+      },
+    });
+    expect(r.port.endpointLimits('tools/call', 'standard')).toEqual({ base: 30, effective: 150, burst: 50 });
+    const { limits } = await r.port.statistics(await r.client('new'));
+    expect(limits).toMatchObject({ perRequest: 1_000_000, hourly: 50_000_000, daily: 500_000_000 });
+  });
+});
+
 describe('Without a preset', () => {
   it('answers by whatever limits there are', async () => {
     r = await rig({

@@ -3,7 +3,7 @@ import type { Admission } from '../admission/contract.ts';
 import { tellsNumbers } from '../admission/disclosure.ts';
 import type { Answer, LimitView, Question } from '../admission/external.ts';
 import type { Target } from '../admission/limits.ts';
-import type { LimitOptions, Quota } from '../admission/options.ts';
+import type { LimitKey, LimitOptions, Quota } from '../admission/options.ts';
 import type { CompiledConfig } from '../config/compile.ts';
 import { BASE_TIERS } from '../config/preset.ts';
 import type { Clock } from '../core/clock.ts';
@@ -42,8 +42,8 @@ export interface GatewayOperationsDeps {
   readonly ledger: Ledger | undefined;
   readonly status: () => Omit<LimiterStatus, 'limiter'>;
   readonly configuration: () => ConfigurationView;
-  /** Forgets what was used of a limit by one principal, stored with who did it and why. */
-  readonly reset: (limit: string, principal: string, by: string, reason: string) => Promise<void>;
+  /** Forgets what one principal used, stored with who did it and why; the names of the limits. */
+  readonly reset: (principal: string, by: string, reason: string) => Promise<readonly string[]>;
 }
 
 /** Clients that were charged here, to count them. */
@@ -53,6 +53,9 @@ const OPERATIONS: ReadonlySet<string> = new Set(['server/initialize', 'server/pi
 const UNKNOWN = 'unknown';
 const EVERYTHING = 'everything';
 const LOOKED_AT = 'tools/call';
+const NOTHING: Target = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: DEFAULT_ENDPOINT };
+/** A limit that counts by anything else (tool, arguments, session) has its number for some calls of an endpoint. */
+const OF_ENDPOINT: ReadonlySet<LimitKey> = new Set(['everyone', 'principal', 'tenant', 'client', 'endpoint']);
 
 export class GatewayOperations implements OperationsPort {
   readonly #deps: GatewayOperationsDeps;
@@ -107,8 +110,11 @@ export class GatewayOperations implements OperationsPort {
 
   endpointLimits(endpoint: string, tier: string): EndpointLimits {
     const stored = this.#stored(tier);
-    const rates = this.#rates(this.#methodOf(endpoint)).flatMap((limit) => {
-      if (!tellsNumbers({ limit })) return [];
+    const told = this.#rates(this.#methodOf(endpoint)).filter(
+      (limit) => limit.mode === 'enforce' && tellsNumbers({ limit }),
+    );
+    const whole = told.filter(({ by }) => by.every((key) => OF_ENDPOINT.has(key)));
+    const rates = (whole.length > 0 ? whole : told).flatMap((limit) => {
       const effective = limit.rows.get(stored) ?? limit.quota;
       return effective?.kind === 'rate' ? [{ base: limit.quota, effective }] : [];
     });
@@ -174,7 +180,9 @@ export class GatewayOperations implements OperationsPort {
   }
 
   async statistics(client: Client): Promise<ClientStatistics> {
-    const own = this.#money().filter(({ by }) => by.includes('principal'));
+    // A budget of some tools is not what the client may spend in all.
+    const general = new Set(this.#deps.admission().covering(LOOKED_AT, NOTHING));
+    const own = this.#money().filter((limit) => limit.by.includes('principal') && general.has(limit));
     const views = await this.#look(client);
     const used = (page: 'hour' | 'day') =>
       usedOf(
@@ -228,13 +236,8 @@ export class GatewayOperations implements OperationsPort {
     return this.#deps.configuration();
   }
 
-  async reset({ principal }: Client, by: string): Promise<readonly string[]> {
-    const { admission, reset } = this.#deps;
-    const names = admission()
-      .limits.filter((limit) => limit.by.includes('principal') && limit.quota?.kind !== 'per-call')
-      .map(({ name }) => name);
-    for (const name of names) await reset(name, principal.id, by, 'reset_limits operation');
-    return names;
+  reset({ principal }: Client, by: string): Promise<readonly string[]> {
+    return this.#deps.reset(principal.id, by, 'reset_limits operation');
   }
 
   async stop(by: string, reason: string): Promise<StopView> {
@@ -271,10 +274,9 @@ export class GatewayOperations implements OperationsPort {
   }
 
   #rates(method: string): readonly LimitOptions[] {
-    const target: Target = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: DEFAULT_ENDPOINT };
     return this.#deps
       .admission()
-      .covering(method, target)
+      .covering(method, NOTHING)
       .filter(({ quota, rows }) => (quota ?? [...rows.values()][0])?.kind === 'rate');
   }
 

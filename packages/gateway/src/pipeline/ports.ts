@@ -37,6 +37,7 @@ export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAd
       ),
     ],
     servers: () => [...gateway().generation.servers.keys()],
+    endpoints: () => [...gateway().generation.endpoints.keys()],
     doubt: (id) => doubtOfPrincipal(id, gateway().generation.config.identity, books.tiers, state.keys),
     principal: (id) => {
       const [known] = principalsNamed(id, gateway().generation.config.identity, books.tiers, state.keys);
@@ -90,7 +91,7 @@ export function operationsOf(
         calls: { total, refused },
       };
     },
-    reset: (limit, principal, by, reason) => administration.reset(limit, principal, by, reason),
+    reset: (principal, by, reason) => administration.resetAll(principal, by, reason),
   });
 }
 
