@@ -71,7 +71,7 @@ export function putEntry(counters: Counters, high: number, low: number, leaves: 
 /** Puts a hold entry in front of the chain of a key; returns the head before. */
 export function link(counters: Counters, rule: MemoryRule, keyHigh: number, keyLow: number, head: number): number {
   const high = fingerprintHigh(rule.high, keyHigh);
-  const place = counters.wides.find(high, fingerprintLow(rule.low, keyLow, rule.tag));
+  const place = counters.wides.find(high, fingerprintLow(rule.low, keyLow, rule.seat));
   if (place === -1) return 0;
   const before = counters.wides.column(place, 3);
   counters.wides.setWide(place, counters.wides.value(place), counters.wides.column(place, 2), head);

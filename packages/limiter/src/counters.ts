@@ -30,7 +30,7 @@ export class Counters extends Writing {
   charge(rule: MemoryRule, keyHigh: number, keyLow: number, units: number, at: number, settles: boolean): void {
     const source = this.source!;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     // What was found elsewhere moves here with the charge.
     const carried = source === rule ? 0 : this.#carry(source, rule, keyHigh, keyLow);
     if (rule.kind === BUCKET) {
@@ -81,7 +81,7 @@ export class Counters extends Writing {
     if (this.end === 0) {
       if (by <= 0 || window <= now) return;
       const high = fingerprintHigh(rule.high, keyHigh);
-      this.setWindow(rule, high, fingerprintLow(rule.low, keyLow, rule.tag), this.place, window, by, 0, by);
+      this.setWindow(rule, high, fingerprintLow(rule.low, keyLow, rule.seat), this.place, window, by, 0, by);
     } else if (this.end === window || (by > 0 && window > this.end - rule.period)) {
       // A window that began in between covers what was estimated at nothing before.
       this.#amendWindow(rule, keyHigh, keyLow, by);
@@ -91,7 +91,7 @@ export class Counters extends Writing {
   #amendLog(rule: MemoryRule, keyHigh: number, keyLow: number, window: number, by: number): void {
     const { logs, place } = this;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     const open = this.source === rule && !this.sketched && this.end > 0;
     if (by > 0) {
       if (this.source === rule && !this.sketched) this.addToLog(rule, high, low, place, open, 0, by, window);
@@ -173,7 +173,7 @@ export class Counters extends Writing {
     this.wides.setWide(this.place, logs.last(), this.wides.column(this.place, 2) - (units - left), logs.pointer());
     if (this.journal === undefined) return;
     const high = fingerprintHigh(rule.high, keyHigh);
-    this.noteLog(high, fingerprintLow(rule.low, keyLow, rule.tag), this.place, true, 0);
+    this.noteLog(high, fingerprintLow(rule.low, keyLow, rule.seat), this.place, true, 0);
   }
 
   /** Forgets what a key has used, wherever it is. The sketch stays: it is not this key's alone. */
@@ -195,7 +195,7 @@ export class Counters extends Writing {
     const open = this.source === rule && this.end > 0 && !this.sketched;
     const held = open ? this.wides.column(this.place, 3) : 0;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     const place = this.source === rule ? this.place : this.wides.find(high, low);
     this.setWindow(rule, high, low, place, open ? this.end : this.windowEnd(rule), used + held, held, used);
   }
@@ -203,7 +203,7 @@ export class Counters extends Writing {
   /** Gives slots back; `chain`: the new head of the chain. */
   freeSlots(rule: MemoryRule, keyHigh: number, keyLow: number, units: number, sketched: boolean, chain: number): void {
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     if (sketched) {
       this.sketchOf(rule)?.add(high, low, -units, true);
       return;

@@ -83,7 +83,7 @@ export class Decision {
         const start = now * rule.resolution;
         const place = rates.find(
           fingerprintHigh(rule.high, ask.high[i]!),
-          fingerprintLow(rule.low, ask.low[i]!, rule.tag),
+          fingerprintLow(rule.low, ask.low[i]!, rule.seat),
         );
         let full = place === -1 ? 0 : rates.value(place);
         this.#place[i] = place;
@@ -170,7 +170,10 @@ export class Decision {
       return cost <= limit;
     }
     const { wides, clock } = this.#counters;
-    const place = wides.find(fingerprintHigh(rule.high, ask.high[i]!), fingerprintLow(rule.low, ask.low[i]!, rule.tag));
+    const place = wides.find(
+      fingerprintHigh(rule.high, ask.high[i]!),
+      fingerprintLow(rule.low, ask.low[i]!, rule.seat),
+    );
     let used = 0;
     let end = 0;
     if (place !== -1) {
@@ -286,7 +289,7 @@ export class Decision {
     let chain = 0;
     let place = this.#place[i]!;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     if (this.#flag[i] === CAREFUL && rule.kind !== CONCURRENCY) {
       counters.read(rule, keyHigh, keyLow);
       counters.charge(rule, keyHigh, keyLow, cost, counters.clock.now + wait, rule.settles);

@@ -1,6 +1,6 @@
 import { mixHigh, mixLow } from './hash.ts';
 import type { Clock } from './slots.ts';
-import { TAG_MASK } from './slots.ts';
+import { BLOCK_MASK, LANE_MASK, LANE_SHIFT } from './slots.ts';
 import { Table } from './table.ts';
 import type { HoldResult } from './types.ts';
 
@@ -57,8 +57,8 @@ export class Holds {
   state: Uint8Array = new Uint8Array(256);
   /** 1: what it held is free when it expires. */
   free: Uint8Array = new Uint8Array(256);
-  #high: Uint32Array = new Uint32Array(256);
-  #low: Uint32Array = new Uint32Array(256);
+  #high: Int32Array = new Int32Array(256);
+  #low: Int32Array = new Int32Array(256);
   /** Position in the heap. */
   #position: Int32Array = new Int32Array(256);
   #heap: Int32Array = new Int32Array(256);
@@ -75,7 +75,7 @@ export class Holds {
   #nextEntry = 0;
   readonly #blocks: number[][] = Array.from({ length: CLASSES }, () => []);
   /** Closed ids in the order they were closed: lanes, and the second until which to remember them. */
-  readonly #queue: Uint32Array[] = [];
+  readonly #queue: Int32Array[] = [];
   #queueAt = 0;
   #queued = 0;
   /** Holds by the last characters of their ids, + 1: most calls end while theirs is still here, so no hash is needed. */
@@ -123,19 +123,25 @@ export class Holds {
     return value === 0 ? -1 : -1 - (value - CLOSED);
   }
 
-  /** Both lanes of an id in one go, two characters at a time. */
+  /**
+   * Both lanes of an id in one go, two characters at a time. Ids that differ in the last three bits only lie in one
+   * block: those that somebody counts up find each other in the processor's cache.
+   */
   #hash(id: string): void {
-    const { length } = id;
-    let high = this.#seed[0] ^ length;
+    const last = id.length - 1;
+    let high = this.#seed[0] ^ last;
     let low = this.#seed[1];
-    for (let at = 0; at < length; at += 2) {
-      const pair = id.charCodeAt(at) | (at + 1 < length ? id.charCodeAt(at + 1) << 16 : 0);
+    for (let at = 0; at < last; at += 2) {
+      const pair = id.charCodeAt(at) | (at + 1 < last ? id.charCodeAt(at + 1) << 16 : 0);
       high = Math.imul(high ^ pair, 0x85ebca6b);
       high ^= high >>> 15;
       low = Math.imul((low ^ (low >>> 13)) + pair, 0x2c1b3c6d);
     }
-    this.#idHigh = mixHigh(high, length) >>> 0 || 1;
-    this.#idLow = (mixLow(low, length) & ~TAG_MASK) >>> 0;
+    const end = id.charCodeAt(last);
+    this.#idHigh = mixHigh(high, end) || 1;
+    const block = mixLow(low ^ last, end >>> 3);
+    // Turned, since few texts use all endings alike: a full place in all blocks would be a long way to go.
+    this.#idLow = (block & BLOCK_MASK) | ((block + (end << LANE_SHIFT)) & LANE_MASK);
   }
 
   /** Opens the hold that `find` did not find, or found closed, with room for so many entries. Throws when too many are open. */
@@ -180,12 +186,12 @@ export class Holds {
     this.#write(high, low, CLOSED + state);
     const second = Math.floor(this.#clock.now / 1e6);
     const end = this.#queueAt + this.#queued++;
-    if (Math.floor(end / QUEUED) === this.#queue.length) this.#queue.push(new Uint32Array(QUEUED * 3));
+    if (Math.floor(end / QUEUED) === this.#queue.length) this.#queue.push(new Int32Array(QUEUED * 3));
     const last = this.#queue[Math.floor(end / QUEUED)]!;
     const at = (end % QUEUED) * 3;
     last[at] = high;
     last[at + 1] = low;
-    last[at + 2] = second + Math.min(2 ** 31, Math.ceil(Math.max(REMEMBERED, ttl) / 1e6));
+    last[at + 2] = second + Math.min(2 ** 30, Math.ceil(Math.max(REMEMBERED, ttl) / 1e6));
     // Two for one, so that a long queue becomes shorter again.
     for (let i = 0; i < 2 && this.#queued > MIN_CLOSED; i++) {
       const first = this.#queue[0]!;
@@ -447,8 +453,8 @@ export class Holds {
     this.#heap = integers(this.#heap, size);
     this.state = bytes(this.state, size);
     this.free = bytes(this.free, size);
-    this.#high = lanes(this.#high, size);
-    this.#low = lanes(this.#low, size);
+    this.#high = integers(this.#high, size);
+    this.#low = integers(this.#low, size);
   }
 }
 
@@ -470,12 +476,6 @@ function doubles(from: Float64Array, size: number): Float64Array {
 
 function integers(from: Int32Array, size: number): Int32Array {
   const to = new Int32Array(size);
-  to.set(from);
-  return to;
-}
-
-function lanes(from: Uint32Array, size: number): Uint32Array {
-  const to = new Uint32Array(size);
   to.set(from);
   return to;
 }

@@ -10,7 +10,7 @@ const RECENT = 4096;
 export class Stream {
   readonly width: number;
   length = 0;
-  #lanes: Uint32Array[] = [];
+  #lanes: Int32Array[] = [];
   #values: Float64Array[] = [];
   readonly #recent: Int32Array;
 
@@ -35,7 +35,7 @@ export class Stream {
     const index = this.length++;
     if (index >>> CHUNK_BITS === this.#lanes.length) {
       const buffer = new ArrayBuffer((CHUNK_MASK + 1) * this.width * 8);
-      this.#lanes.push(new Uint32Array(buffer));
+      this.#lanes.push(new Int32Array(buffer));
       this.#values.push(new Float64Array(buffer));
     }
     const lanes = this.#lanes[index >>> CHUNK_BITS]!;

@@ -6,7 +6,7 @@ import type { RuleOptions } from './types.ts';
 
 /** "TGLM" read as a little-endian number. */
 export const MAGIC = 0x4d4c4754;
-export const VERSION = 1;
+export const VERSION = 2;
 /** Magic, version, check sum, length; origin; seed; latest time. */
 export const HEADER = 40;
 export const SECTIONS = { rules: 1, sketches: 2, rates: 3, wides: 4, entries: 5, closed: 6, holds: 7 } as const;
@@ -91,11 +91,15 @@ export class Piece {
 export interface Defined {
   readonly number: number;
   readonly shape: string;
+  readonly seat: number;
   readonly options: RuleOptions;
 }
 
 export function putRules(piece: Piece, { rules }: Parts): void {
-  const defined: Defined[] = rules.all.map(({ number, family, options }) => ({ number, shape: family.shape, options }));
+  const defined: Defined[] = rules.all.map(({ number, family, options }) => {
+    const { shape, seat } = family;
+    return { number, shape, seat, options };
+  });
   if (defined.length === 0) return;
   const text = new TextEncoder().encode(JSON.stringify(defined));
   piece.section(SECTIONS.rules, text.length);

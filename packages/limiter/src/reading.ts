@@ -4,7 +4,7 @@ import { convertUp, quotientUp } from './interval.ts';
 import { Logs } from './logs.ts';
 import { BUCKET, CALENDAR, CONCURRENCY, type Family, FIXED, type MemoryRule, PER_CALL, SLIDING } from './rule.ts';
 import type { Sketch } from './sketch.ts';
-import { type Clock, TAG_HELD, TAG_LOG, TAG_MASK } from './slots.ts';
+import { BLOCK_MASK, type Clock, LANE_MASK, TAG_HELD, TAG_LOG, TAG_MASK } from './slots.ts';
 import { Table } from './table.ts';
 
 /** Debt that a slot can hold: beyond it ticks are no longer whole. */
@@ -13,11 +13,16 @@ export const MAX_UNITS: number = Number.MAX_SAFE_INTEGER;
 
 export function fingerprintHigh(lane: number, key: number): number {
   // 0 marks an empty slot.
-  return mixHigh(lane, key) >>> 0 || 1;
+  return mixHigh(lane, key) || 1;
 }
 
-export function fingerprintLow(lane: number, key: number, tag: number): number {
-  return ((mixLow(lane, key) & ~TAG_MASK) | tag) >>> 0;
+/**
+ * The block follows from the key alone, `lane` being the same for all rules; the place in it also from `seat`, the
+ * rule's, turned by the key, so that a rule with many keys uses all places alike.
+ */
+export function fingerprintLow(lane: number, key: number, seat: number): number {
+  const mixed = mixLow(lane, key);
+  return (mixed & BLOCK_MASK) | ((mixed + seat) & LANE_MASK) | (seat & TAG_MASK);
 }
 
 /**
@@ -87,7 +92,7 @@ export class Reading {
 
   readOwn(rule: MemoryRule, keyHigh: number, keyLow: number): void {
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     this.source = rule;
     this.sketched = false;
     this.expires = 0;
@@ -159,7 +164,7 @@ export class Reading {
     const sketch = this.sketchOf(rule);
     if (sketch === undefined || this.full > 0) return;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     if (rule.kind === BUCKET) {
       const value = sketch.value(high, low);
       if (value > start) this.full = value;
@@ -173,7 +178,7 @@ export class Reading {
   }
 
   #sameSlots(a: MemoryRule, b: MemoryRule): boolean {
-    return a.high === b.high && a.low === b.low && a.tag === b.tag;
+    return a.high === b.high && a.seat === b.seat;
   }
 
   sketchOf(rule: MemoryRule): Sketch | undefined {
@@ -259,7 +264,7 @@ export class Reading {
   #measureSketch(rule: MemoryRule, keyHigh: number, keyLow: number, cost: number, limit: number): void {
     const sketch = this.sketchOf(rule)!;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     this.reset = sketch.end + rule.period - this.clock.now;
     if (cost > 0 && this.used + cost > limit) {
       this.retry = sketch.fitsAt(high, low, cost, limit, rule.period) - this.clock.now;
@@ -268,7 +273,7 @@ export class Reading {
 
   /** First hold entry of a key's slots + 1; 0: none. */
   chainOf(rule: MemoryRule, keyHigh: number, keyLow: number): number {
-    const place = this.wides.find(fingerprintHigh(rule.high, keyHigh), fingerprintLow(rule.low, keyLow, rule.tag));
+    const place = this.wides.find(fingerprintHigh(rule.high, keyHigh), fingerprintLow(rule.low, keyLow, rule.seat));
     return place === -1 || this.wides.value(place) === 0 ? 0 : this.wides.column(place, 3);
   }
 
@@ -280,7 +285,7 @@ export class Reading {
     }
     const { family } = rule;
     const sliding = rule.kind === SLIDING;
-    const low = fingerprintLow(~family.low, keyLow, sliding ? TAG_LOG : TAG_HELD);
+    const low = fingerprintLow(family.low, keyLow, family.seat | (sliding ? TAG_LOG : TAG_HELD));
     const place = this.wides.find(fingerprintHigh(~family.high, keyHigh), low);
     if (sliding && place !== -1) {
       const { logs } = this;

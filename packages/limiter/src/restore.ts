@@ -118,8 +118,8 @@ class Reader {
   #readRules(at: number, length: number): void {
     try {
       const text = new TextDecoder('utf-8', { fatal: true }).decode(new Uint8Array(this.#view.buffer, at, length));
-      for (const { number, shape, options } of JSON.parse(text) as Defined[]) {
-        this.#rules.set(number, this.#parts.rules.known(options, shape));
+      for (const { number, shape, seat, options } of JSON.parse(text) as Defined[]) {
+        this.#rules.set(number, this.#parts.rules.known(options, shape, seat));
       }
     } catch (error) {
       throw new Error(`${this.#where} is damaged: its rules cannot be read`, { cause: error });
@@ -210,9 +210,9 @@ class Reader {
   }
 
   #lanes(at: number): readonly [number, number] {
-    const high = this.#view.getUint32(at, true);
+    const high = this.#view.getInt32(at, true);
     if (high === 0) throw this.#damaged('a key has no fingerprint');
-    return [high, this.#view.getUint32(at + 4, true)];
+    return [high, this.#view.getInt32(at + 4, true)];
   }
 
   #number(at: number): number {

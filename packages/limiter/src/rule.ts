@@ -1,8 +1,8 @@
 import { type CalendarPeriod, calendarWindow } from './calendar.ts';
-import { foldHigh, foldLow, mixHigh, mixLow } from './hash.ts';
+import { foldHigh, mixHigh, mixLow } from './hash.ts';
 import { intervalOf } from './interval.ts';
 import type { Sketch } from './sketch.ts';
-import { TAG_CHAIN, TAG_LOG, TAG_TIME, TAG_WALL } from './slots.ts';
+import { LANE_MASK, LANE_SHIFT, TAG_CHAIN, TAG_LOG, TAG_TIME, TAG_WALL } from './slots.ts';
 import type { Rule, RuleOptions } from './types.ts';
 
 /** Algorithms as small integers: what the hot path switches on. */
@@ -44,6 +44,8 @@ export class Family {
   readonly ancestors: { readonly family: Family; readonly since: number }[] = [];
   high = 0;
   low = 0;
+  /** Its place in the blocks of its table, above the bits of a tag. */
+  seat = 0;
   /** Where keys are counted for which there was no room. Of token buckets each rule has its own. */
   sketch: Sketch | undefined;
   /** Number of the last decision that met this family, to see a second mention at once. */
@@ -62,7 +64,8 @@ export class Family {
 
   seed(seed: Seed): void {
     this.high = foldHigh(mixHigh(seed[0], 1), this.shape);
-    this.low = foldLow(mixLow(seed[1], 1), this.shape);
+    // The same for all, so that what a key has under several rules lies in one block.
+    this.low = mixLow(seed[1], 1);
     for (const rule of this.rules) rule.place();
   }
 }
@@ -92,11 +95,11 @@ export class MemoryRule implements Rule {
   readonly period: number;
   /** Microseconds that a sliding window counts together; 0: it keeps every charge. */
   readonly grid: number;
-  /** Low bits of the fingerprints of its keys. */
   readonly tag: number;
-  /** Lanes that the fingerprints of its keys start from. */
+  /** Lanes that the fingerprints of its keys start from, and the low bits that are the rule's: seat and tag. */
   high = 0;
   low = 0;
+  seat = 0;
   /** True: a key without state here may have some elsewhere: under a variant, a replaced rule, or in the sketch. */
   unsure = false;
   /** Latest tick written under these numbers: later than that no key has anything used under them. */
@@ -143,10 +146,10 @@ export class MemoryRule implements Rule {
   place(): void {
     this.high = this.family.high;
     this.low = this.family.low;
+    this.seat = this.family.seat | this.tag;
     // A slot says in how many ticks it counts, not how many make a unit: so each variant has its own.
     if (this.kind === BUCKET) {
       this.high = mixHigh(mixHigh(this.high, this.interval | 0), (this.interval / 2 ** 32) | 0);
-      this.low = mixLow(this.low, (this.interval ^ this.resolution) | 0);
     }
   }
 
@@ -162,6 +165,9 @@ export class Rules {
   /** By id and shape; a renamed rule is found under both names. */
   readonly families = new Map<string, Family>();
   #seed: Seed;
+  /** Families made so far, of token buckets and of others: their tables differ. */
+  #rates = 0;
+  #wides = 0;
 
   constructor(seed: Seed) {
     this.#seed = seed;
@@ -184,7 +190,7 @@ export class Rules {
       family = previous.family;
       this.families.set(shape, family);
     }
-    const made = family ?? new Family(options, shape);
+    const made = family ?? this.#found(options, shape);
     for (const rule of made.rules) {
       if (!sameOptions(rule.options, options)) continue;
       rule.restored = false;
@@ -203,16 +209,25 @@ export class Rules {
     return this.#replace(rule, previous, now);
   }
 
-  /** A rule that a store knows, by its options and the name of the state it shares. */
-  known(options: RuleOptions, shape: string): MemoryRule {
+  #found(options: RuleOptions, shape: string): Family {
+    const family = new Family(options, shape);
+    const number = family.kind === BUCKET ? this.#rates++ : this.#wides++;
+    family.seat = (number << LANE_SHIFT) & LANE_MASK;
+    return family;
+  }
+
+  /** A rule that a store knows, by its options, the name of the state it shares, and the seat of that. */
+  known(options: RuleOptions, shape: string, seat: number): MemoryRule {
     validate(options);
     const own = shapeOf(options);
-    const family = this.families.get(shape) ?? this.families.get(own) ?? new Family(options, shape);
+    const family = this.families.get(shape) ?? this.families.get(own) ?? this.#found(options, shape);
+    family.seat = seat & LANE_MASK;
     this.families.set(shape, family);
     this.families.set(own, family);
     for (const rule of family.rules) {
       if (!sameOptions(rule.options, options)) continue;
       rule.latest = Infinity;
+      family.seed(this.#seed);
       return rule;
     }
     const rule = new MemoryRule(options, family, this.all.length);

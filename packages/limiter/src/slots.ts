@@ -8,6 +8,12 @@ const HARD_LOAD = 0.875;
 const SEGMENT_BITS = 16;
 const SEGMENT_SIZE = 2 ** SEGMENT_BITS;
 const SEGMENT_MASK = SEGMENT_SIZE - 1;
+/** Slots that lie side by side for what is asked for together: a key under several rules, ids that follow each other. */
+const BLOCK = 8;
+/** What the last three bits of a position are before the tag of a fingerprint is cut off. */
+export const LANE_SHIFT = 5;
+export const BLOCK_MASK: number = ~(BLOCK * 2 ** LANE_SHIFT - 1);
+export const LANE_MASK: number = (BLOCK - 1) << LANE_SHIFT;
 /** The low bits of a fingerprint say how the slot is read: in a narrow one, ticks per microsecond - 1. */
 export const TAG_MASK = 31;
 /** Tags of wide slots. */
@@ -32,6 +38,9 @@ export interface Clock {
 
 /**
  * Packed open addressing: 16 or 32 bytes a slot (two lanes of a fingerprint, then doubles), no strings, no objects.
+ * The low lane says where a slot is sought: a block of eight, and a place in it. Probing goes on at the same place of
+ * the next block, then through the other places: so what fills a block together is also found together in the next one,
+ * and a key under seven rules costs two or three lines of the processor's cache, not seven.
  * Column 1 is the end: a slot whose end is past means the same as no slot, so dead slots are taken over by new keys
  * without any clean-up, and nothing is lost by it.
  * So a place that was found dead may be another key's after the next `insert`: write it first, then it lives.
@@ -47,7 +56,7 @@ export class Slots {
   /** Shifts from a slot to its first double. */
   readonly #shift: number;
   readonly #logs: Logs | undefined;
-  readonly #lanes: Uint32Array[] = [];
+  readonly #lanes: Int32Array[] = [];
   readonly #values: Float64Array[] = [];
 
   /** `size` is a power of two. To be used once `allocate` has said true. */
@@ -67,7 +76,7 @@ export class Slots {
     const segments = this.size / slots;
     if (this.#lanes.length < segments) {
       const buffer = new ArrayBuffer(slots * this.width * 8);
-      this.#lanes.push(new Uint32Array(buffer));
+      this.#lanes.push(new Int32Array(buffer));
       this.#values.push(new Float64Array(buffer));
     }
     return this.#lanes.length === segments;
@@ -86,13 +95,15 @@ export class Slots {
   find(high: number, low: number): number {
     const mask = this.#mask;
     const shift = this.#shift + 1;
-    for (let at = low >>> 5; ; at++) {
-      at &= mask;
+    let at = (low >>> LANE_SHIFT) & mask;
+    for (;;) {
       const lanes = this.#lanes[at >>> SEGMENT_BITS]!;
       const lane = (at & SEGMENT_MASK) << shift;
       const found = lanes[lane]!;
       if (found === high && lanes[lane + 1]! === low) return at;
       if (found === 0) return -1;
+      at += BLOCK;
+      if (at > mask) at = (at + 1) & (BLOCK - 1);
     }
   }
 
@@ -127,8 +138,8 @@ export class Slots {
   /** Takes a slot for a key that is not there and sets its end; its place, or -1: no dead slot on its way, no free one left. */
   insert(high: number, low: number, value: number, clock: Clock): number {
     const mask = this.#mask;
-    for (let at = low >>> 5; ; at++) {
-      at &= mask;
+    let at = (low >>> LANE_SHIFT) & mask;
+    for (;;) {
       const lanes = this.#lanes[at >>> SEGMENT_BITS]!;
       const lane = (at & SEGMENT_MASK) << (this.#shift + 1);
       const empty = lanes[lane] === 0;
@@ -141,6 +152,8 @@ export class Slots {
         this.set(at, value);
         return at;
       }
+      at += BLOCK;
+      if (at > mask) at = (at + 1) & (BLOCK - 1);
     }
   }
 
@@ -172,7 +185,8 @@ export class Slots {
 
   /** Estimated number of live slots, from at most 1024 evenly spread ones. */
   estimateLive(clock: Clock): number {
-    const step = Math.max(1, this.size >>> 10);
+    // Odd, so that every place of the blocks is looked at.
+    const step = (this.size >>> 10) | 1;
     let live = 0;
     for (let at = 0; at < this.size; at += step) if (this.live(at, clock)) live++;
     return live * step;

@@ -109,7 +109,7 @@ export class Writing extends Reading {
     this.wides.setWide(this.place, end, used, third);
     if (this.journal === undefined) return;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     this.journal.wide(high, low, end, used, rule.kind === CONCURRENCY || rule.kind === SLIDING ? 0 : third);
   }
 
@@ -117,7 +117,7 @@ export class Writing extends Reading {
   close(rule: MemoryRule, keyHigh: number, keyLow: number, by: number, held: number, window: number): void {
     const { wides, clock } = this;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     const place = wides.find(high, low);
     // Another window, or one that is over: nothing is left to correct.
     if (place === -1 || wides.value(place) !== window) return;
@@ -143,7 +143,7 @@ export class Writing extends Reading {
   addHeld(rule: MemoryRule, keyHigh: number, keyLow: number, units: number): void {
     const { family } = rule;
     const high = fingerprintHigh(~family.high, keyHigh);
-    const low = fingerprintLow(~family.low, keyLow, TAG_HELD);
+    const low = fingerprintLow(family.low, keyLow, family.seat | TAG_HELD);
     let place = this.wides.find(high, low);
     const before = place === -1 || this.wides.value(place) === 0 ? 0 : this.wides.column(place, 2);
     const held = Math.max(0, before + units);
@@ -163,7 +163,7 @@ export class Writing extends Reading {
     const { logs, wides } = this;
     const { family } = rule;
     const high = fingerprintHigh(~family.high, keyHigh);
-    const low = fingerprintLow(~family.low, keyLow, TAG_LOG);
+    const low = fingerprintLow(family.low, keyLow, family.seat | TAG_LOG);
     let place = wides.find(high, low);
     if (place === -1) {
       if (units < 0) return;
@@ -185,7 +185,7 @@ export class Writing extends Reading {
     if (rule.kind === BUCKET) this.addHeld(rule, keyHigh, keyLow, -MAX_UNITS);
     if (rule.kind !== SLIDING) return;
     const high = fingerprintHigh(~rule.family.high, keyHigh);
-    const low = fingerprintLow(~rule.family.low, keyLow, TAG_LOG);
+    const low = fingerprintLow(rule.family.low, keyLow, rule.family.seat | TAG_LOG);
     const place = this.wides.find(high, low);
     if (place === -1) return;
     this.wides.setWide(place, 0, 0, this.wides.column(place, 3));
@@ -196,7 +196,7 @@ export class Writing extends Reading {
   kill(rule: MemoryRule, keyHigh: number, keyLow: number): void {
     if (this.place === -1) return;
     const high = fingerprintHigh(rule.high, keyHigh);
-    const low = fingerprintLow(rule.low, keyLow, rule.tag);
+    const low = fingerprintLow(rule.low, keyLow, rule.seat);
     if (rule.kind === BUCKET) {
       this.rates.set(this.place, 0);
       this.journal?.rate(high, low, 0);
