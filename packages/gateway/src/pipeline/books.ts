@@ -3,7 +3,6 @@
  * force, with a record of who made it; gateways that share a storage follow each other's changes within a second.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { BlockBook } from '../access/blocks.ts';
 import { GrantBook } from '../admission/grants.ts';
 import { StopBook } from '../admission/stops.ts';
@@ -13,14 +12,14 @@ import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Block, Grant, Stop } from '../core/operator-records.ts';
-import type { Page, Part, Storage } from '../store/storage.ts';
+import { everything } from '../store/everything.ts';
+import type { Storage } from '../store/storage.ts';
+import { Follower } from './follower.ts';
 
 /** The setting that changes with every change of the books, so that following them is one small read. */
 const VERSION = 'books_version';
-const POLL = 1_000;
 /** Stops that could not be read for so long may have changed: money is refused rather than spent past a stop. */
 const MAX_AGE = 15_000;
-const RETRY = 1_000;
 
 interface BooksDeps {
   readonly clock: Clock;
@@ -39,7 +38,7 @@ export class Books {
   /** Called when somebody is blocked, here or by another gateway; who is in already has to go. */
   onBlocked: () => void = () => undefined;
   readonly #deps: BooksDeps;
-  readonly #closed = new AbortController();
+  readonly #follower: Follower;
   /** In force but not stored yet: reading the storage must not forget them. */
   readonly #unstored = new Set<Stop>();
   readonly #unstoredBlocks = new Set<Block>();
@@ -50,13 +49,16 @@ export class Books {
   static async open(deps: BooksDeps): Promise<Books> {
     const books = new Books(deps);
     if (deps.storage === undefined) return books;
-    const read = await books.#read(deps.storage);
-    if (!read || deps.shared) void books.#follow(deps.storage);
+    const { storage, shared } = deps;
+    const read = await books.#read(storage);
+    // Alone on its storage a gateway knows every change: it made them all.
+    if (!read || shared) void books.#follower.until(async () => (await books.#read(storage)) && !shared);
     return books;
   }
 
   private constructor(deps: BooksDeps) {
     this.#deps = deps;
+    this.#follower = new Follower(deps.log, 'stops cannot be read');
     this.#readAt = deps.storage === undefined ? Infinity : -Infinity;
   }
 
@@ -126,11 +128,8 @@ export class Books {
     const { log } = this.#deps;
     log.error({ stop }, 'a limit was reached and has shut itself until it is resumed');
     this.#unstored.add(stop);
-    void this.#insist(async (storage) => {
-      await storage.stops.add(stop);
-      this.#unstored.delete(stop);
-      await this.#changed(storage, stop.by, 'latch', stop);
-    });
+    const { storage } = this.#deps;
+    if (storage !== undefined) void this.#insist(() => this.#storeLatch(storage, stop));
   }
 
   /** Keeps who did something that changes no book. */
@@ -141,7 +140,7 @@ export class Books {
   }
 
   close(): void {
-    this.#closed.abort();
+    this.#follower.close();
   }
 
   async #store(
@@ -161,30 +160,24 @@ export class Books {
     await storage.settings.set(VERSION, randomId(12));
   }
 
-  async #insist(write: (storage: Storage) => Promise<void>): Promise<void> {
-    const { storage } = this.#deps;
-    while (storage !== undefined && !this.#closed.signal.aborted) {
-      try {
-        await write(storage);
-        return;
-      } catch {
-        await this.#pause(RETRY);
-      }
-    }
+  async #storeLatch(storage: Storage, stop: Stop): Promise<void> {
+    await storage.stops.add(stop);
+    this.#unstored.delete(stop);
+    await this.#changed(storage, stop.by, 'latch', stop);
   }
 
-  async #follow(storage: Storage): Promise<void> {
-    while (!this.#closed.signal.aborted) {
-      await this.#pause(POLL);
-      const read = await this.#read(storage);
-      // Alone on its storage a gateway knows every change: it made them all.
-      if (read && !this.#deps.shared) return;
-    }
+  async #insist(write: () => Promise<void>): Promise<void> {
+    const written = (): Promise<boolean> =>
+      write().then(
+        () => true,
+        () => false,
+      );
+    if (!(await written())) await this.#follower.until(written);
   }
 
   /** False: the storage is away; what was read before stays in force. */
-  async #read(storage: Storage): Promise<boolean> {
-    try {
+  #read(storage: Storage): Promise<boolean> {
+    return this.#follower.look(async () => {
       const version = (await storage.settings.get(VERSION)) ?? '';
       if (version !== this.#version) {
         const now = this.#deps.clock.wall();
@@ -201,26 +194,6 @@ export class Books {
         this.#version = version;
       }
       this.#readAt = this.#deps.shared ? this.#deps.clock.monotonic() : Infinity;
-      return true;
-    } catch (thrown) {
-      const error = TollgateError.from(thrown);
-      if (error.code !== 'storage_unavailable')
-        this.#deps.log.error({ err: error.cause ?? error }, 'stops cannot be read');
-      return false;
-    }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.#closed.signal, ref: false }).catch(() => undefined);
-  }
-}
-
-async function everything<T>(read: (part: Part) => Promise<Page<T>>): Promise<T[]> {
-  const all: T[] = [];
-  for (let after: string | undefined; ; ) {
-    const { items, next } = await read({ limit: 10_000, ...(after === undefined ? {} : { after }) });
-    all.push(...items);
-    if (next === undefined) return all;
-    after = next;
+    });
   }
 }

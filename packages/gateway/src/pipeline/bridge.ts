@@ -1,6 +1,5 @@
 /** Where the OAuth bridge meets the rest: the configuration in force, who its people are, and their tokens as a method. */
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { BridgeRecords } from '../core/bridge-records.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
@@ -20,11 +19,11 @@ import type { Person } from '../oauth-bridge/contract.ts';
 import { MemoryRecords } from '../oauth-bridge/memory-records.ts';
 import type { BridgeView } from '../oauth-bridge/options.ts';
 import type { Proof } from '../oauth-bridge/proof.ts';
+import { Follower } from './follower.ts';
 import type { Generation } from './generation.ts';
 
 /** Milliseconds for which a token is believed without looking again, should following what other gateways end fail. */
 const BELIEVED = 60_000;
-const POLL = 1_000;
 
 export interface BridgeDeps {
   readonly clock: Clock;
@@ -47,7 +46,7 @@ export interface BridgeDeps {
 export class GatewayBridge {
   readonly #deps: BridgeDeps;
   readonly #bridge: Bridge;
-  readonly #closed = new AbortController();
+  readonly #follower: Follower;
   readonly #methods = new Map<string, BridgeMethod>();
   #seen: { readonly generation: Generation; readonly base: string; readonly view: BridgeView } | undefined;
 
@@ -65,7 +64,8 @@ export class GatewayBridge {
       person: (entry, claims) => this.#person(entry, claims),
       onEnd: deps.onEnd,
     });
-    if (deps.shared === true) void this.#follow();
+    this.#follower = new Follower(deps.log, 'ended sign-ins of the OAuth bridge cannot be read');
+    if (deps.shared === true) void this.#follower.follow(() => this.#bridge.follow());
   }
 
   get mount(): Mount {
@@ -96,30 +96,14 @@ export class GatewayBridge {
     return this.#bridge.signIns(principal);
   }
 
-  /** Ends all of a principal, here at once and in other gateways within a minute; returns how many there were. */
+  /** Ends all of a principal, here at once and in other gateways within a second; returns how many there were. */
   endSignIns(principal: string): Promise<number> {
     return this.#bridge.endSignIns(principal);
   }
 
   close(): void {
-    this.#closed.abort();
+    this.#follower.close();
     this.#bridge.close();
-  }
-
-  /** What another gateway ends is over here within a second. */
-  async #follow(): Promise<void> {
-    const { signal } = this.#closed;
-    while (!signal.aborted) {
-      await sleep(POLL, undefined, { signal, ref: false }).catch(() => undefined);
-      if (signal.aborted) return;
-      try {
-        await this.#bridge.follow();
-      } catch (thrown) {
-        const error = TollgateError.from(thrown);
-        if (error.code !== 'storage_unavailable')
-          this.#deps.log.error({ err: error.cause ?? error }, 'ended sign-ins of the OAuth bridge cannot be read');
-      }
-    }
   }
 
   #view(): BridgeView {

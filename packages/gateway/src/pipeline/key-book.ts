@@ -2,19 +2,18 @@
  * The API keys of a gateway: in memory for every request, in storage for good. A withdrawal is in force here before it
  * is stored; gateways that share a storage follow each other's changes within a second.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { keyDigest, makeKey } from '../identity/key-format.ts';
 import type { IssuedKey, KeySource } from '../identity/keys.ts';
+import { everything } from '../store/everything.ts';
 import type { NewKey, Page, Storage, StoredKey } from '../store/storage.ts';
+import { Follower } from './follower.ts';
 import { KeyTable } from './key-table.ts';
 
 /** Keys in force at one time, of all entries: about 860 bytes each. */
 const MAX_KEYS = 100_000;
-const PAGE = 10_000;
-const POLL = 1_000;
 /** Withdrawals that could not be read for so long may have been missed: then no key is accepted. */
 const MAX_AGE = 300_000;
 /** How often last uses are written. */
@@ -38,7 +37,7 @@ export type KeyInfo = Omit<StoredKey, 'digest'> & { readonly state: 'active' | '
 
 export class KeyBook implements KeySource {
   readonly #deps: KeyBookDeps;
-  readonly #closed = new AbortController();
+  readonly #follower: Follower;
   #keys = new KeyTable();
   /** Withdrawn here and not stored yet: reading the storage must not bring them back. */
   readonly #unstored = new Set<string>();
@@ -55,15 +54,17 @@ export class KeyBook implements KeySource {
   /** Reads the keys; with a storage that is away there are none, and it goes on trying. */
   static async open(deps: KeyBookDeps): Promise<KeyBook> {
     const book = new KeyBook(deps);
-    if (deps.storage !== undefined) {
-      await book.#read(deps.storage);
-      void book.#follow(deps.storage);
+    const { storage } = deps;
+    if (storage !== undefined) {
+      await book.#read(storage);
+      void book.#follower.follow(() => book.#look(storage));
     }
     return book;
   }
 
   private constructor(deps: KeyBookDeps) {
     this.#deps = deps;
+    this.#follower = new Follower(deps.log, 'API keys cannot be read', deps.poll);
     this.#readAt = deps.storage === undefined ? Infinity : -Infinity;
     this.#usesWritten = deps.clock.monotonic();
   }
@@ -162,7 +163,7 @@ export class KeyBook implements KeySource {
 
   /** Writes the last uses and stops following. */
   async close(): Promise<void> {
-    this.#closed.abort();
+    this.#follower.close();
     const { storage } = this.#deps;
     if (storage !== undefined) await this.#writeUses(storage);
   }
@@ -192,17 +193,13 @@ export class KeyBook implements KeySource {
     this.#withdrawn();
   }
 
-  async #follow(storage: Storage): Promise<void> {
+  async #look(storage: Storage): Promise<void> {
     const { clock, shared } = this.#deps;
-    while (!this.#closed.signal.aborted) {
-      await this.#pause();
-      if (this.#closed.signal.aborted) return;
-      // Alone on its storage a gateway knows every change: it made them all.
-      if (shared || this.#version === undefined) await this.#read(storage);
-      if (clock.monotonic() - this.#usesWritten >= USES) await this.#writeUses(storage);
-      this.#judgeAge();
-      if (this.#keys.expire(clock.wall())) this.#changed();
-    }
+    // Alone on its storage a gateway knows every change: it made them all.
+    if (shared || this.#version === undefined) await this.#read(storage);
+    if (clock.monotonic() - this.#usesWritten >= USES) await this.#writeUses(storage);
+    this.#judgeAge();
+    if (this.#keys.expire(clock.wall())) this.#changed();
   }
 
   #judgeAge(): void {
@@ -220,20 +217,20 @@ export class KeyBook implements KeySource {
     return done;
   }
 
-  #read(storage: Storage): Promise<void> {
-    return this.#inTurn(() => this.#readNow(storage));
+  #read(storage: Storage): Promise<boolean> {
+    return this.#inTurn(() => this.#follower.look(() => this.#readNow(storage)));
   }
 
   async #readNow(storage: Storage): Promise<void> {
-    try {
-      const version = await storage.keys.version();
-      if (version !== this.#version) this.#load(await everything(storage, this.#deps.clock.wall()), version);
-      this.#readAt = this.#deps.shared ? this.#deps.clock.monotonic() : Infinity;
-      this.#judgeAge();
-    } catch (thrown) {
-      const error = TollgateError.from(thrown);
-      if (error.code !== 'storage_unavailable') this.#deps.log.error({ err: error.cause ?? error }, 'keys not read');
+    const { clock, shared } = this.#deps;
+    const version = await storage.keys.version();
+    if (version !== this.#version) {
+      const at = Math.floor(clock.wall());
+      const stored = await everything((part) => storage.keys.list({ ...part, at }), undefined, MAX_KEYS);
+      this.#load(stored, version);
     }
+    this.#readAt = shared ? clock.monotonic() : Infinity;
+    this.#judgeAge();
   }
 
   #load(stored: readonly StoredKey[], version: string): void {
@@ -256,22 +253,17 @@ export class KeyBook implements KeySource {
     if (!first && [...before.values()].some((key) => this.#keys.get(key.id) !== key)) this.#changed();
   }
 
-  async #insist(storage: Storage, id: string, by: string, at: number): Promise<void> {
-    while (!this.#closed.signal.aborted) {
-      await this.#pause();
-      try {
-        await this.#inTurn(() => storage.keys.revoke(id, by, at));
-        this.#unstored.delete(id);
-        return;
-      } catch {
-        // Away still. The key is refused here meanwhile.
-      }
-    }
-  }
-
-  async #pause(): Promise<void> {
-    const { poll = POLL } = this.#deps;
-    await sleep(poll, undefined, { signal: this.#closed.signal, ref: false }).catch(() => undefined);
+  /** The key is refused here meanwhile. */
+  #insist(storage: Storage, id: string, by: string, at: number): Promise<void> {
+    const revoke = () => this.#inTurn(() => storage.keys.revoke(id, by, at));
+    return this.#follower.until(async () => {
+      const revoked = await revoke().then(
+        () => true,
+        () => false,
+      );
+      if (revoked) this.#unstored.delete(id);
+      return revoked;
+    });
   }
 
   /** What is not written is not worth a failure: the next use is written again. */
@@ -281,17 +273,6 @@ export class KeyBook implements KeySource {
     const uses = [...this.#uses].map(([id, at]) => ({ id, at: Math.floor(at) }));
     this.#uses = new Map();
     await storage.keys.used(uses).catch(() => undefined);
-  }
-}
-
-async function everything(storage: Storage, at: number): Promise<StoredKey[]> {
-  const all: StoredKey[] = [];
-  for (let after: string | undefined; ; ) {
-    const part = { at: Math.floor(at), limit: PAGE, ...(after === undefined ? {} : { after }) };
-    const { items, next } = await storage.keys.list(part);
-    all.push(...items);
-    if (next === undefined || all.length > MAX_KEYS) return all;
-    after = next;
   }
 }
 

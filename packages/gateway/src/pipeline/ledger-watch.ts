@@ -2,15 +2,16 @@
  * Looks after the ledger of a running gateway: what nobody ended is closed in it, and the counters are compared with
  * it whenever it is quiet.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Limiter } from '@tollgate/limiter';
 import type { Admission } from '../admission/contract.ts';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import { everything } from '../store/everything.ts';
 import type { Ledger } from '../store/storage.ts';
+import { pause } from './follower.ts';
 import type { LedgerWriter } from './ledger-writer.ts';
-import { compareMoney, everything } from './rebuild.ts';
+import { compareMoney } from './rebuild.ts';
 
 const TICK = 1_000;
 /** Milliseconds between comparisons where nothing is told: other gateways spend too. */
@@ -69,7 +70,7 @@ export class LedgerWatch {
 
   async #run(): Promise<void> {
     const { clock, log } = this.#deps;
-    while (await this.#pause(TICK)) {
+    while (await pause(TICK, this.#closed.signal)) {
       try {
         const now = clock.monotonic();
         if (now >= this.#nextSweep) {
@@ -93,7 +94,7 @@ export class LedgerWatch {
     if (!due || writer.waiting > 0) return;
     let amount = await this.#measure();
     this.#nextComparison = now + SHARE * (clock.monotonic() - now);
-    if (amount !== 0 && (await this.#pause(AGAIN))) amount = Math.min(amount, await this.#measure());
+    if (amount !== 0 && (await pause(AGAIN, this.#closed.signal))) amount = Math.min(amount, await this.#measure());
     // Something was spent meanwhile: the two were not read at one moment.
     if (writer.told !== told) return;
     this.#compared = told;
@@ -115,11 +116,5 @@ export class LedgerWatch {
       ({ expiresAt }) => expiresAt + OVERDUE <= now,
     );
     if (overdue.length > 0) await ledger.expire(overdue.map(({ id }) => ({ id, at: now })));
-  }
-
-  /** False: it is closed. */
-  async #pause(ms: number): Promise<boolean> {
-    await sleep(ms, undefined, { signal: this.#closed.signal, ref: false }).catch(() => undefined);
-    return !this.#closed.signal.aborted;
   }
 }

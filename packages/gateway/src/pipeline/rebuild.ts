@@ -1,7 +1,8 @@
 /** Money by the ledger: read back where counters were lost, and compared with what the counters say. */
 import { Ask, type Limiter, type MemoryLimiter } from '@tollgate/limiter';
 import type { Admission } from '../admission/contract.ts';
-import type { Ledger, LedgerCounter, LedgerEntry, Page, Part } from '../store/storage.ts';
+import { everything } from '../store/everything.ts';
+import type { Ledger, LedgerCounter, LedgerEntry } from '../store/storage.ts';
 
 /** Longest window in which a counter can still matter: a month of the calendar, and a day for time zones. */
 const LONGEST_WINDOW = 32 * 86_400_000;
@@ -90,17 +91,4 @@ function postingsOf({ postings }: LedgerEntry): (Pick<LedgerCounter, 'rule' | 'k
   total: number;
 })[] {
   return postings.map(({ amount, ...posting }) => ({ ...posting, total: amount }));
-}
-
-export async function everything<T>(
-  read: (part: Part) => Promise<Page<T>>,
-  keep: (item: T) => boolean = () => true,
-): Promise<T[]> {
-  const all: T[] = [];
-  for (let after: string | undefined; ; ) {
-    const { items, next } = await read({ limit: 10_000, ...(after === undefined ? {} : { after }) });
-    for (const item of items) if (keep(item)) all.push(item);
-    if (next === undefined) return all;
-    after = next;
-  }
 }

@@ -3,7 +3,6 @@
  * of one storage. What is new or changed is told to the log, the metrics and the webhooks, once.
  */
 import { createHash } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Item, Kind } from '../catalog/items.ts';
 import type { ListTrust } from '../catalog/trust.ts';
 import { canonicalJson } from '../core/canonical-json.ts';
@@ -12,6 +11,7 @@ import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { Log } from '../core/log.ts';
 import type { Server } from '../protocol/peer.ts';
+import { everything } from '../store/everything.ts';
 import type { Storage } from '../store/storage.ts';
 import { difference } from '../trust/difference.ts';
 import { policyOf, type ServerTrust, type TrustOptions } from '../trust/options.ts';
@@ -24,10 +24,9 @@ import {
   type TrustState,
 } from '../trust/pins.ts';
 import type { ServerOptions } from '../upstream/options.ts';
+import { Follower } from './follower.ts';
 
 const VERSION = 'trust_version';
-const POLL = 1_000;
-const RETRY = 1_000;
 /** Characters of a definition that are kept to compare with; of longer ones only the digest. */
 const MAX_TEXT = 64 * 1024;
 
@@ -74,7 +73,7 @@ export class Trust {
   readonly #sources = new WeakMap<Server, { readonly source: string; readonly policy: ServerTrust }>();
   /** Definitions that were approved, where no storage keeps them; by pin. */
   readonly #texts = new Map<string, string>();
-  readonly #closed = new AbortController();
+  readonly #follower: Follower;
   #unwritten: KeptPin[] = [];
   #writing = false;
   #version: string | undefined;
@@ -85,13 +84,15 @@ export class Trust {
   static async open(deps: TrustDeps): Promise<Trust> {
     const trust = new Trust(deps);
     if (deps.storage === undefined) return trust;
-    const read = await trust.#read(deps.storage);
-    if (!read || deps.shared) void trust.#follow(deps.storage);
+    const { storage, shared } = deps;
+    const read = await trust.#read(storage);
+    if (!read || shared) void trust.#follower.until(async () => (await trust.#read(storage)) && !shared);
     return trust;
   }
 
   constructor(deps: TrustDeps) {
     this.#deps = deps;
+    this.#follower = new Follower(deps.log, 'approved definitions cannot be read');
     this.#book = new PinBook(
       {
         now: () => Math.floor(deps.clock.wall()),
@@ -192,7 +193,7 @@ export class Trust {
   }
 
   close(): void {
-    this.#closed.abort();
+    this.#follower.close();
   }
 
   async #difference({ id, definition, source }: Sighting): Promise<string[]> {
@@ -254,7 +255,7 @@ export class Trust {
     this.#writing = true;
     // All lists that are read in one turn are one write.
     await Promise.resolve();
-    while (this.#unwritten.length > 0 && !this.#closed.signal.aborted) {
+    while (this.#unwritten.length > 0 && !this.#follower.closed) {
       const pins = this.#unwritten;
       this.#unwritten = [];
       try {
@@ -271,7 +272,7 @@ export class Trust {
           this.#deps.log.error({ err: error.cause ?? error }, 'definitions that were seen cannot be kept');
         }
         this.#unwritten = [...pins, ...this.#unwritten];
-        await this.#pause(RETRY);
+        await this.#follower.pause();
       }
     }
     this.#writing = false;
@@ -280,40 +281,16 @@ export class Trust {
   /** Pins that storage has. */
   readonly #stored = new Set<string>();
 
-  async #follow(storage: Storage): Promise<void> {
-    while (!this.#closed.signal.aborted) {
-      await this.#pause(POLL);
-      if ((await this.#read(storage)) && !this.#deps.shared) return;
-    }
-  }
-
   /** False: the storage is away; what was read before stays in force. */
-  async #read(storage: Storage): Promise<boolean> {
-    try {
+  #read(storage: Storage): Promise<boolean> {
+    return this.#follower.look(async () => {
       const version = (await storage.settings.get(VERSION)) ?? '';
-      if (version === this.#version) return true;
-      const pins: Pin[] = [];
-      for (let after: string | undefined; ; ) {
-        const { items, next } = await storage.pins.all({ limit: 10_000, ...(after === undefined ? {} : { after }) });
-        pins.push(...items);
-        if (next === undefined) break;
-        after = next;
-      }
+      if (version === this.#version) return;
+      const pins = await everything((part) => storage.pins.all(part));
       for (const { id } of pins) this.#stored.add(id);
       this.#book.load(pins);
       this.#version = version;
-      return true;
-    } catch (thrown) {
-      const error = TollgateError.from(thrown);
-      if (error.code !== 'storage_unavailable') {
-        this.#deps.log.error({ err: error.cause ?? error }, 'approved definitions cannot be read');
-      }
-      return false;
-    }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    await sleep(ms, undefined, { signal: this.#closed.signal, ref: false }).catch(() => undefined);
+    });
   }
 }
 

@@ -1,5 +1,4 @@
 /** The vault of a running gateway: on its storage, and told of in its log, its record of actions and its webhooks. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
@@ -10,8 +9,7 @@ import { memoryRecords } from '../vault/memory-records.ts';
 import type { VaultOptions } from '../vault/options.ts';
 import { createKeyProvider, ephemeralKeys } from '../vault/providers.ts';
 import { Vault, type VaultEvent } from '../vault/vault.ts';
-
-const POLL = 1_000;
+import { Follower } from './follower.ts';
 
 interface VaultStateDeps {
   readonly clock: Clock;
@@ -54,10 +52,11 @@ export class VaultEvents {
   alert: ((kind: string, at: number, data: object) => void) | undefined;
   readonly #listeners = new Set<(event: VaultEvent) => void>();
   readonly #elsewhere = new Set<() => void>();
-  readonly #closed = new AbortController();
+  readonly #follower: Follower;
 
   constructor(log: Log) {
     this.#log = log;
+    this.#follower = new Follower(log, 'changes of the vault cannot be followed');
   }
 
   /** Calls back for every event; returns the way to stop. */
@@ -73,24 +72,18 @@ export class VaultEvents {
 
   /** Notices within a second what other gateways set, revoke and remove. */
   async follow(storage: Storage): Promise<void> {
-    const { signal } = this.#closed;
     let known: string | undefined;
-    while (!signal.aborted) {
-      try {
-        const version = (await storage.settings.get(VAULT_VERSION)) ?? '';
-        if (known !== undefined && version !== known) for (const listener of this.#elsewhere) listener();
-        known = version;
-      } catch (thrown) {
-        const error = TollgateError.from(thrown);
-        if (error.code !== 'storage_unavailable')
-          this.#log.error({ err: error.cause ?? error }, 'changes of the vault cannot be followed');
-      }
-      await sleep(POLL, undefined, { signal, ref: false }).catch(() => undefined);
-    }
+    const look = async (): Promise<void> => {
+      const version = (await storage.settings.get(VAULT_VERSION)) ?? '';
+      if (known !== undefined && version !== known) for (const listener of this.#elsewhere) listener();
+      known = version;
+    };
+    await this.#follower.look(look);
+    await this.#follower.follow(look);
   }
 
   close(): void {
-    this.#closed.abort();
+    this.#follower.close();
   }
 
   readonly tell = (event: VaultEvent): void => {
