@@ -21,7 +21,7 @@ export default defineConfig({
   test: {
     setupFiles: ['packages/testkit/src/property-seed.ts'],
     // One second, the default, measures the machine: on a busy one it is a thread that waits for its turn.
-    expect: { poll: { timeout: 15_000, interval: 20 } },
+    expect: { poll: { timeout: 30_000, interval: 20 } },
     projects: [
       {
         extends: true,
@@ -56,8 +56,9 @@ export default defineConfig({
           name: 'e2e',
           include: ['e2e/**/*.e2e.ts'],
           globalSetup: 'packages/testkit/src/services-setup.ts',
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          // Some run the command line thirty times.
+          testTimeout: 240_000,
+          hookTimeout: 120_000,
         },
       },
       {
@@ -66,8 +67,8 @@ export default defineConfig({
           ...WAITING,
           name: 'conformance',
           include: ['conformance/**/*.test.ts'],
-          testTimeout: 180_000,
-          hookTimeout: 60_000,
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
         },
       },
     ],

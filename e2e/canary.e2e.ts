@@ -230,7 +230,7 @@ it('shows no secret anywhere, whatever fails', async () => {
       expect(await ask(gateway, '/api/v1/vault/set', admin, secret)).toBe(201);
     }
     // The lists are read anew with the secrets that are there now.
-    await expect.poll(() => call(gateway, ada, 'fine'), { timeout: 20_000 }).not.toContain('Unknown tool');
+    await expect.poll(() => call(gateway, ada, 'fine')).not.toContain('Unknown tool');
     const made = await tollgate(['keys', 'create', 'bob', '--json', ...config]);
     const { key } = JSON.parse(made.stdout) as { key: string };
     needles.push(key, key.slice(-40));
@@ -321,4 +321,4 @@ it('shows no secret anywhere, whatever fails', async () => {
   });
   expect(found).toEqual([]);
   expect(everything.length).toBeGreaterThan(50);
-}, 120_000);
+});

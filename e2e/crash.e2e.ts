@@ -3,13 +3,14 @@ import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ask, budget, drift, problems } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
@@ -21,6 +22,7 @@ beforeAll(async () => {
   server = await startFakeHttp('modern', { keep: 10 });
 });
 afterAll(() => server[Symbol.asyncDispose]());
+beforeEach(() => awayFromTurn('day'));
 
 const config = (more: object = {}) => ({
   version: 1,

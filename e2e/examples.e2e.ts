@@ -1,15 +1,18 @@
 /** The programs of examples/, as their READMEs say to run them. Each exits with 1 when it sees something wrong. */
 import { cp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { expectNoSurvivors, startChild } from '@tollgate/testkit/child';
 import { TOLLGATE_BIN } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
-import { expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 
 const EXAMPLES = resolve(import.meta.dirname, '../examples');
 /** As npm scripts have it: the workspace's own Node first. */
 const PATH = `${resolve(EXAMPLES, '../node_modules/.bin')}:${process.env['PATH']}`;
+
+beforeEach(() => awayFromTurn('day'));
 
 async function run(program: string, args: readonly string[] = [], cwd: string = EXAMPLES) {
   await using child = await startChild(process.execPath, [program, ...args], { cwd, env: { PATH }, input: '' });

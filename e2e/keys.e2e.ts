@@ -184,7 +184,9 @@ describe('the user API of a running gateway', () => {
     const files = (await readdir(join(gateway.folder), { recursive: true, withFileTypes: true })).filter((one) =>
       one.isFile(),
     );
-    const texts = await Promise.all(files.map((one) => readFile(join(one.parentPath, one.name))));
+    // What the gateway has removed since holds nothing any more.
+    const read = (file: string) => readFile(file).catch(() => Buffer.alloc(0));
+    const texts = await Promise.all(files.map((one) => read(join(one.parentPath, one.name))));
     const secret = key.slice(key.lastIndexOf('_') + 1, -6);
     for (const text of [...texts, Buffer.from(gateway.child.transcript())]) {
       expect(text.includes(secret)).toBe(false);

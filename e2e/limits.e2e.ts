@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
@@ -10,7 +11,7 @@ import { rawConnection } from '@tollgate/testkit/raw-http';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 const config = (server: string, more: object) => ({ version: 1, servers: { fake: { url: server } }, ...more });
 
@@ -20,6 +21,8 @@ async function burst(url: string, count: number): Promise<number> {
 }
 
 describe('limits of the running gateway', () => {
+  beforeEach(() => awayFromTurn('hour', 20_000));
+
   describe('admit exactly their number:', () => {
     const windows = {
       bucket: [{ limit: '5/h', burst: 3 }, 8],
@@ -67,21 +70,25 @@ describe('limits of the running gateway', () => {
   it('let calls wait for a slot in their order, and refuse who would wait too long', async () => {
     const gate = Promise.withResolvers<void>();
     await using server = await startFakeHttp('modern', { latency: () => gate.promise });
+    // One patience that no slow machine uses up, and one that is over soon.
+    const busy = (tool: string, wait: string) => ({
+      tool: `fake/${tool}`,
+      by: 'server',
+      limit: '1 at once',
+      // biome-ignore lint/suspicious/noThenProperty: a key of the configuration.
+      then: [`wait ${wait}`, 'refuse'],
+    });
     await using gateway = await startGateway(
-      config(server.url, {
-        // biome-ignore lint/suspicious/noThenProperty: a key of the configuration.
-        limits: { busy: { by: 'server', limit: '1 at once', then: ['wait 3s', 'refuse'] } },
-      }),
+      config(server.url, { limits: { patient: busy('echo', '30s'), hasty: busy('bytes', '1s') } }),
     );
-    const slow = (delay?: number) => callTool(gateway.url(), 'echo', { text: String(delay), delay });
-    const first = slow(400);
+    const echo = (delay: number) => callTool(gateway.url(), 'echo', { text: String(delay), delay });
+    const first = echo(400);
     await waitUntil('the first call', () => server.count('tools/call') === 1);
-    const second = await slow(0);
-    expect(second.result?.content?.[0]?.text).toBe('0');
+    expect((await echo(0)).result?.content?.[0]?.text).toBe('0');
     expect((await first).result).toBeDefined();
-    const long = slow();
+    const long = callTool(gateway.url(), 'bytes', { size: 1 });
     await waitUntil('the long call', () => server.count('tools/call') === 3);
-    const refused = await slow(0);
+    const refused = await callTool(gateway.url(), 'bytes', { size: 1 });
     expect(refused.error).toMatchObject({ code: 429, data: { reason: 'concurrency_limited', estimated: true } });
     gate.resolve();
     expect((await long).result).toBeDefined();

@@ -1,11 +1,12 @@
 /** Budgets through the real command line: what is charged, what is given back, what survives. */
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { startFakeHttp } from '@tollgate/testkit/fake-http';
 import { startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { budget } from './state.ts';
 
 const config = (server: string, more: object = {}) => ({
@@ -15,6 +16,8 @@ const config = (server: string, more: object = {}) => ({
   limits: { spend: { by: 'principal', limit: '1 USD/day' } },
   ...more,
 });
+
+beforeEach(() => awayFromTurn('day'));
 
 describe('a budget', () => {
   it('admits exactly what it holds and tells the rest in words and numbers', async () => {

@@ -15,6 +15,7 @@ import { Browser } from '@tollgate/testkit/browser';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
+import { freePort } from '@tollgate/testkit/ports';
 import { type TemporaryDirectory, temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -25,8 +26,8 @@ let server: FakeHttpServer;
 let gateway: RunningGateway;
 let folder: TemporaryDirectory;
 
-/** In one folder, and on one port when it was there before: its URL is what tokens are for. */
-function start(port = 0): Promise<RunningGateway> {
+/** In one folder and on one port, over a restart too: its URL is what tokens are for. */
+function start(port: number): Promise<RunningGateway> {
   return startGateway(
     {
       version: 1,
@@ -70,8 +71,8 @@ beforeAll(async () => {
   });
   server = await startFakeHttp('modern');
   folder = await temporaryDirectory('oauth-bridge');
-  gateway = await start();
-}, 60_000);
+  gateway = await start(await freePort());
+});
 afterAll(async () => {
   await gateway?.[Symbol.asyncDispose]();
   await server?.[Symbol.asyncDispose]();

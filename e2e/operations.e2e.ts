@@ -1,6 +1,7 @@
 /** Operations of a running gateway from outside: the command line and the admin address. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { type RunningGateway, runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
@@ -84,6 +85,7 @@ describe('/v1 on the admin address', () => {
   });
 
   it('reserves and settles', async () => {
+    await awayFromTurn('hour', 5_000);
     const reserved = await post('/v1/holds', ADA, { endpoint: 'tools/call', estimated_cost: 0.75 });
     expect(reserved.status).toBe(201);
     const { id } = (await reserved.json()) as { readonly id: string };

@@ -22,7 +22,7 @@ it('npm start serves the quickstart folder and prints what to do next', async ()
     [TOLLGATE_BIN, 'serve', join(folder.path, 'tollgate.yaml'), '--listen', '127.0.0.1:0'],
     { cwd: folder.path, env: { PATH, npm_command: 'run-script' } },
   );
-  const url = (await child.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/, 10_000))[0];
+  const url = (await child.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/))[0];
   await child.waitFor(/notes\s+ready\s+3 tools, \d+ tokens/);
   await child.waitFor(/30\/min/);
   // As they are printed, they work in the folder and the shell of who ran `npm start`.
@@ -51,13 +51,13 @@ it('without a terminal, an .mcp.json that was found needs --trust, and is served
   expect(refused.stderr()).toContain('server-everything');
 
   await using trusted = await start('--trust');
-  const url = (await trusted.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/, 10_000))[0];
+  const url = (await trusted.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/))[0];
   await using client = await connectClient('sdk-v1', url);
   expect(await client.listTools()).toContain('echo');
   await trusted.stop();
 
   // The approval is remembered for exactly this content.
   await using again = await start();
-  await again.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/, 10_000);
+  await again.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
   await again.stop();
 });

@@ -1,6 +1,7 @@
 import { globSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { startChild } from '@tollgate/testkit/child';
 import { startFakeHttp } from '@tollgate/testkit/fake-http';
 import { startGateway, TOLLGATE_BIN } from '@tollgate/testkit/gateway';
@@ -99,6 +100,7 @@ describe('limits and budgets of README.md', () => {
   const config = /```yaml\n(.*?)```/s.exec(section)?.[1] ?? '';
 
   it('what an agent reads is what stands there, and every command does what it says', async () => {
+    await awayFromTurn('day');
     await using server = await startFakeHttp('modern');
     await using gateway = await startGateway(
       config.replace('https://mcp.example/mcp', server.url).replace(/^version: 1$/m, '$&\nlisten: 127.0.0.1:0'),

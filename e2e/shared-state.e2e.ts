@@ -1,4 +1,5 @@
 /** Several gateways on one Redis: every limit is one limit, whoever is asked. */
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { emptyDatabase } from '@tollgate/testkit/databases';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway, runTollgate as tollgate } from '@tollgate/testkit/gateway';
@@ -6,7 +7,7 @@ import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { verifies } from '@tollgate/testkit/verifies';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { ask, budget, drift, storm } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
@@ -44,6 +45,7 @@ beforeAll(async () => {
   for (const gateway of gateways) stack.use(gateway);
 });
 afterAll(() => stack.disposeAsync());
+beforeEach(() => awayFromTurn('day'));
 
 describe('gateways on one Redis', () => {
   it('admit together exactly what a rate has room for', async () => {

@@ -63,7 +63,7 @@ export async function drift(gateway: RunningGateway): Promise<number> {
       const { state } = await ask<Status>(gateway, '/api/v1/status');
       return state.ledgerWaiting === 0 && state.drift !== undefined && state.drift.at >= since && state.drift;
     },
-    { timeout: 25_000, interval: 100 },
+    { timeout: 60_000, interval: 100 },
   );
   return compared.amount;
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -14,22 +14,34 @@ import { waitUntil } from '@tollgate/testkit/wait';
 import { expect, it } from 'vitest';
 
 interface Desk extends AsyncDisposable {
+  /** What its gateways wrote so far. */
+  log(): Promise<string>;
   /** Starts an MCP client that runs `tollgate --stdio`. */
   editor(name: string): Promise<Client>;
   /** The gateways of this configuration that run now. */
   gateways(): ProcessEntry[];
 }
 
+/** Of several that start at once all but one end by themselves: maybe just now. */
+function endOf(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 async function desk(server: FakeHttpServer): Promise<Desk> {
   const folder = await temporaryDirectory('stdio');
   const configFile = join(folder.path, 'tollgate.yaml');
-  const limits = { calls: { on: 'tools/call', by: 'principal', limit: '3/min' } };
+  const limits = { calls: { on: 'tools/call', by: 'principal', limit: '3/day' } };
   const servers = { up: { url: server.url } };
   await writeFile(configFile, JSON.stringify({ version: 1, listen: '127.0.0.1:0', servers, limits }));
   const clients: Client[] = [];
   const gateways = () =>
     processTable().filter(({ command }) => command.includes(configFile) && command.includes('--detached'));
   return {
+    log: () => readFile(join(folder.path, '.tollgate/gateway.log'), 'utf8'),
     gateways,
     editor: async (name) => {
       const client = new Client({ name, version: '1.0.0' });
@@ -42,7 +54,7 @@ async function desk(server: FakeHttpServer): Promise<Desk> {
       await Promise.all(clients.map((client) => client.close()));
       // Detached gateways would stay for five minutes.
       const signal = (name: NodeJS.Signals) => {
-        for (const { pid } of gateways()) process.kill(pid, name);
+        for (const { pid } of gateways()) endOf(pid, name);
       };
       signal('SIGTERM');
       const gone = await waitUntil('the end of the gateway', () => gateways().length === 0).catch(() => false);
@@ -76,7 +88,24 @@ it('four editors that start at the same moment get one gateway between them', as
   await using place = await desk(server);
   const clients = await Promise.all(['a', 'b', 'c', 'd'].map((name) => place.editor(name)));
   for (const client of clients) expect((await client.listTools()).tools.map((tool) => tool.name)).toContain('echo');
-  await waitUntil('one gateway alone', () => place.gateways().length === 1, { timeout: 10_000 });
+  await waitUntil('one gateway alone', () => place.gateways().length === 1);
+});
+
+it('an editor that comes while the gateway finishes its last calls gets the next one', async () => {
+  const gate = Promise.withResolvers<void>();
+  await using server = await startFakeHttp('modern', { latency: () => gate.promise });
+  await using place = await desk(server);
+  const first = await place.editor('first');
+  const last = first.callTool({ name: 'echo', arguments: { text: 'last words' } });
+  await waitUntil('the call at the server', () => server.count('tools/call') === 1);
+  const [leaving] = place.gateways();
+  process.kill(leaving!.pid, 'SIGTERM');
+  const second = place.editor('second');
+  await waitUntil('the next gateway', async () => (await place.log()).includes('waiting for it'));
+  gate.resolve();
+  expect(JSON.stringify(await last)).toContain('last words');
+  expect((await (await second).listTools()).tools.map((tool) => tool.name)).toContain('echo');
+  expect(place.gateways().map(({ pid }) => pid)).not.toContain(leaving!.pid);
 });
 
 it('an editor whose gateway cannot listen is told why, soon; --listen moves it; its end is told', async () => {
@@ -95,8 +124,8 @@ it('an editor whose gateway cannot listen is told why, soon; --listen moves it; 
     processTable().filter(({ command }) => command.includes(file) && command.includes('--detached'));
 
   await using refused = await editor();
-  // Well before the 20 s after which it would give up without a reason.
-  expect((await refused.waitFor(/did not start: .*/, 15_000))[0]).toContain(`127.0.0.1:${port}: the port is taken`);
+  // Not the words after the time in which it gives up without a reason.
+  expect((await refused.waitFor(/did not start: .*/))[0]).toContain(`127.0.0.1:${port}: the port is taken`);
   expect((await refused.exited).code).toBe(3);
   expect(gateways()).toEqual([]);
 
@@ -105,12 +134,12 @@ it('an editor whose gateway cannot listen is told why, soon; --listen moves it; 
     moved.write(
       `${JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'e', version: '1' } } })}\n`,
     );
-    await moved.waitFor(/"serverInfo"/, 15_000);
+    await moved.waitFor(/"serverInfo"/);
     for (const { pid } of gateways()) process.kill(pid, 'SIGKILL');
     expect((await moved.exited).code).toBe(3);
     expect(moved.stderr()).toContain('The gateway has stopped');
   } finally {
-    for (const { pid } of gateways()) process.kill(pid, 'SIGTERM');
+    for (const { pid } of gateways()) endOf(pid, 'SIGTERM');
     await waitUntil('the end of the gateway', () => gateways().length === 0);
   }
 });

@@ -275,7 +275,8 @@ describe('slow and many clients', () => {
     await using upstream = await startFakeHttp('modern');
     await using gateway = await startGateway({
       version: 1,
-      caps: { headerTime: '500ms', bodyTime: '500ms' },
+      // Good clients of a busy machine send all of a request within this.
+      caps: { headerTime: '3s', bodyTime: '3s' },
       servers: { upstream: { url: upstream.url } },
     });
     const whole = rawRequest(gateway.port, modernRequest(1, 'tools/call', { name: 'echo' }));
@@ -290,7 +291,7 @@ describe('slow and many clients', () => {
     for (let i = 0; i < 20; i += 1) {
       expect(JSON.stringify(await callTool(gateway.port, 'echo', { text: `good ${i}` }))).toContain(`good ${i}`);
     }
-    const ends = await Promise.all(slow.map((connection) => connection.closed(20_000)));
+    const ends = await Promise.all(slow.map((connection) => connection.closed()));
     for (const text of ends) expect(text).toMatch(/^(HTTP\/1\.1 408|$)/);
     expect(upstream.seen('tools/call')).toHaveLength(20);
   });
@@ -324,12 +325,8 @@ describe('slow and many clients', () => {
     for (const connection of open.slice(0, 5)) connection.socket.destroy();
     await waitUntil('a place for another stream', async () => {
       const again = await listen();
-      try {
-        await again.until(/subscriptions\/acknowledged/, 500);
-        return true;
-      } catch {
-        return false;
-      }
+      // Either is an answer: one that is late would take the place that it reports missing.
+      return (await again.until(/subscriptions\/acknowledged|HTTP\/1\.1 503/))[0].startsWith('subscriptions');
     });
   });
 });

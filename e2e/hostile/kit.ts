@@ -160,7 +160,7 @@ export async function callTool(
   port: number,
   name: string,
   args: object = {},
-  timeout = 15_000,
+  timeout = 30_000,
   path = '/mcp',
 ): Promise<RpcMessage> {
   return rpc(await exchange(port, modernRequest(1, 'tools/call', { name, arguments: args }, path), timeout));

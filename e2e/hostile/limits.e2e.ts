@@ -2,6 +2,7 @@
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { modernHeaders, modernRequest } from '@tollgate/testkit/modern-request';
@@ -9,7 +10,7 @@ import { exchange, type RawRequest, rawConnection, rawRequest } from '@tollgate/
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { callTool } from '@tollgate/testkit/tool-call';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { LEGACY_HEADERS, META, openSession, type Received, sendJson, startScripted } from './kit.ts';
 
 interface Counter {
@@ -82,6 +83,8 @@ const answering = (era: 'modern' | 'legacy') =>
     call: ({ message }: Received, response) =>
       sendJson(response, ANSWERS[message.params?.name ?? '']!(JSON.stringify(message.id))),
   });
+
+beforeEach(() => awayFromTurn('day'));
 
 describe('no call is free', () => {
   it('whatever the server answers, and in whatever era the caller asks', async () => {

@@ -40,12 +40,20 @@ function pour(response: ServerResponse, piece: string): void {
   more();
 }
 
+/** Made once: on a busy machine it takes longer than the gateway waits for the answers to others. */
+const INFLATED = gzipSync(Buffer.alloc(50_000_000, 'x'));
+/** A text result that is small on the wire: the parts of a compressed text may be compressed one by one. */
+function compressed(id: unknown): Buffer {
+  const [head = '', tail = ''] = textResult(id, 'INFLATED').split('INFLATED');
+  return Buffer.concat([gzipSync(head), INFLATED, gzipSync(tail)]);
+}
+
 /** What a modern server may do instead of answering; each is a tool of the same name. */
 const ATTACKS: Record<string, (received: Received, response: ServerResponse) => void> = {
   compressed: ({ message }, response) =>
     response
       .writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' })
-      .end(gzipSync(textResult(message.id, 'x'.repeat(50_000_000)))),
+      .end(compressed(message.id)),
   deep: ({ message }, response) =>
     sendJson(response, textResult(message.id, 'DEEP').replace('"DEEP"', `${'['.repeat(20_000)}${']'.repeat(20_000)}`)),
   two_results: ({ message }, response) =>
@@ -148,7 +156,8 @@ describe('a modern HTTP server that attacks', () => {
         version: 1,
         caps: { response: '1MiB' },
         servers: {
-          attacker: { url: server.url, timeout: { connect: '1s', firstByte: '1s', idle: '1s', request: '2s' } },
+          // Within this the same server has to answer the others, on a busy machine too.
+          attacker: { url: server.url, timeout: { connect: '3s', firstByte: '3s', idle: '3s', request: '4s' } },
         },
       }),
     );
@@ -216,12 +225,12 @@ describe('a modern HTTP server that attacks', () => {
   });
 
   it('costs no memory that grows, however much it pours', async () => {
-    for (let i = 0; i < 3; i += 1) await callTool(gateway.port, 'torrent');
+    await Promise.all(Array.from({ length: 3 }, () => callTool(gateway.port, 'torrent')));
     const before = await residentMiB(gateway.child.pid);
     await Promise.all(
       Array.from({ length: 10 }, (_, i) => callTool(gateway.port, i % 2 === 0 ? 'torrent' : 'endless_comments')),
     );
-    // Ten poured for two seconds each: gigabytes, had anybody kept them.
+    // Ten poured for four seconds each: gigabytes, had anybody kept them.
     expect((await residentMiB(gateway.child.pid)) - before).toBeLessThan(300);
   });
 });
@@ -256,7 +265,7 @@ describe('lists of a server', () => {
         good: { url: good.url, timeout },
       },
     });
-    const list = rpc(await exchange(gateway.port, modernRequest(1, 'tools/list'), 20_000)).result as {
+    const list = rpc(await exchange(gateway.port, modernRequest(1, 'tools/list'))).result as {
       tools: { name: string }[];
     };
     const names = list.tools.map(({ name }) => name);

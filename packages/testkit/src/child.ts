@@ -35,7 +35,7 @@ export interface Child extends AsyncDisposable {
   signal(signal: NodeJS.Signals): void;
   /** First match of `pattern` in stdout or stderr; rejects with the transcript when the child ends or time is up. */
   waitFor(pattern: RegExp, timeout?: number): Promise<RegExpExecArray>;
-  /** Sends `signal` (default SIGTERM), waits for the end; after `grace` ms (default 10 s) kills and rejects. */
+  /** Sends `signal` (default SIGTERM), waits for the end; after `grace` ms (default 30 s) kills and rejects. */
   stop(signal?: NodeJS.Signals, grace?: number): Promise<Exit>;
   /** Processes it started, directly or not, that run now. */
   descendants(): ProcessEntry[];
@@ -46,7 +46,10 @@ const CODE_CACHE = resolve(import.meta.dirname, '../../../node_modules/.cache/to
 
 class Transcript {
   text = '';
+  /** Characters so far, those beyond `KEEP` too. */
+  length = 0;
   add(chunk: string): void {
+    this.length += chunk.length;
     this.text += chunk;
     if (this.text.length > KEEP) this.text = this.text.slice(-KEEP);
   }
@@ -117,8 +120,14 @@ function track(child: ChildProcess, title: string, input: string | undefined): C
       resolve(ended);
     };
     child.once('close', end);
-    // A grandchild that holds the pipes open would delay `close` for ever; half a second is for the last output.
-    child.once('exit', (code, signal) => setTimeout(end, 500, code, signal).unref());
+    // A grandchild that holds the pipes open would delay `close` for ever. The child's own last words are in the pipes
+    // when it exits; a timer alone would fire before they are read when this process was busy.
+    const drain = (read: number, ...exit: [code: number | null, signal: NodeJS.Signals | null]): void => {
+      const now = out.length + err.length;
+      if (now === read) end(...exit);
+      else setImmediate(drain, now, ...exit);
+    };
+    child.once('exit', (code, signal) => setTimeout(drain, 500, -1, code, signal).unref());
   });
   child.stdout?.setEncoding('utf8').on('data', (chunk: string) => out.add(chunk));
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => err.add(chunk));
@@ -145,7 +154,7 @@ function track(child: ChildProcess, title: string, input: string | undefined): C
     endInput: () => void child.stdin?.end(),
     signal: (signal) => void child.kill(signal),
     descendants: () => descendantsOf(pid),
-    waitFor: (pattern, timeout = 15_000) =>
+    waitFor: (pattern, timeout = 30_000) =>
       waitUntil(
         `${pattern}\n${transcript()}`,
         () => {
@@ -157,7 +166,7 @@ function track(child: ChildProcess, title: string, input: string | undefined): C
       ).catch((error: unknown) => {
         throw new Error(`${(error as Error).message.split('\n')[0]}\n${transcript()}`);
       }),
-    stop: async (signal = 'SIGTERM', grace = 10_000) => {
+    stop: async (signal = 'SIGTERM', grace = 30_000) => {
       if (ended === undefined) child.kill(signal);
       const timer = setTimeout(() => killGroup('SIGKILL'), grace);
       const exit = await exited;
@@ -189,9 +198,9 @@ function track(child: ChildProcess, title: string, input: string | undefined): C
 
 /**
  * Fails unless every process of `before` (from `Child.descendants()`) is gone within `timeout` milliseconds
- * (default 5000); names those that are left.
+ * (default 20 000); names those that are left.
  */
-export async function expectNoSurvivors(before: readonly ProcessEntry[], timeout = 5_000): Promise<void> {
+export async function expectNoSurvivors(before: readonly ProcessEntry[], timeout = 20_000): Promise<void> {
   await waitUntil('the end of all child processes', () => survivors(before).length === 0, { timeout }).catch(() => {
     const left = survivors(before).map((entry) => `${entry.pid} ${entry.command}`);
     throw new Error(`Left running: ${left.join('; ')}`);

@@ -14,7 +14,7 @@ export interface RawResponse {
 
 /**
  * A TCP connection that sends exactly the bytes of the test: malformed requests, repeated headers, pipelining,
- * half-closed sockets. Every read has a deadline (default 10 s).
+ * half-closed sockets. Every read has a deadline (default 30 s).
  */
 export interface RawConnection extends AsyncDisposable {
   readonly socket: Socket;
@@ -65,14 +65,14 @@ export async function rawConnection(port: number, host = '127.0.0.1'): Promise<R
     socket,
     send: (bytes) => void socket.write(bytes),
     halfClose: () => void socket.end(),
-    response: (timeout = 10_000) =>
+    response: (timeout = 30_000) =>
       read('response', timeout, () => {
         const parsed = parseResponse(buffer, ended);
         if (parsed === undefined) return undefined;
         buffer = buffer.subarray(parsed.length);
         return parsed.response;
       }),
-    until: (pattern, timeout = 10_000) =>
+    until: (pattern, timeout = 30_000) =>
       read(`text ${pattern}`, timeout, () => {
         const text = buffer.toString('utf8');
         const match = pattern.exec(text);
@@ -80,7 +80,7 @@ export async function rawConnection(port: number, host = '127.0.0.1'): Promise<R
         buffer = Buffer.from(text.slice(match.index + match[0].length));
         return match;
       }),
-    closed: (timeout = 10_000) =>
+    closed: (timeout = 30_000) =>
       read('end of the connection', timeout, () => (ended ? buffer.toString('utf8') : undefined)),
     [Symbol.asyncDispose]: async () => {
       socket.destroy();

@@ -54,7 +54,7 @@ export async function startRedisServer(options: RedisServerOptions = {}): Promis
   const start = async (): Promise<void> => {
     const all = [...listen, '--bind', '127.0.0.1', '--dir', folder.path, '--save', '', '--appendonly', 'no', ...flags];
     child = await startChild(program, all, { env: { PATH: SYSTEM_PATH } });
-    await child.waitFor(/Ready to accept connections/, 20_000);
+    await child.waitFor(/Ready to accept connections/, 40_000);
   };
   const stop = async (signal: NodeJS.Signals = 'SIGKILL'): Promise<void> => {
     child?.signal('SIGCONT');
@@ -155,7 +155,7 @@ export async function startRedisSentinel(): Promise<RedisSentinel> {
       ].join('\n'),
     );
     const child = stack.use(await startChild(redisProgram(), [file, '--sentinel'], { env: { PATH: SYSTEM_PATH } }));
-    await child.waitFor(/\+slave/, 20_000);
+    await child.waitFor(/\+slave/, 40_000);
     const sentinels = [{ host: '127.0.0.1', port }];
     return { name, master, replica, sentinels, [Symbol.asyncDispose]: () => stack.disposeAsync() };
   } catch (error) {

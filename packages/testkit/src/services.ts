@@ -49,7 +49,7 @@ async function startRedis(stack: AsyncDisposableStack): Promise<string> {
     'no',
   ];
   const child = stack.use(await startChild(program, flags, { env: { PATH: SYSTEM_PATH } }));
-  await child.waitFor(/Ready to accept connections/, 20_000);
+  await child.waitFor(/Ready to accept connections/, 40_000);
   return `redis://127.0.0.1:${port}`;
 }
 
@@ -76,7 +76,7 @@ async function startPostgres(stack: AsyncDisposableStack): Promise<string> {
   const args = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
   const server = await startChild(join(initdb, '../postgres'), ['-D', data, ...args], options);
   stack.adopt(server, stopPostgres);
-  await server.waitFor(/database system is ready to accept connections/, 30_000);
+  await server.waitFor(/database system is ready to accept connections/, 60_000);
   return `postgres://tollgate@127.0.0.1:${port}/postgres`;
 }
 

@@ -2,15 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * Resolves with the first value of `probe` that is neither undefined, null nor false. Polls every `interval`
- * milliseconds (default 10) and rejects after `timeout` milliseconds (default 15 000: three test files share two cores)
- * naming `what`.
+ * milliseconds (default 10) and rejects after `timeout` milliseconds (default 30 000: it ends what hangs, and a busy
+ * machine is slow) naming `what`.
  */
 export async function waitUntil<T>(
   what: string,
   probe: () => T | Promise<T>,
   options: { readonly timeout?: number; readonly interval?: number } = {},
 ): Promise<Exclude<T, undefined | null | false>> {
-  const timeout = options.timeout ?? 15_000;
+  const timeout = options.timeout ?? 30_000;
   const end = performance.now() + timeout;
   for (;;) {
     const value = await probe();

@@ -11,7 +11,8 @@ import type { CommandConfig } from './configuration.ts';
 import { Exit, err } from './output.ts';
 import { findHolder } from './running.ts';
 
-const START_MS = 20_000;
+/** Clients give a server about a minute; at a log-in everything starts at once. */
+const START_MS = 50_000;
 const RETRY_MS = 50;
 /** The winner of a race between several starts needs a moment until it takes clients. */
 const LOST_MS = 1500;

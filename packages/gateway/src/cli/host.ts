@@ -24,6 +24,8 @@ import { withAdminToken } from './admin-token.ts';
 import type { CommandConfig } from './configuration.ts';
 import { adminToken, findHolder, removeRecord, writeRecord } from './running.ts';
 
+/** How the refusal of a second gateway begins. */
+export const RUNS_ALREADY = 'A gateway of this configuration runs already';
 /** Milliseconds that open calls get at the end before they are cut. */
 const DRAIN_MS = 25_000;
 
@@ -106,7 +108,7 @@ export class Host {
     if (other !== undefined && !shares) {
       throw new TollgateError(
         'listen_failed',
-        `A gateway of this configuration runs already (process ${other.pid}, ${other.url}). Use it, or stop it first.`,
+        `${RUNS_ALREADY} (process ${other.pid}, ${other.url}). Use it, or stop it first.`,
       );
     }
     const token = await adminToken(dataDir);

@@ -1,12 +1,14 @@
 /** `tollgate serve`: starts the gateway, says what clients will see, applies changes, ends in order. */
-import { watch } from 'node:fs';
+import { existsSync, watch } from 'node:fs';
 import { basename, dirname, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { formatProblems } from '../config/problems.ts';
 import { TollgateError } from '../core/errors.ts';
+import { FOLDER_TAKEN } from '../store/lock.ts';
 import { createLog, type ProcessLog } from '../telemetry/log.ts';
 import { attachOrStart } from './attach.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
-import { Host } from './host.ts';
+import { Host, type HostOptions, RUNS_ALREADY } from './host.ts';
 import { Exit, err, json, out } from './output.ts';
 import { type NextCommands, renderStart } from './report.ts';
 
@@ -22,6 +24,9 @@ export interface ServeOptions {
 
 /** A detached gateway ends so long after its last stdio client has left. */
 const DETACHED_IDLE_MS = 5 * 60_000;
+/** For one that is leaving a detached gateway waits about as long as the client that started it does. */
+const LEAVING_MS = 45_000;
+const LEAVING_LOOK_MS = 100;
 /** Editors save in several steps. */
 const WATCH_SETTLE_MS = 200;
 
@@ -32,17 +37,40 @@ export async function serve([file]: readonly (string | undefined)[], options: Se
   if (warnings !== '') err(warnings);
   const log = createLog({ level: options.debug === true ? 'debug' : 'info' });
   const idle = options.detached === true ? new IdleTimer(DETACHED_IDLE_MS) : undefined;
-  const host = await Host.start(command, {
+  const start = options.detached === true ? startAfter : Host.start;
+  const host = await start(command, {
     log,
     listen: options.listen,
     ...(idle === undefined ? {} : { onClients: (count: number) => idle.clients(count) }),
   });
-  // Before anybody is told that it is ready: who changes the file then must be heard.
+  // Both before anybody is told that it is ready: who changes the file or sends a signal then must be heard.
   if (options.watch === true) watchFile(command, host);
+  const stopped = untilStopped(host, log, idle);
   await host.gateway.settled();
+  if (host.gateway.draining) return stopped;
   if (options.json === true) json(host.status());
   else out(renderStart(host.status(), command.mainPath, nextCommands(command)));
-  return untilStopped(host, log, idle);
+  return stopped;
+}
+
+/**
+ * Starts as soon as no other gateway has the data folder. Who has it without taking clients is leaving: its last calls
+ * may take long, and the client that started this one waits. Or it is starting for another client, and then this one ends.
+ */
+async function startAfter(command: CommandConfig, options: HostOptions): Promise<Host> {
+  const socket = command.compiled.inbound.attachSocket;
+  const until = performance.now() + LEAVING_MS;
+  for (let told = false; ; told = true) {
+    try {
+      return await Host.start(command, options);
+    } catch (error) {
+      const taken =
+        TollgateError.is(error) && [FOLDER_TAKEN, RUNS_ALREADY].some((text) => error.message.startsWith(text));
+      if (!taken || socket === undefined || existsSync(socket) || performance.now() > until) throw error;
+      if (!told) options.log.info({}, 'another gateway has the data folder and takes no clients: waiting for it');
+      await sleep(LEAVING_LOOK_MS);
+    }
+  }
 }
 
 /** npm and npx put the command on the path of what they start, not of the person's shell. */

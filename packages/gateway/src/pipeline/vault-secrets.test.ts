@@ -2,7 +2,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit/verifies';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { explainConfig } from '../config/explain.ts';
 import { loadConfigObject } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
@@ -16,7 +16,6 @@ import { type Json, type ScriptedServer, startGateway, startScripted, tool } fro
 import { VaultAdministration } from './vault-administration.ts';
 
 // Storage is opened several times: slow on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: 30_000 });
 
 const CANARY = 'canary-5d1e8f';
 const id = (name: string, user?: string): SecretId => ({

@@ -16,7 +16,7 @@ import { openStore, type Store } from './store.ts';
 
 const full = process.env['TOLLGATE_PROOF'] === 'full';
 // Real processes and files: slow on a machine that is busy with other tests.
-vi.setConfig({ testTimeout: full ? 300_000 : 30_000 });
+if (full) vi.setConfig({ testTimeout: 300_000 });
 
 function opened(folder: string, log: Log = silentLog, keep: Retention = {}): Promise<Store> {
   return openStore(

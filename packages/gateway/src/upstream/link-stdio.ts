@@ -38,6 +38,10 @@ export interface StdioLinkDeps {
 const MAX_UNREAD = 16 * 1024 * 1024;
 /** How long output that is still in the pipe is waited for after the child has exited. */
 const DRAIN_MS = 250;
+/** Turns of the event loop that read what came meanwhile; what others write to the pipes after an exit could go on for ever. */
+const DRAIN_TURNS = 20;
+/** How long the exit is waited for after a pipe has ended. */
+const EXIT_MS = 1000;
 /** Noise on stdout is logged this often, then only counted. */
 const LOGGED_NOISE = 10;
 /** Bytes of such a line that are looked at. */
@@ -85,6 +89,8 @@ export class StdioLink implements Link {
   readonly #started: Promise<void>;
   #messages = 0;
   #noise = 0;
+  /** Bytes of both outputs. */
+  #received = 0;
   #stdoutEnded = false;
   #stderrEnded = false;
   #exit: string | undefined;
@@ -131,8 +137,12 @@ export class StdioLink implements Link {
     child.stdin.on('close', () => this.#deafOrMute('stopped reading its input'));
     child.stdout.on('error', () => {});
     child.stderr.on('error', () => {});
-    child.stdout.on('data', (chunk: Buffer) => this.#stdout.push(chunk));
+    child.stdout.on('data', (chunk: Buffer) => {
+      this.#received += chunk.length;
+      this.#stdout.push(chunk);
+    });
     child.stderr.on('data', (chunk: Buffer) => {
+      this.#received += chunk.length;
       this.#stderrThrottle.spend(chunk.length);
       this.#stderr.push(chunk);
     });
@@ -245,10 +255,12 @@ export class StdioLink implements Link {
   /** A pipe ended. It mostly precedes an exit; a child that lives on without it can serve nobody and is ended. */
   #deafOrMute(how: string): void {
     if (this.#exit !== undefined || this.#closing !== undefined) return;
-    setTimeout(() => {
+    const late = (): void => {
       if (this.#exit !== undefined || this.#closing !== undefined) return;
       this.#gone(how);
-    }, DRAIN_MS);
+    };
+    // After a busy moment timers come before the news of the exit.
+    setTimeout(() => setImmediate(late), EXIT_MS);
   }
 
   #onExit(code: number | null, signal: NodeJS.Signals | null): void {
@@ -262,11 +274,19 @@ export class StdioLink implements Link {
     this.#exit = how;
     // What it forked must not live on, nor hold its pipes open.
     if (this.#closing === undefined) this.#closing = this.#group.terminate(this.#grace);
-    setTimeout(() => {
-      this.#stdoutEnded = true;
-      this.#stderrEnded = true;
-      this.#settle();
-    }, DRAIN_MS);
+    setTimeout(() => this.#drain(-1, DRAIN_TURNS), DRAIN_MS);
+    this.#settle();
+  }
+
+  /** After a busy moment timers come before what is in the pipes: the last answers would be lost, and the last words. */
+  #drain(before: number, turns: number): void {
+    const received = this.#received;
+    if (received !== before && turns > 0) {
+      setImmediate(() => this.#drain(received, turns - 1));
+      return;
+    }
+    this.#stdoutEnded = true;
+    this.#stderrEnded = true;
     this.#settle();
   }
 
