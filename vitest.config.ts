@@ -67,7 +67,7 @@ export default defineConfig({
           ...WAITING,
           name: 'conformance',
           include: ['conformance/**/*.test.ts'],
-          testTimeout: 300_000,
+          testTimeout: 600_000,
           hookTimeout: 120_000,
         },
       },

@@ -134,7 +134,7 @@ try {
       secrets: state.vault,
       openBrowser: agree,
       print: () => undefined,
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(60_000),
     });
   }
 } catch (error) {

@@ -20,7 +20,7 @@ const scenario = process.env['MCP_CONFORMANCE_SCENARIO'] ?? '';
 const protocol = PINNED_MODERN.has(scenario) ? 'modern' : 'auto';
 await using gateway = await startGateway(
   { version: 1, servers: { mock: { url: upstream, protocol } } },
-  { readyTimeout: 10_000 },
+  { readyTimeout: 60_000 },
 );
 const suiteEnvironment = Object.entries(process.env).filter(([key]) => key.startsWith('MCP_CONFORMANCE_'));
 await using driver = await startChild(

@@ -49,7 +49,7 @@ const SOME_SIGN_INS = [
 ];
 
 describe('sign-in scenarios, with the gateway’s own OAuth client', () => {
-  it.each(full ? VERSIONS : VERSIONS.slice(0, 1))('%s: no failure', { timeout: 300_000 }, async (version) => {
+  it.each(full ? VERSIONS : VERSIONS.slice(0, 1))('%s: no failure', async (version) => {
     const result = await runSignInScenarios(version, full ? undefined : SOME_SIGN_INS);
     expect(result.scenarios.length).toBeGreaterThan(full ? 2 : SOME_SIGN_INS.length - 1);
     const verdict = judge(result, expectedFailures('client', version));

@@ -29,7 +29,8 @@ export async function startTarget(letter: TargetLetter, direct = false): Promise
       throw new Error('Target d has no URL of its own: a stdio server can only be reached through the gateway');
     const gateway = await startGateway({
       version: 1,
-      servers: { everything: { command: process.execPath, args: [FIXTURE, 'stdio'] } },
+      // A machine that starts it slowly would have it taken for a legacy server, which it is too; others test the probe.
+      servers: { everything: { command: process.execPath, args: [FIXTURE, 'stdio'], protocol: 'modern' } },
     });
     return running(gateway, undefined);
   }

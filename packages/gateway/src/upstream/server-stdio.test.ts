@@ -26,6 +26,9 @@ import { createServer, createServers, type ServerDeps } from './servers.ts';
 /** Installed for the whole workspace by the end-to-end tests. */
 const EVERYTHING = '@modelcontextprotocol/server-everything/dist/index.js';
 
+/** For servers that answer the probe: however slowly the machine starts them, that is no silence. */
+const PATIENT = { timeout: { connect: 50_000, firstByte: 1, idle: 1, request: 50_000 } };
+
 const open: Server[] = [];
 let folder: string;
 let trace: string;
@@ -69,7 +72,7 @@ function serve(
 describe('finding out the era over stdio', () => {
   it('speaks modern with a server that answers discover', async () => {
     verifies('R1-07', 'R1-27');
-    const server = serve('modern-server.mjs');
+    const server = serve('modern-server.mjs', PATIENT, { silence: PATIENT.timeout.connect });
     const connection = await server.connect(scopeOf('catalog'));
     expect(connection).toMatchObject({ era: 'modern', version: '2026-07-28', instructions: 'Be modern.' });
     expect(connection.serverInfo).toEqual({ name: 'modern-fixture', version: '1' });

@@ -30,6 +30,8 @@ export interface ServerDeps {
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Milliseconds between the steps of ending a child process. Default 2000. */
   readonly grace?: number;
+  /** Milliseconds for which a child may say nothing before it is taken for a legacy server. Default 2000. */
+  readonly silence?: number;
 }
 
 type TransportFactory<Target> = (
@@ -39,8 +41,8 @@ type TransportFactory<Target> = (
 ) => Transport;
 
 const FACTORIES: { readonly stdio: TransportFactory<StdioTarget>; readonly http: TransportFactory<HttpTarget> } = {
-  stdio: (options, deps, { environment, grace, secrets, clock = systemClock }) =>
-    new StdioTransport(options, { ...deps, environment, grace, secrets, clock }),
+  stdio: (options, deps, { environment, grace, silence, secrets, clock = systemClock }) =>
+    new StdioTransport(options, { ...deps, environment, grace, silence, secrets, clock }),
   http: (options, deps, { credentials, secrets, clock = systemClock }) =>
     new HttpTransport(options, { ...deps, credentials: credentials?.(options), secrets, clock }),
 };

@@ -19,6 +19,8 @@ export interface StdioTransportDeps extends TransportDeps {
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   /** Milliseconds between the steps of ending a child. Default 2000. */
   readonly grace?: number | undefined;
+  /** Milliseconds without an answer to the modern probe after which `initialize` is sent too. Default 2000. */
+  readonly silence?: number | undefined;
   /** Required where the environment refers to the vault. */
   readonly secrets?: SecretSource | undefined;
   readonly clock: Clock;
@@ -116,11 +118,11 @@ export class StdioTransport implements Transport {
 
   async #negotiated(multiplexer: Multiplexer, wish: OpenWish): Promise<Opened> {
     const { timeout, protocol } = this.#options;
-    const { clientInfo } = this.#deps;
+    const { clientInfo, silence = PROBE_SILENCE_MS } = this.#deps;
     const result: Negotiated = await negotiate(multiplexer, wish.era, {
       capabilities: wish.capabilities,
       clientInfo,
-      silence: Math.min(PROBE_SILENCE_MS, timeout.connect),
+      silence: Math.min(silence, timeout.connect),
       // A package runner may have to download the server first, which is not a matter of connecting.
       timeout: Math.max(timeout.connect, timeout.request),
       pinned: protocol === 'modern',
