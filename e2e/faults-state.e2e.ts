@@ -177,6 +177,7 @@ describe('Redis', () => {
     await using other = await startGateway(config({ state: sentinel }));
     for (let i = 0; i < 5; i++) expect(await ran(other, 'echo')).toBe(true);
     await waitUntil('the settlements', async () => (await budget(other)).held === 0);
+    await group.master.command('WAIT', '1', '20000');
     await group.master.stop();
     await waitUntil('the new master', () => ran(other, 'echo'), { timeout: 40_000, interval: 200 });
     await waitUntil('the settlements', async () => (await budget(other)).held === 0);

@@ -331,15 +331,16 @@ describe('reload', () => {
   });
 
   it('lets a call that runs finish on a server that is taken out', async () => {
+    let finish = (): void => {};
     await using server = await startScripted({
       ...listOf('t'),
       'tools/call': (_params, response, id) => {
-        setTimeout(() => {
+        finish = () => {
           const result = { resultType: 'complete', content: [] };
           response
             .writeHead(200, { 'content-type': 'application/json' })
             .end(JSON.stringify({ jsonrpc: '2.0', id, result }));
-        }, 300);
+        };
         return undefined;
       },
     });
@@ -348,6 +349,7 @@ describe('reload', () => {
     const running = gateway.call('tools/call', { name: 't' });
     await expect.poll(() => server.seen.some((one) => one.method === 'tools/call')).toBe(true);
     await gateway.reload({ servers: { o: { url: other.url } } });
+    finish();
     expect((await running).body.result).toMatchObject({ content: [] });
     expect(await gateway.names()).toEqual(['u']);
   });

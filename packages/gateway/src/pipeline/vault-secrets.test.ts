@@ -15,8 +15,6 @@ import { statusReport } from './status-report.ts';
 import { type Json, type ScriptedServer, startGateway, startScripted, tool } from './testing.ts';
 import { VaultAdministration } from './vault-administration.ts';
 
-// Storage is opened several times: slow on a machine that is busy with other tests.
-
 const CANARY = 'canary-5d1e8f';
 const id = (name: string, user?: string): SecretId => ({
   owner: user === undefined ? { kind: 'gateway' } : { kind: 'principal', principal: user },

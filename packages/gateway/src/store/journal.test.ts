@@ -5,7 +5,7 @@ import { startChild } from '@tollgate/testkit/child';
 import { createFakeClock } from '@tollgate/testkit/fake-clock';
 import { type TemporaryDirectory, temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import fc from 'fast-check';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Log, silentLog } from '../core/log.ts';
 import type { FileSystem } from './file-system.ts';
 import { nodeFileSystem } from './file-system.ts';
@@ -16,8 +16,6 @@ import type { StoreOptions } from './options.ts';
 import { StoreThread } from './thread.ts';
 
 const full = process.env['TOLLGATE_PROOF'] === 'full';
-// Real processes and files: slow on a machine that is busy with other tests.
-if (full) vi.setConfig({ testTimeout: 300_000 });
 const KEY = Buffer.alloc(32, 7);
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
 const texts = (recovery: Recovery) => [...recovery.records].map(text);

@@ -8,16 +8,13 @@ import { createFakeClock } from '@tollgate/testkit/fake-clock';
 import { findProgram } from '@tollgate/testkit/services';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { waitUntil } from '@tollgate/testkit/wait';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Log, silentLog } from '../core/log.ts';
 import { storageContract } from './fixtures/contract.ts';
 import type { Retention } from './options.ts';
 import { openStore, type Store } from './store.ts';
 
 const full = process.env['TOLLGATE_PROOF'] === 'full';
-// Real processes and files: slow on a machine that is busy with other tests.
-if (full) vi.setConfig({ testTimeout: 300_000 });
-
 function opened(folder: string, log: Log = silentLog, keep: Retention = {}): Promise<Store> {
   return openStore(
     { dataDir: folder, sql: { kind: 'sqlite', file: 'tollgate.db' }, keep },
