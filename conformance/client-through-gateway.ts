@@ -28,8 +28,8 @@ await using driver = await startChild(
   [resolve(import.meta.dirname, 'client-driver.ts'), gateway.url('/mcp', 'localhost')],
   { env: { ...Object.fromEntries(suiteEnvironment), CONFORMANCE_THROUGH: 'gateway' } },
 );
-// The suite kills this process after 30 s, which would leave the gateway behind.
-const { code } = await within('end of the driver', 25_000, driver.exited).catch(() => ({ code: 1 }));
+// The suite kills this process after 120 s, which would leave the gateway behind.
+const { code } = await within('end of the driver', 100_000, driver.exited).catch(() => ({ code: 1 }));
 console.log(driver.transcript());
 if (code !== 0) console.log(gateway.child.transcript());
 process.exitCode = code ?? 1;

@@ -25,7 +25,7 @@ it('CVE-2025-49596 (MCP Inspector): a page, or anybody, that names a program in 
           method,
           headers: { accept: 'text/event-stream', 'content-type': 'application/json', ...headers },
           ...(method === 'POST' ? { body: '{"jsonrpc":"2.0","id":1,"method":"ping"}' } : {}),
-          signal: AbortSignal.timeout(2000),
+          signal: AbortSignal.timeout(30_000),
         });
         await response.body?.cancel();
         if ('origin' in headers) expect([path, response.status]).toEqual([path, 403]);

@@ -63,7 +63,7 @@ async function call(tls: Partial<ServerTls>, at = server): Promise<string | unde
       target: { kind: 'http', url, headers: {}, tls: { ...system, ...tls } },
       protocol: 'auto',
       auth: undefined,
-      timeout: { connect: 5_000, firstByte: 5_000, idle: 5_000, request: 5_000 },
+      timeout: { connect: 30_000, firstByte: 30_000, idle: 30_000, request: 30_000 },
       instances: { mode: 'auto', max: 1, idle: 1_000 },
       pool: { max: 2 },
       maxResponse: 100_000,
@@ -115,7 +115,7 @@ describe('a server over TLS', () => {
     const url = new URL(`https://127.0.0.1:${(server.address() as net.AddressInfo).port}/mcp`);
     const init = { method: 'POST', body: '{"id":1}' };
     const signIn = (tls: Partial<ServerTls>) =>
-      signInFetch(url, AbortSignal.timeout(5_000), [], secureConnect('notes', { ...system, ...tls }));
+      signInFetch(url, AbortSignal.timeout(60_000), [], secureConnect('notes', { ...system, ...tls }));
     expect((await (await signIn({ ca, pins: [shown.pin] }))(url, init)).status).toBe(200);
     const before = reached;
     for (const tls of [{}, { ca, pins: [other.pin] }, { ca, serverName: 'evil.internal' }]) {
