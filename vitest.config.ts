@@ -57,7 +57,7 @@ export default defineConfig({
           include: ['e2e/**/*.e2e.ts'],
           globalSetup: 'packages/testkit/src/services-setup.ts',
           // Some run the command line thirty times.
-          testTimeout: 240_000,
+          testTimeout: Math.max(LIMIT, 240_000),
           hookTimeout: 120_000,
         },
       },
