@@ -1,5 +1,9 @@
 /** Files of ToolHive, served by the real command line with a real Redis: what its operators and callers rely on. */
+import { generateKeyPairSync, sign } from 'node:crypto';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 import { startChild } from '@tollgate/testkit/child';
 import { startFakeHttp } from '@tollgate/testkit/fake-http';
@@ -73,8 +77,60 @@ it('the generated file limits all callers of all replicas together, in Redis, an
   await expect.poll(() => connections(redis), { interval: 50 }).toBe(0);
 });
 
+/** A provider whose users are whoever the test says. */
+async function startProvider() {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const jwks = { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k', alg: 'RS256', use: 'sig' }] };
+  let issuer = '';
+  const server = createServer(({ url }, response) => {
+    const metadata = { issuer, jwks_uri: `${issuer}/keys`, authorization_endpoint: issuer, token_endpoint: issuer };
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(url === '/keys' ? jwks : metadata));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    issuer,
+    token(sub: string, aud: string): string {
+      const claims = { iss: issuer, sub, aud, exp: Math.floor(Date.now() / 1000) + 600 };
+      const parts = [{ alg: 'RS256', kid: 'k' }, claims].map((part) =>
+        Buffer.from(JSON.stringify(part)).toString('base64url'),
+      );
+      const input = parts.join('.');
+      return `${input}.${sign('sha256', Buffer.from(input), privateKey).toString('base64url')}`;
+    },
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+it('users of an OIDC provider have one call each, of whichever server, and nobody else has any', async () => {
+  verifies('R3-12', 'R3-13', 'R3-18', 'R3-33');
+  await using provider = await startProvider();
+  await using math = await startFakeHttp('modern');
+  await using notes = await startFakeHttp('modern');
+  await using redis = await startRedisServer();
+  const manifests = (await example('vmcp.yaml', redis.port, math.url, notes.url))
+    .replace('https://idp.example', provider.issuer)
+    .replace(/ {2}annotations:\n.*\n.*\n/, '')
+    .replace('maxTokens: 2', 'maxTokens: 1');
+  await using gateway = await startGateway(manifests);
+  const call = async (token: string | undefined, tool = 'math_echo') =>
+    await callTool(gateway.url(), tool, { text: 'hi' }, token === undefined ? {} : { token });
+  const alice = provider.token('alice', 'team-vmcp');
+  expect((await call(alice)).status).toBe(200);
+  const second = await call(alice, 'notes_echo');
+  expect([second.status, second.error?.code, second.error?.data?.['rule']]).toEqual([429, 429, 'per_user']);
+  expect((await call(provider.token('bob', 'team-vmcp'))).status).toBe(200);
+  for (const token of [provider.token('carol', 'other-vmcp'), `${alice.slice(0, -6)}AAAAAA`, undefined]) {
+    expect((await call(token)).status).toBe(401);
+  }
+});
+
 it('manifests limit each user, and calls pass while Redis is away', async () => {
-  verifies('R3-12', 'R3-13', 'R3-18', 'R3-19', 'R3-33');
+  verifies('R3-12', 'R3-13', 'R3-18', 'R3-19');
   await using math = await startFakeHttp('modern');
   await using notes = await startFakeHttp('modern');
   await using redis = await startRedisServer();

@@ -277,7 +277,7 @@ R3-29 planned Kubernetes resources: virtual server, MCP server, group; Redis dep
 R3-30 planned Service exposure configurable (NodePort in the manual test)
 R3-31 planned Admission-time validation gives the same errors as runtime validation
 R3-32 planned Unit tests: typed builder, runner wrapper, storage validation, per-user shared bucket, post-aggregation names
-R3-33 planned End-to-end test: Redis, parameterised OIDC server, one backend, 'perUser.maxTokens=1', two calls, second rejected
+R3-33 covered End-to-end test: Redis, parameterised OIDC server, one backend, 'perUser.maxTokens=1', two calls, second rejected
 R3-34 planned Test resources are uniquely named and cleaned up automatically
 R3-35 planned Manual test script: six steps from admission checks to cleanup, reproducible locally
 # S4: remote session limiter and audit export

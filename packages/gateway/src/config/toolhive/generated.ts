@@ -4,6 +4,7 @@ import { checkStorage, checkVirtualLimits } from './admission-rules.ts';
 import { advertisedPatterns, readAggregation } from './aggregation.ts';
 import { readOperational, readOutgoingAuth, readStaticBackend } from './backends.ts';
 import type { Cursor } from './cursor.ts';
+import { readInlineOidc } from './incoming-oidc.ts';
 import type { IncomingAuth, Model, ReadOptions } from './model.ts';
 import { readSettings } from './settings.ts';
 
@@ -101,7 +102,7 @@ function readIncomingAuth(cursor: Cursor): Model['auth'] {
   if (type === 'oidc' && !cursor.at('oidc').present) {
     cursor.refuse("incomingAuth.oidc is required when type is 'oidc'");
   }
-  return type === undefined ? undefined : { type, at: cursor };
+  return type === undefined ? undefined : { type, at: cursor, oidc: () => readInlineOidc(cursor.at('oidc')) };
 }
 
 export function readAuthType(cursor: Cursor, types: readonly IncomingAuth[]): IncomingAuth | undefined {

@@ -5,6 +5,7 @@ import { exactly, readAggregation, readToolConfig, type ToolConfigs } from './ag
 import { readOperational } from './backends.ts';
 import type { Cursor } from './cursor.ts';
 import { CONFIG_KEYS, readAuthType, virtualOwner } from './generated.ts';
+import { type IncomingOidc, readReferredOidc } from './incoming-oidc.ts';
 import { AUTH_KINDS, type Member, memberHeaders, memberOf, type Outgoing, readOutgoing } from './members.ts';
 import type { Aggregation, Endpoint, Model, ReadOptions } from './model.ts';
 import { readSettings } from './settings.ts';
@@ -70,6 +71,10 @@ export class Manifests {
   }
 
   readonly toolConfigs: ToolConfigs = (name) => this.find('MCPToolConfig', name)?.spec;
+
+  oidc(reference: Cursor): IncomingOidc | undefined {
+    return readReferredOidc(reference, (name) => this.find('MCPOIDCConfig', name)?.spec);
+  }
 }
 
 function manifestsOf(root: Cursor, options: ReadOptions): Manifest[] {
@@ -142,7 +147,7 @@ function readVirtual(manifest: Manifest, found: Manifests): Model {
   }
   const servers = backends.map((backend) => backend.name);
   const aggregation = readAggregation(config.at('aggregation'), found.toolConfigs);
-  const auth = readVirtualAuth(spec.at('incomingAuth'));
+  const auth = readVirtualAuth(spec.at('incomingAuth'), found);
   const storage = spec.at('sessionStorage');
   const block = config.at('rateLimiting');
   checkStorage(storage, false);
@@ -176,7 +181,7 @@ function membersOf(group: string | undefined, found: Manifests, outgoing: Outgoi
   });
 }
 
-function readVirtualAuth(cursor: Cursor): Model['auth'] {
+function readVirtualAuth(cursor: Cursor, found: Manifests): Model['auth'] {
   if (!cursor.present) {
     cursor.refuse('incomingAuth is required', 'Write incomingAuth: { type: anonymous }.');
     return undefined;
@@ -186,7 +191,7 @@ function readVirtualAuth(cursor: Cursor): Model['auth'] {
   if (type === 'oidc' && !cursor.at('oidcConfigRef').present) {
     cursor.refuse('spec.incomingAuth.oidcConfigRef is required when type is oidc');
   }
-  return type === undefined ? undefined : { type, at: cursor };
+  return type === undefined ? undefined : { type, at: cursor, oidc: () => found.oidc(cursor.at('oidcConfigRef')) };
 }
 
 /** MCPServers by themselves: one is `/mcp`, several are `/<name>/mcp`. */
@@ -209,22 +214,38 @@ function readServers(servers: readonly Manifest[], found: Manifests): Model {
     };
     return { path: servers.length === 1 ? '/mcp' : `/${name}/mcp`, servers: [name], aggregation };
   });
-  const guarded = servers.find(({ spec }) => AUTH_KINDS.some((key) => spec.at(key).present));
-  // ToolHive runs such a server under a synthetic local user.
-  const auth: Model['auth'] =
-    guarded === undefined ? { type: 'local', at: first.root } : { type: 'oidc', at: guarded.spec.at('oidcConfigRef') };
   return {
     kind: 'MCPServer',
     namespace: first.namespace,
     name: first.name,
     from: first.root.path,
-    auth,
+    auth: authOf(servers, found),
     backends,
     endpoints,
     limits: servers.flatMap(limitsOf),
     storage: storageOf(servers),
     settings: readSettings(...servers.map(({ root }) => root.at('metadata').at('annotations'))),
   };
+}
+
+/** Who may call MCPServers by themselves: those of one provider, with one audience, as a gateway has one list of them. */
+function authOf(servers: readonly Manifest[], found: Manifests): Model['auth'] {
+  const guarded = servers.filter(({ spec }) => AUTH_KINDS.some((key) => spec.at(key).present));
+  // ToolHive runs such a server under a synthetic local user.
+  if (guarded[0] === undefined) return { type: 'local', at: servers[0]!.root };
+  const references = guarded.map(({ spec }) => spec.at('oidcConfigRef'));
+  const oidc = () => {
+    const place = ({ value }: Cursor) => JSON.stringify(value ?? null);
+    const other = references.find((reference) => place(reference) !== place(references[0]!));
+    other?.refuse('Servers of one file have one provider and audience.', 'Serve each from a file of its own.');
+    const [embedded] = guarded.filter(({ spec }) => !spec.at('oidcConfigRef').present);
+    if (embedded === undefined) return found.oidc(references[0]!);
+    embedded.spec
+      .at('authServerRef')
+      .refuse('authServerRef is not in this version of Tollgate.', 'Write oidcConfigRef.');
+    return undefined;
+  };
+  return { type: 'oidc', at: references[0]!, oidc };
 }
 
 /** The block of a MCPServer: names of tools are the server's own. */

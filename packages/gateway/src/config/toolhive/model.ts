@@ -2,6 +2,7 @@
 import type { Environment } from '../expand.ts';
 import type { KeyPath } from '../problems.ts';
 import type { Cursor } from './cursor.ts';
+import type { IncomingOidc } from './incoming-oidc.ts';
 import type { LimitOwner } from './rate-limiting.ts';
 
 /** A header that the gateway sends: its value, or the variable that has it. */
@@ -50,12 +51,19 @@ export interface Endpoint {
 
 export type IncomingAuth = 'anonymous' | 'local' | 'oidc';
 
+export interface IncomingCallers {
+  readonly type: IncomingAuth;
+  readonly at: Cursor;
+  /** Reads the provider of `oidc`, which stand-ins make needless; undefined after a mistake. */
+  readonly oidc?: () => IncomingOidc | undefined;
+}
+
 export interface Model {
   readonly kind: 'VirtualMCPServer' | 'MCPServer';
   readonly namespace: string;
   readonly name: string;
   readonly from: KeyPath;
-  readonly auth: { readonly type: IncomingAuth; readonly at: Cursor } | undefined;
+  readonly auth: IncomingCallers | undefined;
   readonly backends: readonly Backend[];
   readonly endpoints: readonly Endpoint[];
   /** Blocks of `rateLimiting` with their owners, in the order in which they are asked. */

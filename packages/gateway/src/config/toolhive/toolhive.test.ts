@@ -172,7 +172,7 @@ describe('rateLimiting', () => {
     for (const { from } of shown) expect(from).toMatch(/^tollgate\.yaml:\d+:\d+$/);
   });
 
-  it('ToolHive 51: users are accepted with OIDC and Redis, for which static tokens stand in', () => {
+  it('ToolHive 51: users are accepted with OIDC and Redis; static tokens can stand in for them', () => {
     const config = generatedFile({ perUser: bucket(1, '1m') });
     expect(config.identity.entries.map(({ kind, name }) => [kind, name])).toEqual([
       ['bearer', 'alice'],

@@ -9,7 +9,7 @@ import { fromVariable } from './backends.ts';
 import { Cursor } from './cursor.ts';
 import { readGenerated } from './generated.ts';
 import { readManifests } from './manifests.ts';
-import type { Aggregation, Endpoint, Model, ReadOptions } from './model.ts';
+import type { Aggregation, Endpoint, IncomingCallers, Model, ReadOptions } from './model.ts';
 import { normalRateLimiting, type TranslatedLimit, translateRateLimiting } from './rate-limiting.ts';
 import { readBearers } from './settings.ts';
 import type { ToolhiveView } from './view.ts';
@@ -163,6 +163,17 @@ class Translation {
     }
   }
 
+  /** Callers with tokens of an identity provider. */
+  #provider({ oidc, at }: IncomingCallers): void {
+    const provider = oidc?.();
+    if (provider === undefined) return;
+    this.#put(['auth'], [], at.path);
+    this.#put(['auth', 0], { name: 'oidc', ...provider.entry }, provider.from.path);
+    for (const kind of Object.keys(provider.entry)) this.moves.set(placeKey(['auth', 0, kind]), provider.from.path);
+    const { publicUrl } = provider;
+    if (publicUrl !== undefined) this.#put(['publicUrl'], publicUrl.origin, publicUrl.from.path);
+  }
+
   #auth({ auth, settings }: Model): void {
     const bearers = settings.get('bearers');
     if (auth === undefined) return;
@@ -175,15 +186,16 @@ class Translation {
       this.#put(['auth'], [{ anonymous: auth.type === 'anonymous' ? { public: true } : true }], auth.at.path);
       return;
     }
-    const callers = bearers === undefined ? [] : readBearers(bearers);
-    if (bearers === undefined || callers.length === 0) {
-      auth.at.refuse(
-        'Signing in with OIDC is not in this version of Tollgate, so nobody could call.',
-        'Name tokens that stand in for callers: metadata "tollgate/bearers": "alice=ALICE_TOKEN", with the token in the variable ALICE_TOKEN.',
-      );
+    if (bearers === undefined) {
+      this.#provider(auth);
       return;
     }
-    bearers.warn('OIDC is not in this version of Tollgate; only these static tokens are accepted in its place.');
+    const callers = readBearers(bearers);
+    if (callers.length === 0) {
+      bearers.refuse('No caller is named, so nobody could call.', 'Write alice=ALICE_TOKEN, or remove the setting.');
+      return;
+    }
+    bearers.warn('Only these static tokens are accepted, and none of the identity provider.');
     this.#put(['auth'], [], auth.at.path);
     callers.forEach(({ subject, variable }, i) => {
       const token = fromVariable(bearers, variable, this.#options) ?? '';
