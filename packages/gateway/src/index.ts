@@ -1,4 +1,5 @@
 /** Tollgate as a library. What is not exported here may change at any time. */
+export { type Control, createControl, createGateway, type GatewayOptions } from './api/library.ts';
 export { createOperations } from './api/operations/create.ts';
 export {
   defineOperation,
@@ -32,14 +33,7 @@ export type {
   StdioUpstream,
   UpstreamOptions,
 } from './pipeline/builder-options.ts';
-export {
-  type CallFeed,
-  createGateway,
-  type GatewayConfig,
-  type GatewayHandle,
-  type GatewayOptions,
-  type StdioOptions,
-} from './pipeline/create-gateway.ts';
+export type { CallFeed, GatewayConfig, GatewayHandle, StdioOptions } from './pipeline/create-gateway.ts';
 export type { StatusReport } from './pipeline/status-report.ts';
 export type { CallCounts, CallStatistics, FinishedCall } from './telemetry/calls.ts';
 export { metadataTransformer, redactTransformer } from './transform/factories.ts';

@@ -1,26 +1,21 @@
 /** A gateway in this process with everything around it: control API, run-time record, reload, orderly end. */
 import { mkdir } from 'node:fs/promises';
-import { type ControlHandler, createControlApi } from '../api/control.ts';
-import { createMetricsPage } from '../api/metrics.ts';
-import { Operations } from '../api/operations/operations.ts';
-import { createUserApi, isUserPath } from '../api/user/user-api.ts';
-import { createV1, isV1Path } from '../api/v1.ts';
+import { withAdminToken } from '../api/admin-token.ts';
+import { adminSurface, userSurface } from '../api/surfaces.ts';
 import { compile } from '../config/compile.ts';
 import { describeChanges } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import { AppliedConfiguration } from '../pipeline/applied-configuration.ts';
 import { Gateway } from '../pipeline/gateway.ts';
-import type { GatewayAdministration } from '../pipeline/gateway-administration.ts';
-import { administrationOf, keyAdministrationOf, operationsOf, userPortOf } from '../pipeline/ports.ts';
+import type { SurfacePorts } from '../pipeline/handle-ports.ts';
+import { administrationOf, operationsOf } from '../pipeline/ports.ts';
 import { withSecrets } from '../pipeline/secret-source.ts';
 import { takeOldTokens } from '../pipeline/sign-ins.ts';
 import { GatewayState } from '../pipeline/state.ts';
 import { type StatusReport, statusReport } from '../pipeline/status-report.ts';
-import { VaultAdministration } from '../pipeline/vault-administration.ts';
-import type { VaultEvent } from '../vault/vault.ts';
-import { withAdminToken } from './admin-token.ts';
 import type { CommandConfig } from './configuration.ts';
 import { adminToken, findHolder, removeRecord, writeRecord } from './running.ts';
 
@@ -43,12 +38,8 @@ export class Host {
   /** It shares its data folder with one that was first. */
   readonly #further: boolean;
   readonly #state: GatewayState;
-  readonly #ports: Parameters<typeof administrationOf>[0];
-  readonly #administration: GatewayAdministration;
-  #loaded: CommandConfig['loaded'];
+  readonly #applied: AppliedConfiguration;
   #reloadProblem: string | undefined;
-  /** Versions and states of the configuration's secrets, when those of other gateways were looked at last. */
-  #secretVersions: string | undefined;
   #reloading: Promise<{ readonly changes: readonly string[] }> | undefined;
 
   private constructor(
@@ -62,37 +53,34 @@ export class Host {
     this.#further = further;
     this.#options = options;
     this.#state = state;
-    this.#ports = { clock: systemClock, state, gateway: () => this.gateway };
-    this.#administration = administrationOf(this.#ports);
-    this.#loaded = command.loaded;
-    state.vaultEvents.watch((event) => this.#secretChanged(event));
-    state.vaultEvents.whenChangedElsewhere(() => void this.#secretsChangedElsewhere());
-    const control = this.#control(token);
-    const v1 = this.#v1(token);
-    const user = createUserApi(userPortOf(this.#ports), options.log);
-    const metrics = createMetricsPage({
-      identify: withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
-      page: () => ({ text: state.metrics.text(), type: state.metrics.contentType }),
+    const ports = { clock: systemClock, state, gateway: () => this.gateway };
+    const administration = administrationOf(ports);
+    const surfaces: SurfacePorts = {
+      ...ports,
+      log: options.log,
+      administration,
+      operations: operationsOf(ports, administration, () => this.#applied.loaded.warnings),
+      status: () => this.status(),
+      reload: () => this.reload(),
+    };
+    this.#applied = new AppliedConfiguration(command.loaded, {
+      state,
+      log: options.log,
+      apply: (config) => this.gateway.apply(config),
+      compile: ({ config }) => compile(config),
     });
     this.gateway = new Gateway(command.compiled, {
       log: options.log,
       state,
-      mount: (request, response, path) => {
-        if (path === '/metrics') metrics(request, response);
-        else if (isV1Path(path)) v1(request, response);
-        else if (path === '/api/v1' || path.startsWith('/api/v1/')) control(request, response);
-        else return false;
-        return true;
-      },
+      mount: adminSurface(
+        surfaces,
+        withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
+      ),
+      publicMount: userSurface(surfaces),
       onCertificate: () => {
         this.#record().catch((error: unknown) =>
           options.log.error({ err: error }, 'commands cannot be told of the new certificate'),
         );
-      },
-      publicMount: (request, response, path, { address }) => {
-        if (!isUserPath(path)) return false;
-        user(request, response, address);
-        return true;
       },
       ...(options.onClients === undefined ? {} : { onClients: options.onClients }),
     });
@@ -151,6 +139,7 @@ export class Host {
 
   /** Ends in order; true when every open call finished by itself. */
   async stop(): Promise<boolean> {
+    await this.#applied.close();
     const clean = await this.gateway.drain(DRAIN_MS);
     await this.#state.close();
     await removeRecord(this.#command.dataDir, process.pid);
@@ -162,11 +151,10 @@ export class Host {
     try {
       // Whoever changes a file that was merely found must not thereby run programs here.
       const { file, found } = this.#command;
-      const written = await loadConfig(file, { found, ...(listen === undefined ? {} : { listen }) });
-      const loaded = await withSecrets(written, this.#state.vault);
-      const changes = describeChanges(this.#loaded, loaded);
-      await this.gateway.apply(compile(loaded.config));
-      this.#loaded = loaded;
+      const { before, after } = await this.#applied.replace(() =>
+        loadConfig(file, { found, ...(listen === undefined ? {} : { listen }) }),
+      );
+      const changes = describeChanges(before, after);
       this.#reloadProblem = undefined;
       log.info({ generation: this.gateway.generation.number, changes }, 'the configuration was applied');
       return { changes };
@@ -179,79 +167,6 @@ export class Host {
       );
       throw error;
     }
-  }
-
-  /** A secret that the configuration uses was set, revoked or removed: it counts from now on. */
-  #secretChanged({ kind, id }: VaultEvent): void {
-    const { names } = this.#loaded.secrets;
-    if (id?.owner.kind !== 'gateway' || id.purpose !== 'secret' || !names.includes(id.name)) return;
-    if (kind !== 'set' && kind !== 'revoked' && kind !== 'removed') return;
-    void this.#applySecrets(id.name);
-  }
-
-  /** The same, of another gateway on this storage. */
-  async #secretsChangedElsewhere(): Promise<void> {
-    const { names } = this.#loaded.secrets;
-    if (names.length === 0) return;
-    try {
-      if ((await this.#versionsOfSecrets()) !== this.#secretVersions) await this.#applySecrets(names.join(', '));
-    } catch (error) {
-      this.#options.log.error({ err: error }, 'secrets that another gateway changed could not be read');
-    }
-  }
-
-  async #applySecrets(secret: string): Promise<void> {
-    const { log } = this.#options;
-    try {
-      const versions = await this.#versionsOfSecrets();
-      const loaded = await withSecrets(this.#loaded, this.#state.vault, { lenient: true });
-      await this.gateway.apply(compile(loaded.config));
-      this.#loaded = loaded;
-      this.#secretVersions = versions;
-      log.info({ secret }, 'a secret that the configuration uses has changed and is in force');
-    } catch (error) {
-      log.error({ err: error, secret }, 'a changed secret could not be put in force; restart the gateway');
-    }
-  }
-
-  async #versionsOfSecrets(): Promise<string> {
-    const infos = this.#loaded.secrets.names.map((name) =>
-      this.#state.vault.info({ owner: { kind: 'gateway' }, purpose: 'secret', name }),
-    );
-    return JSON.stringify((await Promise.all(infos)).map((info) => [info?.version, info?.state]));
-  }
-
-  #control(token: string): ControlHandler {
-    return createControlApi({
-      log: this.#options.log,
-      identify: withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
-      port: {
-        status: () => this.status(),
-        watchCalls: (listener) => this.gateway.calls.watch(listener),
-        reload: () => this.reload(),
-        decisions: this.#state.decisions,
-        administration: this.#administration,
-        keys: keyAdministrationOf(this.#ports),
-        trust: this.#state.trust,
-        signIns: {
-          list: (principal) => this.gateway.bridge.signIns(principal),
-          end: async (principal, by) => {
-            const ended = await this.gateway.bridge.endSignIns(principal);
-            await this.#state.books.record(by, 'sign_ins_ended', { principal, ended });
-            return ended;
-          },
-        },
-        vault: new VaultAdministration(this.#state.vault),
-      },
-    });
-  }
-
-  #v1(token: string): ControlHandler {
-    return createV1({
-      log: this.#options.log,
-      identify: withAdminToken(token, (authorization) => this.gateway.identify(authorization, '', undefined)),
-      operations: new Operations(operationsOf(this.#ports, this.#administration, () => this.#loaded.warnings)),
-    });
   }
 
   /** Where commands find this gateway; written anew when its key changes. */

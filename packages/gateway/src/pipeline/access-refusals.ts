@@ -49,14 +49,6 @@ export class AccessRefusals {
     this.#tell(decisionId, refusal, principal, { endpoint, method, session: session?.id }, call);
   }
 
-  /** The same where there is no call, or none yet. */
-  ofError(error: TollgateError, principal: Principal, endpoint: string, method: string): void {
-    const refusal = WHY.get(error);
-    if (refusal !== undefined) {
-      this.#tell(idOf(refusal), refusal, principal, { endpoint, method, session: undefined }, undefined);
-    }
-  }
-
   /** A caller was kept out under an id that it is shown. */
   ofCaller(id: string, refusal: AccessRefusal, principal: Principal, endpoint: string): void {
     this.#tell(id, refusal, principal, { endpoint, method: '', session: undefined }, undefined);

@@ -1,10 +1,11 @@
-/** The gateway as a library: what `tollgate serve` does with a file, without its signals, data folder and control API. */
+/** The gateway as a library: what `tollgate serve` does with a file, without its signals and run-time record. */
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { type CompiledConfig, compile } from '../config/compile.ts';
+import { describeChanges } from '../config/diff.ts';
 import type { Environment } from '../config/expand.ts';
 import { type LoadedConfig, loadConfig, loadConfigObject } from '../config/load.ts';
 import { formatProblems } from '../config/problems.ts';
@@ -12,12 +13,14 @@ import type { ConfigInput } from '../config/schema.ts';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { type Log, silentLog } from '../core/log.ts';
+import type { Mount } from '../inbound/beside.ts';
 import { pumpStdio } from '../inbound/stdio-pump.ts';
 import type { CallStatistics, FinishedCall } from '../telemetry/calls.ts';
 import type { TransformRegistry } from '../transform/registry.ts';
 import type { Vault } from '../vault/vault.ts';
+import { AppliedConfiguration } from './applied-configuration.ts';
 import { Gateway } from './gateway.ts';
-import { attachOperations } from './operations-of.ts';
+import { attachPorts, type SurfacePorts } from './handle-ports.ts';
 import { administrationOf, operationsOf } from './ports.ts';
 import { withSecrets } from './secret-source.ts';
 import { GatewayState } from './state.ts';
@@ -79,10 +82,10 @@ export interface GatewayHandle extends AsyncDisposable {
   /** The gateway as it is now; no secrets. */
   readonly status: StatusReport;
   /**
-   * Opens the address of `listen`; `url` is the base of the endpoints. Rejects with `listen_failed`, and the gateway is
-   * closed then.
+   * Opens the address of `listen`, and that of `admin` where `controlApi` is set; `url` is the base of the endpoints,
+   * `control` that of the control API. Rejects with `listen_failed`, and the gateway is closed then.
    */
-  listen(): Promise<{ readonly url: string }>;
+  listen(): Promise<{ readonly url: string; readonly control: string }>;
   /**
    * Serves one client on the pipes of this process, instead of listening. Resolves when the client has left, and the
    * gateway is closed then. Nothing else may write to the output.
@@ -108,16 +111,27 @@ export interface GatewayHandle extends AsyncDisposable {
 export async function createGateway(
   config: GatewayConfig | string,
   options: GatewayOptions = {},
+  surfaces?: Surfaces,
 ): Promise<GatewayHandle> {
   const persist = options.persist ?? (typeof config === 'string' || KEPT.some((key) => config[key] !== undefined));
-  return gatewayOf(await load(config, options), { ...options, persist });
+  return gatewayOf(await load(config, options), { ...options, persist }, surfaces);
 }
+
+/** What is served beside MCP; made of the gateway's ports by who may import what serves it. */
+export type Surfaces = (ports: SurfacePorts) => {
+  readonly mount?: Mount | undefined;
+  readonly publicMount?: Mount | undefined;
+};
 
 /** Keys that say where state is kept. */
 const KEPT = ['dataDir', 'storage', 'state'] as const;
 
 /** Like `createGateway`, from what was loaded before; `persist` is false by default. */
-export async function gatewayOf(loaded: LoadedConfig, options: GatewayOptions): Promise<GatewayHandle> {
+export async function gatewayOf(
+  loaded: LoadedConfig,
+  options: GatewayOptions,
+  surfaces?: Surfaces,
+): Promise<GatewayHandle> {
   const compiled = compileFor(loaded, options);
   const deps = { clock: systemClock, log: options.log ?? silentLog };
   if (options.persist !== true && (compiled.state.kind !== 'memory' || compiled.storage.sql.kind !== 'sqlite')) {
@@ -142,7 +156,7 @@ export async function gatewayOf(loaded: LoadedConfig, options: GatewayOptions): 
     options.persist === true ? await GatewayState.open(compiled, deps, resolve) : await GatewayState.transient(deps);
   try {
     if (options.persist !== true) await resolve(state.vault);
-    return new LibraryGateway(resolved.loaded, resolved.compiled, state, options);
+    return new LibraryGateway(resolved.loaded, resolved.compiled, state, options, surfaces);
   } catch (error) {
     await state.close();
     throw error;
@@ -164,38 +178,58 @@ class LibraryGateway implements GatewayHandle {
   readonly #options: GatewayOptions;
   readonly #state: GatewayState;
   readonly #gateway: Gateway;
-  #loaded: LoadedConfig;
+  readonly #applied: AppliedConfiguration;
+  /** Named last: what is read again by `POST /reload`. */
+  #file: string | undefined;
   #ending: Promise<boolean> | undefined;
 
-  constructor(loaded: LoadedConfig, compiled: CompiledConfig, state: GatewayState, options: GatewayOptions) {
+  constructor(
+    loaded: LoadedConfig,
+    compiled: CompiledConfig,
+    state: GatewayState,
+    options: GatewayOptions,
+    surfaces: Surfaces | undefined,
+  ) {
     this.closed = this.#over.promise;
     this.#options = options;
-    this.#loaded = loaded;
+    this.#file = loaded.source.file;
     this.#state = state;
-    this.#gateway = this.#build(compiled);
+    const log = options.log ?? silentLog;
+    this.#applied = new AppliedConfiguration(loaded, {
+      state,
+      log,
+      apply: (config) => this.#gateway.apply(config),
+      compile: (next) => compileFor(next, options),
+    });
     const ports = { clock: systemClock, state, gateway: () => this.#gateway };
-    attachOperations(
-      this,
-      operationsOf(ports, administrationOf(ports), () => this.#loaded.warnings),
-    );
-    const log = () => this.#gateway.calls;
+    const administration = administrationOf(ports);
+    const own: SurfacePorts = {
+      ...ports,
+      log,
+      administration,
+      operations: operationsOf(ports, administration, () => this.#applied.loaded.warnings),
+      status: () => this.status,
+      reload: () => this.#reload(),
+    };
+    attachPorts(this, own);
+    this.#gateway = this.#build(compiled, surfaces?.(own) ?? {});
+    const { calls } = this.#gateway;
     this.calls = {
-      watch: (listener) => log().watch(listener),
-      recent: () => log().recent(),
-      statistics: () => log().statistics(),
+      watch: (listener) => calls.watch(listener),
+      recent: () => calls.recent(),
+      statistics: () => calls.statistics(),
     };
     this.#warn(loaded);
   }
 
   get status(): StatusReport {
-    const { file } = this.#loaded.source;
+    const { file } = this.#applied.loaded.source;
     return statusReport(this.#gateway, { configuration: file ?? '(object)', reloadProblem: undefined });
   }
 
-  async listen(): Promise<{ readonly url: string }> {
+  async listen(): Promise<{ readonly url: string; readonly control: string }> {
     try {
-      const { url } = await this.#gateway.listen();
-      return { url };
+      return await this.#gateway.listen();
     } catch (error) {
       await this.close();
       throw error;
@@ -219,20 +253,21 @@ class LibraryGateway implements GatewayHandle {
   }
 
   async apply(config: GatewayConfig | string): Promise<void> {
-    const loaded = await withSecrets(await load(config, this.#options), this.#state.vault);
-    await this.#gateway.apply(compileFor(loaded, this.#options));
-    this.#loaded = loaded;
-    this.#warn(loaded);
+    await this.#replace(config);
   }
 
   drain(ms: number): Promise<boolean> {
-    this.#ending ??= this.#gateway.drain(ms).finally(() => this.#end());
+    this.#ending ??= this.#applied
+      .close()
+      .then(() => this.#gateway.drain(ms))
+      .finally(() => this.#end());
     return this.#ending;
   }
 
   async close(): Promise<void> {
     // Also in the middle of draining: whoever closes does not want to wait.
     this.#ending ??= Promise.resolve(true);
+    void this.#applied.close();
     await this.#gateway.close().finally(() => this.#end());
   }
 
@@ -240,16 +275,36 @@ class LibraryGateway implements GatewayHandle {
     return this.close();
   }
 
+  async #replace(config: GatewayConfig | string) {
+    const { before, after } = await this.#applied.replace(() => load(config, this.#options));
+    this.#file = after.source.file;
+    this.#warn(after);
+    return { before, after };
+  }
+
+  /** What was given as an object can only be given anew. */
+  async #reload(): Promise<{ readonly changes: readonly string[] }> {
+    if (this.#file === undefined) {
+      const told = 'This gateway has no file: its program gave it an object, and gives it another with apply().';
+      throw new TollgateError('invalid_params', told, { http: 400 });
+    }
+    const { before, after } = await this.#replace(this.#file);
+    return { changes: describeChanges(before, after) };
+  }
+
   async #end(): Promise<void> {
+    await this.#applied.close();
     await this.#state.close();
     this.#over.resolve();
   }
 
-  #build(compiled: CompiledConfig): Gateway {
+  #build(compiled: CompiledConfig, { mount, publicMount }: ReturnType<Surfaces>): Gateway {
     const { log = silentLog, transformers } = this.#options;
     return new Gateway(compiled, {
       log,
       state: this.#state,
+      ...(mount === undefined ? {} : { mount }),
+      ...(publicMount === undefined ? {} : { publicMount }),
       ...(transformers === undefined ? {} : { transforms: transformers }),
     });
   }

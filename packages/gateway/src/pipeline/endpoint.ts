@@ -141,14 +141,8 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
 
   /** Where a call of this tool would go. Rejects with what would refuse it, whatever its arguments. */
   async toolNamed(name: string, principal: Principal): Promise<Target> {
-    const { catalog, targets, accessRefusals } = this.#parts;
-    await catalog.settled();
-    try {
-      return targets.tool(name, principal);
-    } catch (error) {
-      accessRefusals.ofError(TollgateError.from(error), principal, this.path, 'tools/call');
-      throw error;
-    }
+    await this.#parts.catalog.settled();
+    return this.#parts.targets.tool(name, principal);
   }
 
   // FlightControl

@@ -15,7 +15,7 @@ import { RestCalls } from './rest-calls.ts';
 import type { GatewayState } from './state.ts';
 import { userActivity } from './user-activity.ts';
 
-interface PortDeps {
+export interface PortDeps {
   readonly clock: Clock;
   readonly state: GatewayState;
   readonly gateway: () => Gateway;

@@ -1,5 +1,5 @@
 import type { GatewayHandle } from '../../pipeline/create-gateway.ts';
-import { operationsPortOf } from '../../pipeline/operations-of.ts';
+import { portsOf } from '../../pipeline/handle-ports.ts';
 import { Operations, type OperationsOptions } from './operations.ts';
 
 /**
@@ -7,5 +7,5 @@ import { Operations, type OperationsOptions } from './operations.ts';
  * list. It needs no open port, and every gateway of one storage counts the same clients.
  */
 export function createOperations(gateway: GatewayHandle, options: OperationsOptions = {}): Operations {
-  return new Operations(operationsPortOf(gateway), options);
+  return new Operations(portsOf(gateway, 'createOperations').operations, options);
 }

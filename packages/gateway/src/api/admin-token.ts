@@ -3,7 +3,7 @@ import { lanesOf, type Principal } from '../core/principal.ts';
 import type { Identified } from '../protocol/call.ts';
 
 /** Whoever can read the admin token's file is the operator of this gateway. */
-const ADMIN: Principal = Object.freeze({
+export const ADMIN: Principal = Object.freeze({
   id: 'local/admin',
   key: 0,
   lanes: lanesOf('local/admin'),
