@@ -15,7 +15,7 @@ import { ask, budget, drift, problems } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
 const PRICE = 10_000;
-const PATIENCE = FULL ? 900_000 : 60_000;
+const PATIENCE = FULL ? 900_000 : 240_000;
 
 let server: FakeHttpServer;
 beforeAll(async () => {

@@ -98,5 +98,5 @@ it(
     }
     expect(wrong.flat().slice(0, 10), gateway.child.transcript().slice(-4_000)).toEqual([]);
   },
-  FULL ? 3_600_000 : 120_000,
+  FULL ? 3_600_000 : 240_000,
 );

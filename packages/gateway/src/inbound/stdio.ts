@@ -293,7 +293,8 @@ async function answers(path: string): Promise<boolean> {
       probe.destroy();
       resolve(alive);
     };
-    const timer = setTimeout(() => settle(true), PROBE_TIME);
+    // A start keeps the process busy, and timers come before the refusal that has been there for long.
+    const timer = setTimeout(() => setImmediate(() => settle(true)), PROBE_TIME);
     probe.on('connect', () => settle(true));
     probe.on('error', (error: NodeJS.ErrnoException) =>
       settle(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT'),
