@@ -222,8 +222,11 @@ describe('the answer of the provider', () => {
         stolen = await response.clone().text();
       return response;
     };
-    await client.browser.open(first);
-    globalThis.fetch = original;
+    try {
+      await client.browser.open(first);
+    } finally {
+      globalThis.fetch = original;
+    }
     expect(stolen).toContain('id_token');
     const next = await client.signIn(await client.leave());
     idp.answer('/token', (_, response) => void response.writeHead(200, JSON_TYPE).end(stolen));
