@@ -10,7 +10,7 @@ import { natural, readText, storedProse, storedText } from './values.ts';
 
 const DAY = 86_400_000;
 /** In the words of the index. */
-const BY_ACCESS = sql<boolean>`reason in (${sql.join(ACCESS_REASONS.map((reason) => sql.lit(reason)))})`;
+const BY_ACCESS = sql<boolean>`reason in (${sql.join(ACCESS_REASONS.map((accessReason) => sql.lit(accessReason)))})`;
 const REFUSED = sql`verdict = ${sql.lit('refused')}`;
 const COLUMNS = {
   id: 'text',
