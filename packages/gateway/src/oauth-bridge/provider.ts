@@ -6,6 +6,7 @@ import type { AuthorizationServerMetadata, OAuthTokens } from '@modelcontextprot
 import { createRemoteJWKSet, customFetch, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
+import { PUBLIC_KEY_ALGORITHMS } from '../core/signature-algorithms.ts';
 import { refusal } from './errors.ts';
 import type { BridgeEntry } from './options.ts';
 import { challengeOf } from './tokens.ts';
@@ -17,21 +18,6 @@ const MAX_ANSWER = 1024 * 1024;
 const MAX_CLAIMS = 32 * 1024;
 const SKEW_SECONDS = 60;
 const DEFAULT_ASK = ['openid', 'profile', 'email'];
-/** Asymmetric only: with a shared secret every holder of it could make ID tokens. */
-const ALGORITHMS = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-];
-
 /** Who signed in, as the provider says. */
 export interface SignedIn {
   readonly claims: Readonly<Record<string, unknown>>;
@@ -176,7 +162,7 @@ export class Provider {
     const { payload } = await jwtVerify(idToken, this.#keysOf(metadata), {
       issuer: metadata.issuer,
       audience: this.entry.clientId,
-      algorithms: ALGORITHMS,
+      algorithms: [...PUBLIC_KEY_ALGORITHMS],
       clockTolerance: SKEW_SECONDS,
       currentDate: new Date(this.#deps.now()),
       requiredClaims: ['exp', 'iat', 'sub'],

@@ -1,24 +1,11 @@
 /** Auth entries that accept signed tokens: `jwt`, `oidc`, and what their claims may say. */
 import * as z from 'zod';
+import { PUBLIC_KEY_ALGORITHMS } from '../../core/signature-algorithms.ts';
 import { isLoopback, UnitError } from '../units.ts';
 import { choice, duration, either, flag, list, map, message, oneOrList, parsed, secret, section, text } from './kit.ts';
 import { forbiddenKey, ruleName, scopeName } from './names.ts';
 
 export const SECRET_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
-export const KEY_ALGORITHMS = [
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-] as const;
-
 /** The operator's word is trusted, but keys that came unprotected could be anybody's. */
 function checkedUrl(value: string, example: string): URL {
   const url = URL.parse(value);
@@ -93,7 +80,7 @@ export const jwt = section({
   publicKey: text('a public key', '"${file:/etc/keys/issuer.pem}"')
     .optional()
     .describe('The issuer’s one public key or certificate, as PEM.'),
-  algorithms: list(choice([...SECRET_ALGORITHMS, ...KEY_ALGORITHMS]), 'algorithms', '[RS256]')
+  algorithms: list(choice([...SECRET_ALGORITHMS, ...PUBLIC_KEY_ALGORITHMS]), 'algorithms', '[RS256]')
     .optional()
     .describe(
       'The only ones accepted, whatever a token’s header says. Default `[HS256]` with `secret`, else `[RS256, ES256, EdDSA]`.',
@@ -106,7 +93,7 @@ export const jwt = section({
 
 const oidcMap = section({
   issuer: issuerUrl().describe('The issuer; its metadata and every token must name it to the letter.'),
-  algorithms: list(choice(KEY_ALGORITHMS), 'algorithms', '[RS256]')
+  algorithms: list(choice(PUBLIC_KEY_ALGORITHMS), 'algorithms', '[RS256]')
     .optional()
     .describe('The only ones accepted. Default `[RS256, ES256]`.'),
   ...common,
