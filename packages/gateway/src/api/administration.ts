@@ -6,13 +6,12 @@
 import type { Context } from 'hono';
 import * as z from 'zod';
 import { reachOf } from '../access/rights.ts';
-import { parseAmount } from '../config/amounts.ts';
-import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Block, Grant, Stop } from '../core/operator-records.ts';
 import type { BudgetView, Doubted } from '../pipeline/gateway-administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
 import { readBody } from './strict-json.ts';
+import { idOf, readAmount, readUntil, unclear } from './written.ts';
 
 export interface AdministrationPort {
   /** Where the limits stand that count by this principal, its tenant or everyone; with a tool, all that cover it. */
@@ -39,8 +38,6 @@ export interface AdministrationPort {
   now(): number;
 }
 
-/** Longest time that a grant or stop with an end lasts: a year. */
-const MAX_TIME = 366 * 86_400_000;
 const text = z.string().min(1).max(500);
 /** A duration from now, or an instant with its offset. */
 const until = z.string().max(64);
@@ -66,7 +63,7 @@ export function addAdministration(routes: GuardedRoutes, port: AdministrationPor
   routes.get('/budgets', 'budgets.read', async (c) => {
     const principal = c.req.query('principal');
     if (principal === undefined || principal === '') {
-      throw new TollgateError('invalid_params', 'Name whose budget: ?principal=entry/subject', { http: 400 });
+      throw unclear('Name whose budget: ?principal=entry/subject');
     }
     return c.json({ principal, ...(await port.budgets(principal, c.req.query('tool'))) });
   });
@@ -116,44 +113,7 @@ export function addAdministration(routes: GuardedRoutes, port: AdministrationPor
   });
 }
 
-/** The `:id` of the route. */
-export function idOf(c: Context): string {
-  return c.req.param('id') ?? '';
-}
-
 function found(c: Context, changed: boolean, what: string): Response {
   if (!changed) throw new TollgateError('not_found', `There is no such ${what}, or it is over already`);
   return c.json({ id: c.req.param('id'), ended: true });
-}
-
-/** `5 USD`, or a plain number for limits that count calls. */
-function readAmount(written: string): { readonly amount: number; readonly unit: string } {
-  if (/^[1-9]\d{0,9}$/.test(written)) return { amount: Number(written), unit: 'requests' };
-  const { micros, unit } = reading('amount', () => parseAmount(written));
-  if (micros < 1) throw new TollgateError('invalid_params', 'amount: must be more than 0', { http: 400 });
-  return { amount: micros, unit };
-}
-
-/** A duration from `now`, or a moment to come with its offset, at most a year ahead. */
-export function readUntil(written: string, now: number, name = 'until'): number {
-  const instant = /^\d{4}-\d{2}-\d{2}T/.test(written)
-    ? Date.parse(/(Z|[+-]\d{2}:\d{2})$/.test(written) ? written : 'no offset')
-    : now + reading(name, () => parseSpan(written));
-  if (instant > now && instant <= now + MAX_TIME) return Math.floor(instant);
-  throw new TollgateError(
-    'invalid_params',
-    `${name}: write a duration like 2h, or a moment to come like 2030-01-31T18:00:00Z, at most a year ahead`,
-    { http: 400 },
-  );
-}
-
-function reading<T>(what: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    if (error instanceof UnitError) {
-      throw new TollgateError('invalid_params', `${what}: ${error.message} ${error.fix}`, { http: 400 });
-    }
-    throw error;
-  }
 }

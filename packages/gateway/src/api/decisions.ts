@@ -9,6 +9,7 @@ import type { Principal } from '../core/principal.ts';
 import { type DecisionDocument, type RuleEntry, readRecord, tenantOfRecord } from '../telemetry/decisions/record.ts';
 import type { DecisionPage, DecisionQuery, StoredDecision } from '../telemetry/decisions/store.ts';
 import type { Asked, GuardedRoutes } from './guarded.ts';
+import { unclear } from './written.ts';
 
 export interface DecisionPort {
   get(id: string): Promise<StoredDecision | undefined>;
@@ -92,13 +93,13 @@ function toldOfRule(rule: RuleEntry): RuleEntry {
 function readQuery(c: Context, only: Principal | undefined): DecisionQuery {
   const verdict = c.req.query('verdict');
   if (verdict !== undefined && verdict !== 'admitted' && verdict !== 'refused') {
-    throw wrong('verdict is admitted or refused');
+    throw unclear('verdict is admitted or refused');
   }
   const by = c.req.query('by');
-  if (by !== undefined && by !== 'limits' && by !== 'access') throw wrong('by is limits or access');
+  if (by !== undefined && by !== 'limits' && by !== 'access') throw unclear('by is limits or access');
   const after = c.req.query('after');
   const limit = readNumber(c, 'limit') ?? DEFAULT_LIMIT;
-  if (limit < 1 || limit > MAX_LIMIT) throw wrong(`limit is a whole number from 1 to ${MAX_LIMIT}`);
+  if (limit < 1 || limit > MAX_LIMIT) throw unclear(`limit is a whole number from 1 to ${MAX_LIMIT}`);
   const principal = only?.id ?? c.req.query('principal');
   const from = readTime(c, 'from');
   const to = readTime(c, 'to');
@@ -118,7 +119,7 @@ function readQuery(c: Context, only: Principal | undefined): DecisionQuery {
 function readNumber(c: Context, name: string): number | undefined {
   const text = c.req.query(name);
   if (text === undefined) return undefined;
-  if (!/^[0-9]{1,15}$/.test(text)) throw wrong(`${name} is a whole number`);
+  if (!/^[0-9]{1,15}$/.test(text)) throw unclear(`${name} is a whole number`);
   return Number(text);
 }
 
@@ -128,12 +129,8 @@ function readTime(c: Context, name: string): number | undefined {
   if (text === undefined) return undefined;
   if (/^[0-9]{1,15}$/.test(text)) return Number(text);
   const time = /^\d{4}-\d\d-\d\dT.*(?:Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(time) || time < 0) throw wrong(`${name} is a time such as 2026-03-01T10:00:00Z`);
+  if (Number.isNaN(time) || time < 0) throw unclear(`${name} is a time such as 2026-03-01T10:00:00Z`);
   return time;
-}
-
-function wrong(message: string): TollgateError {
-  return new TollgateError('invalid_params', message, { http: 400 });
 }
 
 function json(c: Context, text: string): Response {

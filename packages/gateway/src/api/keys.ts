@@ -3,13 +3,12 @@
  * is in the answer that made it, and never again.
  */
 import * as z from 'zod';
-import { parseSpan } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { KeyOrder } from '../pipeline/key-administration.ts';
 import type { KeyInfo } from '../pipeline/key-book.ts';
-import { idOf, readUntil } from './administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
 import { readBody } from './strict-json.ts';
+import { idOf, readOverlap, readUntil, unclear } from './written.ts';
 
 export interface KeysPort {
   /** See `KeyAdministration.create`. */
@@ -25,8 +24,6 @@ export interface KeysPort {
   now(): number;
 }
 
-/** Longest time for which a replaced key goes on working beside the new one. */
-const MAX_OVERLAP = 30 * 86_400_000;
 const MAX_PAGE = 1000;
 
 const name = z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, '1 to 64 letters, digits, "_" and "-"');
@@ -48,7 +45,7 @@ export function addKeys(routes: GuardedRoutes, port: KeysPort): void {
   routes.get('/keys', 'keys.read', async (c) => {
     const written = c.req.query('limit') ?? '100';
     const limit = /^[1-9]\d{0,3}$/.test(written) ? Number(written) : 0;
-    if (limit < 1 || limit > MAX_PAGE) throw wrong(`limit is a whole number from 1 to ${MAX_PAGE}`);
+    if (limit < 1 || limit > MAX_PAGE) throw unclear(`limit is a whole number from 1 to ${MAX_PAGE}`);
     const after = c.req.query('after');
     const { items, next } = await port.list({ limit, ...(after === undefined ? {} : { after }) });
     return c.json({ keys: items, next });
@@ -71,19 +68,4 @@ export function addKeys(routes: GuardedRoutes, port: KeysPort): void {
     }
     return c.json({ id: idOf(c), revoked: true });
   });
-}
-
-function readOverlap(written: string): number {
-  let overlap: number;
-  try {
-    overlap = parseSpan(written);
-  } catch {
-    overlap = Number.NaN;
-  }
-  if (overlap >= 0 && overlap <= MAX_OVERLAP) return overlap;
-  throw wrong('overlap: write a duration like 1h, at most 30d');
-}
-
-function wrong(message: string): TollgateError {
-  return new TollgateError('invalid_params', message, { http: 400 });
 }

@@ -4,10 +4,10 @@ import * as z from 'zod';
 import { TollgateError } from '../core/errors.ts';
 import { REFERENCE_NAME } from '../core/secret-reference.ts';
 import type { VaultPort } from '../pipeline/vault-administration.ts';
-import { readUntil } from './administration.ts';
 import type { GuardedRoutes } from './guarded.ts';
 import { readBody } from './strict-json.ts';
 import { checkFormat, providerNamed } from './user/providers.ts';
+import { readUntil } from './written.ts';
 
 /** A value of 64 KiB, escaped. */
 const MAX_BODY = 512 * 1024;

@@ -1,13 +1,13 @@
 import { formatMicros } from '../config/amounts.ts';
 import { compile } from '../config/compile.ts';
 import { loadConfig } from '../config/load.ts';
-import { parseSpan, UnitError } from '../config/units.ts';
 import { TollgateError } from '../core/errors.ts';
 import { oneLine } from '../core/plain-text.ts';
 import { simulate as run, type Simulation } from '../pipeline/simulation.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { listRecords, readRecordFile } from './decision-source.ts';
 import { Exit, json, out } from './output.ts';
+import { spanOf } from './span.ts';
 
 interface SimulateOptions {
   readonly config?: string;
@@ -31,7 +31,7 @@ export async function simulate([next]: readonly (string | undefined)[], options:
     options.records === undefined || options.config !== undefined
       ? await loadForCommand(options.config, { unapproved: true })
       : undefined;
-  const from = options.since === undefined ? undefined : Date.now() - since(options.since);
+  const from = options.since === undefined ? undefined : Date.now() - spanOf('--since', options.since);
   const records =
     options.records === undefined
       ? await recordsOf(current!, from)
@@ -53,15 +53,6 @@ async function recordsOf(command: CommandConfig, from: number | undefined) {
     if (TollgateError.is(error) && error.code === 'gateway_not_running') {
       throw new TollgateError('usage', error.message, { cause: error });
     }
-    throw error;
-  }
-}
-
-function since(text: string): number {
-  try {
-    return parseSpan(text);
-  } catch (error) {
-    if (error instanceof UnitError) throw new TollgateError('usage', `--since: ${error.message} ${error.fix}`);
     throw error;
   }
 }

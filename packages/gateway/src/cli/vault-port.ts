@@ -1,6 +1,5 @@
 /** The vault as commands reach it: through the running gateway, or in its storage where none runs. */
-import { readUntil } from '../api/administration.ts';
-import { parseSpan, UnitError } from '../config/units.ts';
+import { readUntil } from '../api/written.ts';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
@@ -17,6 +16,7 @@ import { openStore } from '../store/store.ts';
 import type { RewrapReport } from '../vault/rotation.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { control, findHolder } from './running.ts';
+import { spanOf } from './span.ts';
 
 /** As it is written on the command line. */
 export type WrittenSecret = Omit<SecretSetting, 'expiresAt' | 'overlap'> & {
@@ -101,7 +101,7 @@ function local(vault: VaultAdministration): VaultCommands {
         {
           ...secret,
           expiresAt: expires === undefined ? undefined : readUntil(expires, Date.now(), 'expires'),
-          overlap: overlapOf(overlap),
+          overlap: overlap === undefined ? undefined : spanOf('--overlap', overlap),
         },
         BY,
       ),
@@ -125,7 +125,8 @@ function remote(dataDir: string): VaultCommands {
   };
   const get = async <T>(path: string): Promise<T> => (await (await control(dataDir, path)).json()) as T;
   return {
-    set: ({ overlap, ...secret }) => post('set', { ...secret, overlap: overlapOf(overlap) }),
+    set: ({ overlap, ...secret }) =>
+      post('set', { ...secret, overlap: overlap === undefined ? undefined : spanOf('--overlap', overlap) }),
     list: async () => (await get<{ secrets: SecretInfo[] }>('/vault')).secrets,
     remove: (choice) => post('remove', choice),
     revoke: (choice, reason) => post('revoke', { ...choice, reason }),
@@ -136,16 +137,6 @@ function remote(dataDir: string): VaultCommands {
     destroy: (version, confirm) => post('destroy', { version, confirm }),
     reencrypt: async () => (await post<{ reencrypted: number }>('reencrypt')).reencrypted,
   };
-}
-
-function overlapOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return parseSpan(text);
-  } catch (error) {
-    if (error instanceof UnitError) throw new TollgateError('usage', `--overlap: ${error.message} ${error.fix}`);
-    throw error;
-  }
 }
 
 function found(changed: boolean, { name }: SecretChoice): void {

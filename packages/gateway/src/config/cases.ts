@@ -9,7 +9,7 @@ import { explainIssues } from './issues.ts';
 import { type Finding, invalidConfig, mistake, shortPath, suggest } from './problems.ts';
 import { choice, flag, kindOf, list, map, message, parsed, section, text, whole } from './schema/kit.ts';
 import { MAX_CONFIG_BYTES, parseText } from './tree.ts';
-import { UnitError } from './units.ts';
+import { parseVirtualTime, UnitError } from './units.ts';
 
 const amount = () => parsed('an amount', '0.02 USD', parseAmount);
 
@@ -34,24 +34,12 @@ const moment = parsed('a time with its zone', '2026-03-01T10:00:00Z', (value): n
   return time;
 });
 
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const MAX_DAYS = 1000;
-
-/** Virtual time passes at no cost, so that months may be written, too. */
-function parseSpan(value: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(value);
-  if (match === null) throw new UnitError('This is not a duration.', 'Write a number with ms, s, m, h or d.');
-  const ms = Math.round(Number(match[1]) * UNITS[match[2]!]!);
-  if (ms > MAX_DAYS * UNITS['d']!) throw new UnitError('This is too long.', `The longest duration is ${MAX_DAYS}d.`);
-  return ms;
-}
-
 const offset = parsed('a time after the start', '+2s', (value): number => {
   if (!value.startsWith('+')) throw new UnitError('A time after the start begins with +.', `Write +${value}.`);
-  return parseSpan(value.slice(1));
+  return parseVirtualTime(value.slice(1));
 });
 
-const duration = (example: string) => parsed('a duration', example, parseSpan);
+const duration = (example: string) => parsed('a duration', example, parseVirtualTime);
 
 const step = section(
   {

@@ -24,6 +24,7 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
 const MAX_DURATION_DAYS = 24;
 /** Longest life of what has an end: a year, and the day of a leap year. */
 const MAX_SPAN_DAYS = 366;
+const MAX_VIRTUAL_DAYS = 1000;
 
 export const DURATION_PATTERN = '^[0-9]+(\\.[0-9]+)?(ms|s|m|h|d)$';
 export const SIZE_PATTERN = '^[0-9]+(\\.[0-9]+)?(B|KB|MB|GB|KiB|MiB|GiB)$';
@@ -38,13 +39,18 @@ export function parseSpan(text: string): number {
   return parseUpTo(text, MAX_SPAN_DAYS);
 }
 
-function parseUpTo(text: string, days: number): number {
+/** Virtual time passes at no cost, so that months may be written, and none at all: at most 1000 days. */
+export function parseVirtualTime(text: string): number {
+  return parseUpTo(text, MAX_VIRTUAL_DAYS, 0);
+}
+
+function parseUpTo(text: string, days: number, least = 1): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
   if (match === null) {
     throw new UnitError(`${quote(text)} is not a duration.`, 'Write a number with ms, s, m, h or d, for example 30s.');
   }
   const ms = Math.round(Number(match[1]) * DURATION_UNITS[match[2]!]!);
-  if (ms < 1) throw new UnitError(`${quote(text)} is no time at all.`, 'Write at least 1ms.');
+  if (ms < least) throw new UnitError(`${quote(text)} is no time at all.`, 'Write at least 1ms.');
   if (ms > days * DURATION_UNITS['d']!) {
     throw new UnitError(`${quote(text)} is too long.`, `The longest duration is ${days}d.`);
   }

@@ -6,11 +6,11 @@
 import type { Context } from 'hono';
 import * as z from 'zod';
 import type { RightName } from '../../access/rights.ts';
-import { parseSpan } from '../../config/units.ts';
 import { TollgateError } from '../../core/errors.ts';
 import { ownerNameOf, type Principal } from '../../core/principal.ts';
 import type { SecretId, SecretInfo, Secrets } from '../../core/secrets.ts';
 import type { GuardedRoutes } from '../guarded.ts';
+import { readOverlap, unclear } from '../written.ts';
 import { MAX_ID, readStrictly, subjectOf } from './caller.ts';
 import { checkFormat, PROVIDERS, providerNamed } from './providers.ts';
 
@@ -24,7 +24,6 @@ export interface ProviderKeysDeps {
 
 const DAY = 86_400_000;
 const MAX_DAYS = 3650;
-const MAX_OVERLAP = 30 * DAY;
 
 const life = {
   expires_in_days: z.number().int().min(1).max(MAX_DAYS).optional(),
@@ -81,7 +80,7 @@ export function addProviderKeys(routes: GuardedRoutes, deps: ProviderKeysDeps): 
     const subject = subjectOf(by, body.user_id, 'provider-keys.write');
     checkFormat(provider, body.api_key);
     const id = secretOf(subject, provider.name);
-    const overlap = body.overlap === undefined ? 0 : overlapOf(body.overlap);
+    const overlap = body.overlap === undefined ? 0 : readOverlap(body.overlap, 422);
     const write = { by: by.id, expiresAt: endOf(body, now()), labels: { provider: provider.name }, overlap };
     const info = await secrets.exclusive(id, async () => {
       const before = await secrets.info(id);
@@ -178,31 +177,17 @@ interface Life {
 }
 
 function endOf({ expires_in_days: days, expires_at: at }: Life, now: number): number | undefined {
-  if (days !== undefined && at !== undefined) throw unclear('Give expires_in_days or expires_at, not both.');
+  if (days !== undefined && at !== undefined) throw unclear('Give expires_in_days or expires_at, not both.', 422);
   if (days !== undefined) return Math.floor(now) + days * DAY;
   if (at === undefined) return undefined;
   const instant = /^\d{4}-\d\d-\d\dT.*(?:Z|[+-]\d\d:\d\d)$/.test(at) ? Date.parse(at) : Number.NaN;
   if (instant > now && instant <= now + MAX_DAYS * DAY) return instant;
   throw unclear(
     'expires_at is a moment to come with its offset, such as 2030-01-31T18:00:00Z, at most ten years ahead.',
+    422,
   );
-}
-
-function overlapOf(written: string): number {
-  let overlap = Number.NaN;
-  try {
-    overlap = parseSpan(written);
-  } catch {
-    // Told below.
-  }
-  if (overlap >= 0 && overlap <= MAX_OVERLAP) return overlap;
-  throw unclear('overlap is a duration like 1h, at most 30d.');
 }
 
 function none(): TollgateError {
   return new TollgateError('not_found', 'There is no key of this provider. POST /api-keys stores one.');
-}
-
-function unclear(message: string): TollgateError {
-  return new TollgateError('invalid_params', message, { http: 422 });
 }

@@ -1,5 +1,5 @@
 /** Providers whose keys callers may leave with the gateway, and what a key of each looks like. */
-import { TollgateError } from '../../core/errors.ts';
+import { unclear } from '../written.ts';
 
 export interface Provider {
   readonly name: string;
@@ -24,22 +24,18 @@ export const PROVIDERS: readonly Provider[] = [
 export function providerNamed(name: string): Provider {
   const provider = PROVIDERS.find((one) => one.name === name);
   if (provider !== undefined) return provider;
-  throw wrong(`Unsupported provider. Supported: ${PROVIDERS.map((one) => one.name).join(', ')}.`);
+  throw unclear(`Unsupported provider. Supported: ${PROVIDERS.map((one) => one.name).join(', ')}.`);
 }
 
 /** Throws `invalid_params` (400) for what cannot be a key of the provider. Never repeats the key. */
 export function checkFormat(provider: Provider, key: string): void {
   const { name, prefix, minimum } = provider;
-  if (!/^[\x21-\x7e]+$/.test(key)) throw wrong('An API key is visible ASCII without blanks.');
-  if (key.length < SHORTEST) throw wrong(`An API key has at least ${SHORTEST} characters.`);
-  if (key.length > LONGEST) throw wrong(`An API key has at most ${LONGEST} characters.`);
-  if (!key.startsWith(prefix)) throw wrong(`A key of ${name} begins with ${prefix}`);
-  if (key.length < minimum) throw wrong(`A key of ${name} has at least ${minimum} characters.`);
+  if (!/^[\x21-\x7e]+$/.test(key)) throw unclear('An API key is visible ASCII without blanks.');
+  if (key.length < SHORTEST) throw unclear(`An API key has at least ${SHORTEST} characters.`);
+  if (key.length > LONGEST) throw unclear(`An API key has at most ${LONGEST} characters.`);
+  if (!key.startsWith(prefix)) throw unclear(`A key of ${name} begins with ${prefix}`);
+  if (key.length < minimum) throw unclear(`A key of ${name} has at least ${minimum} characters.`);
   // Both begin with `sk-`: a key left under the wrong name would be sent to the wrong company.
   const other = PROVIDERS.find((one) => one.prefix.length > prefix.length && key.startsWith(one.prefix));
-  if (other !== undefined) throw wrong(`This is a key of ${other.name}, not of ${name}.`);
-}
-
-function wrong(message: string): TollgateError {
-  return new TollgateError('invalid_params', message, { http: 400 });
+  if (other !== undefined) throw unclear(`This is a key of ${other.name}, not of ${name}.`);
 }
