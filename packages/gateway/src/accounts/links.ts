@@ -5,6 +5,7 @@
  */
 import { createHash, hkdfSync, randomBytes, randomInt, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import { StateSeal } from '../protocol/bridge/seal.ts';
 
 export const LINK_LIFE = 10 * 60_000;
@@ -70,7 +71,8 @@ export class Links {
     const handle = this.#seal.seal({ id, principal, server, expires, digest: digestOf(id, code) });
     const link = { id, code, expires, url: `${this.#base()}/connect/${encodeURIComponent(server)}?link=${handle}` };
     this.#given.delete(place);
-    keep(this.#given, place, link);
+    this.#given.set(place, link);
+    keepNewest(this.#given, MAX_KEPT);
     return link;
   }
 
@@ -108,7 +110,8 @@ export class Links {
 
   #try({ id, expires }: Pick<OpenedLink, 'id' | 'expires'>) {
     const tried = this.#tried.get(id) ?? { attempts: 0, used: false, expires };
-    keep(this.#tried, id, tried);
+    this.#tried.set(id, tried);
+    keepNewest(this.#tried, MAX_KEPT);
     tried.attempts++;
     return tried;
   }
@@ -120,12 +123,4 @@ function letters(): string {
 
 function digestOf(id: string, code: string): string {
   return createHash('sha256').update(`${id}:${code}`).digest('hex');
-}
-
-/** Bounded: the oldest gives way. */
-function keep<Value>(map: Map<string, Value>, key: string, value: Value): void {
-  map.set(key, value);
-  if (map.size <= MAX_KEPT) return;
-  const oldest = map.keys().next();
-  if (!oldest.done) map.delete(oldest.value);
 }

@@ -8,6 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import { oneLine } from '../core/plain-text.ts';
 import { refusal } from './errors.ts';
 import { CLIENT_LIFE, MAX_CLIENTS, UNUSED_CLIENT_LIFE } from './options.ts';
@@ -99,9 +100,9 @@ export class Clients {
     const known = this.#documents.get(id);
     if (known !== undefined && known.until > now) return known.client;
     this.#documents.delete(id);
-    if (this.#documents.size >= MAX_DOCUMENTS) this.#documents.delete(this.#documents.keys().next().value!);
     const client = this.#fetch(url, id);
     this.#documents.set(id, { until: now + DOCUMENT_LIFE, client });
+    keepNewest(this.#documents, MAX_DOCUMENTS);
     client.catch(() => {
       if (this.#documents.get(id)?.client === client) this.#documents.set(id, { until: now + FAILURE_LIFE, client });
     });

@@ -6,6 +6,7 @@
 import type { BridgeFamily, BridgeItem, FoundBridgeItem } from '../core/bridge-records.ts';
 import { identityAssertionId, readIdentityAssertion, writeIdentityAssertion } from '../core/identity-assertion.ts';
 import { randomId } from '../core/ids.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import type { BridgeParts, CodeGrant, Grant, RefreshGrant } from './contract.ts';
 import { refusal } from './errors.ts';
 import { ACCESS_LIFE, type BridgeEntry, REFRESH_LIFE } from './options.ts';
@@ -299,8 +300,8 @@ export class TokenEndpoint {
   }
 
   #remember(family: string): void {
-    if (this.#ended.size >= MAX_ENDED) this.#ended.delete(this.#ended.keys().next().value!);
     this.#ended.add(family);
+    keepNewest(this.#ended, MAX_ENDED);
   }
 }
 

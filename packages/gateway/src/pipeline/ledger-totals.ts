@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import type { Ledger, UsageRow } from '../store/storage.ts';
 import { spentOf } from './operations-answers.ts';
 
@@ -47,11 +48,8 @@ export class LedgerTotals {
     if (rows === undefined) return this.#known.get(principal) ?? 0;
     const total = spentOf(rows, this.#unit());
     this.#known.delete(principal);
-    if (this.#known.size >= MAX_KNOWN) {
-      const oldest = this.#known.keys().next();
-      if (!oldest.done) this.#known.delete(oldest.value);
-    }
     this.#known.set(principal, total);
+    keepNewest(this.#known, MAX_KNOWN);
     return total;
   }
 

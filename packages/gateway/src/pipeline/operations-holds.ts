@@ -3,6 +3,7 @@ import { externalHoldId } from '../admission/desk.ts';
 import type { Answer, External, HoldAnswer, Question, Subject } from '../admission/external.ts';
 import type { Clock } from '../core/clock.ts';
 import { randomId } from '../core/ids.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import type { Ledger } from '../store/storage.ts';
 import { type Full, OpenHolds } from './open-holds.ts';
 import type { HoldView } from './operations-port.ts';
@@ -111,11 +112,8 @@ export class ExternalHolds {
   }
 
   #remember(id: string, hold: KnownHold): void {
-    if (this.#known.size >= MAX_HOLDS && !this.#known.has(id)) {
-      const oldest = this.#known.keys().next();
-      if (!oldest.done) this.#known.delete(oldest.value);
-    }
     this.#known.set(id, hold);
+    keepNewest(this.#known, MAX_HOLDS);
   }
 
   /** A hold of an earlier process or of another gateway. Holds without money leave nothing in the ledger. */

@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from '../core/clock.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import { ownerOf } from '../core/principal.ts';
 import { callDigest, invalidState, StateSeal } from '../protocol/bridge/seal.ts';
 import type { Call } from '../protocol/call.ts';
@@ -93,11 +94,8 @@ export class Rounds {
   }
 
   #remember(hold: string, round: number): void {
-    if (this.#last.size >= MAX_HOLDS && !this.#last.has(hold)) {
-      const oldest = this.#last.keys().next();
-      if (!oldest.done) this.#last.delete(oldest.value);
-    }
     this.#last.set(hold, round);
+    keepNewest(this.#last, MAX_HOLDS);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import type { TierRecord, Tiers } from './storage.ts';
 
 interface Known {
@@ -74,6 +75,6 @@ export class TierCache {
   #keep(principal: string, tier: string | undefined): void {
     this.#known.delete(principal);
     this.#known.set(principal, { tier, asked: this.#clock.monotonic() });
-    if (this.#known.size > this.#size) this.#known.delete(this.#known.keys().next().value as string);
+    keepNewest(this.#known, this.#size);
   }
 }

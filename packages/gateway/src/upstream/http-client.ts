@@ -5,6 +5,7 @@
 import { Client, type Dispatcher, Pool } from 'undici';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
 import type { ScanCaps } from '../protocol/json/caps.ts';
@@ -137,7 +138,7 @@ export class HttpClient {
     if (known !== undefined) return known;
     const made = this.#secretTexts(principal)!;
     this.#own.set(principal.key, made);
-    if (this.#own.size > MAX_OWN) this.#own.delete(this.#own.keys().next().value!);
+    keepNewest(this.#own, MAX_OWN);
     return made;
   }
 

@@ -1,3 +1,5 @@
+import { keepNewest } from '../../core/keep-newest.ts';
+
 /** Refusals by access that one caller can have recorded at once, and each second after that. */
 const OF_CALLER = { burst: 60, perSecond: 1 };
 /** The same of all callers together. */
@@ -24,7 +26,7 @@ export class Allowance {
     if (bucket === undefined) bucket = { left: OF_CALLER.burst, at };
     else this.#callers.delete(caller);
     this.#callers.set(caller, bucket);
-    if (this.#callers.size > MAX_CALLERS) this.#callers.delete(this.#callers.keys().next().value!);
+    keepNewest(this.#callers, MAX_CALLERS);
     refill(bucket, OF_CALLER, at);
     refill(this.#all, OF_ALL, at);
     // Who has none left takes nothing from the others.

@@ -1,5 +1,6 @@
 /** Where records are kept, as the log needs it; the `decisions` repository of the store room is one. */
 import { ACCESS_REASONS } from '../../core/access-refusal.ts';
+import { keepNewest } from '../../core/keep-newest.ts';
 
 /** One record with what it is found by. */
 export interface StoredDecision {
@@ -65,7 +66,7 @@ export class MemoryDecisions implements DecisionStore {
     for (const record of records) {
       const kept = this.#records[isByAccess(record) ? 'denied' : record.verdict];
       if (!kept.has(record.id)) kept.set(record.id, record);
-      if (kept.size > this.#keep) kept.delete(kept.keys().next().value!);
+      keepNewest(kept, this.#keep);
     }
     return Promise.resolve();
   }
