@@ -129,8 +129,8 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
     return (['tools', 'prompts', 'resources'] as const).filter((kind) => capabilities[kind] !== undefined);
   }
 
-  ownerOf(uri: string, principal: Principal): Server | undefined {
-    return this.#parts.targets.ownerOf(uri, principal);
+  serverOf(uri: string, principal: Principal): Server | undefined {
+    return this.#parts.targets.serverOf(uri, principal);
   }
 
   /** The tools that `tools/list` shows to this caller, once every server was tried. */

@@ -32,7 +32,7 @@ export interface Subscribable {
   /** Lists that can change on this endpoint. */
   readonly lists: readonly ListKind[];
   /** The server that owns a resource, or undefined where there is none that this caller may read it from. */
-  ownerOf(uri: string, principal: Principal): Server | undefined;
+  serverOf(uri: string, principal: Principal): Server | undefined;
 }
 
 interface ResourceWatch {
@@ -213,7 +213,7 @@ export class SubscriptionHub {
     for (const subscriber of this.#subscribers()) {
       const endpoint = this.#endpoints.get(subscriber.endpoint);
       for (const [uri, watch] of [...subscriber.resources]) {
-        const owner = endpoint?.ownerOf(uri, subscriber.scope.principal);
+        const owner = endpoint?.serverOf(uri, subscriber.scope.principal);
         if (owner !== undefined && watch.connection === owner.current(subscriber.scope)) continue;
         watch.stop();
         subscriber.resources.delete(uri);
@@ -223,7 +223,7 @@ export class SubscriptionHub {
   }
 
   async #watch(subscriber: Subscriber, endpoint: Subscribable, uri: string): Promise<boolean> {
-    const server = endpoint.ownerOf(uri, subscriber.scope.principal);
+    const server = endpoint.serverOf(uri, subscriber.scope.principal);
     if (server === undefined) return false;
     try {
       const stop = await server.subscribe(uri, subscriber.scope);

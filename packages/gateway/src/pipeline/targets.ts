@@ -124,7 +124,7 @@ export class TargetResolver {
   }
 
   /** The server that owns a resource, for subscriptions; undefined when unknown, and for who may not read it. */
-  ownerOf(uri: string, principal: Principal): Server | undefined {
+  serverOf(uri: string, principal: Principal): Server | undefined {
     try {
       const { kind, entry, upstream } = this.resource(uri, principal);
       const asked = { method: 'resources/subscribe', arguments: undefined };

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compile } from '../config/compile.ts';
 import { loadConfigObject } from '../config/load.ts';
 import { silentLog } from '../core/log.ts';
-import { GATEWAY, Grants, ownerOf } from '../upstream/auth/grants.ts';
+import { GATEWAY, Grants, principalOwner } from '../upstream/auth/grants.ts';
 import { MapSecrets } from '../upstream/fixtures/secrets.ts';
 import { Gateway } from './gateway.ts';
 
@@ -133,7 +133,7 @@ beforeAll(async () => {
     signedInAt: Date.now(),
   });
   await grants.write('oauth', GATEWAY, grant('gateway-token'), 'test');
-  await grants.write('user', ownerOf('jwt/ada'), grant('token-of-jwt-ada'), 'test');
+  await grants.write('user', principalOwner('jwt/ada'), grant('token-of-jwt-ada'), 'test');
   const servers = Object.fromEntries(
     MODES.map(([name, auth]) => [name, { url: upstream.url, ...(auth() === undefined ? {} : { auth: auth() }) }]),
   );

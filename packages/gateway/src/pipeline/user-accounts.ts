@@ -9,7 +9,7 @@ import type { Log } from '../core/log.ts';
 import { ownerNamed } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import type { Proof } from '../oauth-bridge/proof.ts';
-import { Grants, ownerOf } from '../upstream/auth/grants.ts';
+import { Grants, principalOwner } from '../upstream/auth/grants.ts';
 import { clientMetadata } from '../upstream/auth/registration.ts';
 import { beginSignIn, finishSignIn, type PendingSignIn } from '../upstream/auth/sign-in.ts';
 import type { ServerOptions } from '../upstream/options.ts';
@@ -85,14 +85,14 @@ function signInPort(
   return {
     host: (name) => find(name)?.target.url.host,
     begin: async (name, principal, redirectUrl) => {
-      const { page, pending } = await beginSignIn(known(name), ownerOf(principal), redirectUrl, flow());
+      const { page, pending } = await beginSignIn(known(name), principalOwner(principal), redirectUrl, flow());
       return { page, state: pending.state, pending: JSON.stringify(pending) };
     },
     finish: async (name, principal, pending, answer) => {
       const grant = await finishSignIn(known(name), JSON.parse(pending) as PendingSignIn, answer, flow());
-      await grants.write(name, ownerOf(principal), grant, principal);
+      await grants.write(name, principalOwner(principal), grant, principal);
     },
-    connectedAt: (name, principal) => grants.signedInAt(name, ownerOf(principal)),
+    connectedAt: (name, principal) => grants.signedInAt(name, principalOwner(principal)),
     clientDocument: (place) => {
       if (!place.startsWith('https:')) return undefined;
       const redirects = servers()

@@ -16,7 +16,7 @@ export interface OwnerColumns {
   readonly owner: string;
 }
 
-export function ownerOf(owner: SecretOwner): OwnerColumns {
+export function ownerColumns(owner: SecretOwner): OwnerColumns {
   switch (owner.kind) {
     case 'gateway':
       return { ownerKind: 'gateway', owner: '' };
@@ -29,7 +29,7 @@ export function ownerOf(owner: SecretOwner): OwnerColumns {
 
 /** Throws `invalid_params` for what cannot be kept exactly. */
 export function checkId(id: SecretId): void {
-  const { ownerKind, owner } = ownerOf(id.owner);
+  const { ownerKind, owner } = ownerColumns(id.owner);
   if (id.name.length === 0 || id.name.length > MAX_NAME || unusual(id.name)) {
     throw invalid(`The name of a secret has 1 to ${MAX_NAME} characters and no control characters`);
   }
@@ -46,7 +46,7 @@ export function checkLabels(labels: Readonly<Record<string, string>> | undefined
 
 /** Where the storage keeps it. */
 export function slotOf(id: SecretId): string {
-  const { ownerKind, owner } = ownerOf(id.owner);
+  const { ownerKind, owner } = ownerColumns(id.owner);
   const parts = lengthPrefixed(['tgv1 slot', ownerKind, owner, id.purpose, id.name]);
   return createHash('sha256').update(parts).digest('hex');
 }

@@ -3,6 +3,7 @@ import { setTimeout as pauseFor } from 'node:timers/promises';
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
+import { keepNewest } from '../core/keep-newest.ts';
 import type { Log } from '../core/log.ts';
 import type { SecretId, SecretInfo, SecretOwner, SecretPurpose, Secrets, SecretWrite } from '../core/secrets.ts';
 import type { StoredHead, VaultHead, VaultRecords, VaultVersion } from '../core/vault-records.ts';
@@ -13,7 +14,7 @@ import {
   fingerprintOf,
   infoOf,
   MAX_VALUE,
-  ownerOf,
+  ownerColumns,
   placeOf,
   slotOf,
   tagged,
@@ -152,7 +153,7 @@ export class Vault implements Secrets {
 
   list(owner: SecretOwner | 'all', purpose?: SecretPurpose): Promise<readonly SecretInfo[]> {
     return this.#guarded(async () => {
-      const query = owner === 'all' ? { purpose } : { ...ownerOf(owner), purpose };
+      const query = owner === 'all' ? { purpose } : { ...ownerColumns(owner), purpose };
       const heads = await this.#deps.records.list(query);
       return heads.map((head) => infoOf(head, this.#now()));
     });
@@ -231,7 +232,7 @@ export class Vault implements Secrets {
         {
           slot: slotOf(id),
           record: before?.record ?? randomId(26),
-          ...ownerOf(id.owner),
+          ...ownerColumns(id.owner),
           purpose: id.purpose,
           name: id.name,
           version: (before?.version ?? 0) + 1,
@@ -337,7 +338,7 @@ export class Vault implements Secrets {
 function bounded(map: Map<string, number>, key: string, value: number): void {
   map.delete(key);
   map.set(key, value);
-  if (map.size > MAX_REMEMBERED) map.delete(map.keys().next().value!);
+  keepNewest(map, MAX_REMEMBERED);
 }
 
 /** A storage that is away makes the vault unavailable; everything else is what it is. */

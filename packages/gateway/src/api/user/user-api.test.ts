@@ -10,7 +10,7 @@ import { type Log, silentLog } from '../../core/log.ts';
 import { userPortOf } from '../../pipeline/ports.ts';
 import { GatewayState } from '../../pipeline/state.ts';
 import { type ScriptedServer, startGateway, startScripted, type TestGateway, tool } from '../../pipeline/testing.ts';
-import { Grants, ownerOf } from '../../upstream/auth/grants.ts';
+import { Grants, principalOwner } from '../../upstream/auth/grants.ts';
 import { createUserApi, isUserPath } from './user-api.ts';
 
 const DAY = 86_400_000;
@@ -417,7 +417,7 @@ describe('an account at a server', () => {
   it('is shown to its owner without its tokens, and ended by its owner or an admin alone', async () => {
     verifies('R0-53');
     const grants = new Grants(state.vault);
-    await grants.write('notes', ownerOf('ada/ada'), grant, 'ada/ada');
+    await grants.write('notes', principalOwner('ada/ada'), grant, 'ada/ada');
     const seen = await send('ada', 'GET', '/mcp/accounts');
     expect(seen.text).not.toContain('canary');
     expect(seen.body).toMatchObject({
@@ -429,19 +429,19 @@ describe('an account at a server', () => {
     expect((await send('bob', 'GET', '/mcp/accounts')).body['accounts']).toEqual([]);
     expect((await send('bob', 'DELETE', '/mcp/accounts/notes')).status).toBe(404);
     expect((await send('bob', 'DELETE', '/mcp/accounts/notes?user_id=ada/ada')).body['reason']).toBe('USER_MISMATCH');
-    expect(await grants.signedInAt('notes', ownerOf('ada/ada'))).toBe(grant.signedInAt);
+    expect(await grants.signedInAt('notes', principalOwner('ada/ada'))).toBe(grant.signedInAt);
     expect((await send('root', 'DELETE', '/mcp/accounts/notes?user_id=ada/ada')).status).toBe(200);
-    expect(await grants.read('notes', ownerOf('ada/ada'), URL_OF_NOTES)).toBeUndefined();
+    expect(await grants.read('notes', principalOwner('ada/ada'), URL_OF_NOTES)).toBeUndefined();
     expect((await send('ada', 'GET', '/mcp/accounts')).body['accounts']).toEqual([]);
     expect((await send('ada', 'DELETE', '/mcp/accounts/notes')).status).toBe(404);
   });
 
   it('stays ended when its token was being renewed at that moment', async () => {
     const grants = new Grants(state.vault);
-    await grants.write('notes', ownerOf('bob/bob'), grant, 'bob/bob');
+    await grants.write('notes', principalOwner('bob/bob'), grant, 'bob/bob');
     const started = Promise.withResolvers<void>();
     const answer = Promise.withResolvers<void>();
-    const renewal = grants.update('notes', ownerOf('bob/bob'), URL_OF_NOTES, async () => {
+    const renewal = grants.update('notes', principalOwner('bob/bob'), URL_OF_NOTES, async () => {
       started.resolve();
       await answer.promise;
       return { ...grant, tokens: { accessToken: 'renewed' } };
@@ -457,6 +457,6 @@ describe('an account at a server', () => {
     answer.resolve();
     await renewal;
     expect((await ending).status).toBe(200);
-    expect(await grants.read('notes', ownerOf('bob/bob'), URL_OF_NOTES)).toBeUndefined();
+    expect(await grants.read('notes', principalOwner('bob/bob'), URL_OF_NOTES)).toBeUndefined();
   });
 });

@@ -5,7 +5,7 @@ import { ownerNameOf, type Principal } from '../../core/principal.ts';
 import type { Secrets } from '../../core/secrets.ts';
 import type { Credentials, HttpServerOptions, TokenProvider } from '../http-client.ts';
 import type { ClientCredentialsOptions, ServerAuth } from '../options.ts';
-import { GATEWAY, Grants, ownerOf } from './grants.ts';
+import { GATEWAY, Grants, principalOwner } from './grants.ts';
 import { clientCredentials, enterprise, type Mint, tokenExchange } from './minting.ts';
 import { type AccessToken, MintedTokens, SignedInTokens } from './tokens.ts';
 
@@ -108,14 +108,14 @@ class ServerCredentials implements Credentials {
       return this.#exchanged(principal, auth.scopes, enterprise(this.#options, auth, idToken, clock));
     }
     return this.#signedIn(
-      ownerOf(ownerNameOf(principal)),
+      principalOwner(ownerNameOf(principal)),
       false,
       (why) => new TollgateError('account_required', `${name}: ${why}. It needs an account of yours`),
     );
   }
 
   #signedIn(
-    owner: ReturnType<typeof ownerOf>,
+    owner: ReturnType<typeof principalOwner>,
     optional: boolean,
     missing: (why: string) => TollgateError,
   ): TokenProvider {

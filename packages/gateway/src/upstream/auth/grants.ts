@@ -51,7 +51,7 @@ export type Registration = z.infer<typeof Registration>;
 
 export const GATEWAY: SecretOwner = { kind: 'gateway' };
 
-export function ownerOf(principal: string): SecretOwner {
+export function principalOwner(principal: string): SecretOwner {
   return { kind: 'principal', principal };
 }
 

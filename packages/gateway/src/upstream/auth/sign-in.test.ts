@@ -10,7 +10,7 @@ import { HttpClient, type HttpServerOptions, type TokenProvider } from '../http-
 import { createModernHttp } from '../http-modern.ts';
 import type { OAuthOptions } from '../options.ts';
 import { createCredentials } from './credentials.ts';
-import { Grants, ownerOf } from './grants.ts';
+import { Grants, principalOwner } from './grants.ts';
 import { type LoginDeps, login } from './login.ts';
 import { beginSignIn, finishSignIn } from './sign-in.ts';
 
@@ -293,7 +293,7 @@ describe('two authorization servers', () => {
       clientMetadataUrl: undefined,
       signal: AbortSignal.timeout(60_000),
     };
-    const owner = ownerOf('corp/ada');
+    const owner = principalOwner('corp/ada');
     const back = 'https://gw.example/connect/callback/notes';
     const atEvil = await beginSignIn(notesAt(evil.url, USER), owner, back, flow);
     const atHonest = await beginSignIn(notesAt(honest.url, USER), owner, back, flow);
@@ -434,7 +434,7 @@ describe('tokens', () => {
     const as = await provider();
     const secrets = new MapSecrets();
     const options = notesAt(as.url, USER);
-    await login(options, deps(secrets, { owner: ownerOf('corp/ada') }));
+    await login(options, deps(secrets, { owner: principalOwner('corp/ada') }));
     const credentials = createCredentials(options, { secrets, subjects: SUBJECTS, clock: new FakeClock() })!;
     const client = new HttpClient(options, { log: silentLog, caps: DEFAULT_SCAN_CAPS, credentials });
     open.push({ [Symbol.asyncDispose]: () => client.close() });
