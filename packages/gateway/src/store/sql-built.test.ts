@@ -6,7 +6,8 @@ const ROOT = join(import.meta.dirname, '..');
 /** Where text becomes SQL: constant names of columns and types, and statements of migrations. No caller's word gets there. */
 const RAW = ['store/migrations.ts', 'store/sql-text.ts'];
 /** Literals of the code's own: numbers and states. */
-const LITERAL = /^sql\.lit\((?:[A-Z_]+|'[a-z]+'|i|size \+ 1|of|to|accessReason|natural\(count, 'keep'\)|Number\.MAX_SAFE_INTEGER)\)/;
+const LITERAL =
+  /^sql\.lit\((?:[A-Z_]+|'[a-z]+'|i|size \+ 1|of|to|accessReason|natural\(count, 'keep'\)|Number\.MAX_SAFE_INTEGER)\)/;
 
 const sources = readdirSync(ROOT, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts') && !/\.test\.ts$|fixtures/.test(name))
