@@ -36,6 +36,12 @@ export function classify(error: unknown): Failure {
     : 'other';
 }
 
+/** Whether PostgreSQL gave this transaction up for the sake of others (a deadlock, a conflict): nothing of it happened. */
+export function wasRolledBack(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === '40P01' || code === '40001';
+}
+
 export function mustReopen(error: unknown): boolean {
   return SQLITE_REOPEN.has(sqliteCode(error) ?? 0);
 }

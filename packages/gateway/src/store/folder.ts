@@ -24,3 +24,18 @@ export function refuseLink(file: string): void {
   if (found === undefined || found.isFile()) return;
   throw new TollgateError('config_invalid', `${file} is a link or no regular file, and is not used: remove it`);
 }
+
+/**
+ * Throws `config_invalid` for a database that a gateway of this user did not make, or that others could read since: what
+ * came with a repository is readable by all, and would bring the keys, approvals and tiers of whoever committed it.
+ */
+export function refuseStranger(file: string): void {
+  const found = lstatSync(file, { throwIfNoEntry: false });
+  if (found === undefined || process.platform === 'win32') return;
+  const uid = process.getuid?.() ?? found.uid;
+  if ((found.mode & 0o077) === 0 && (uid === 0 || found.uid === uid)) return;
+  throw new TollgateError(
+    'config_invalid',
+    `${file} is not used: others can read it, so that it may have come with this folder, and with it keys and approvals of somebody else. Delete it; if it is yours, a backup for example: chown it to this user and chmod 600 it`,
+  );
+}

@@ -3,8 +3,8 @@ import { isAbsolute, join } from 'node:path';
 import type { Kysely } from 'kysely';
 import { TollgateError } from '../core/errors.ts';
 import { DecisionRetention } from './decisions.ts';
-import { classify, isDamaged, mustReopen } from './failure.ts';
-import { ensureFolder, refuseLink } from './folder.ts';
+import { classify, isDamaged, mustReopen, wasRolledBack } from './failure.ts';
+import { ensureFolder, refuseLink, refuseStranger } from './folder.ts';
 import { kindOf, perform, type Work } from './methods.ts';
 import { migrate } from './migrate.ts';
 import { openSqlite } from './node-sqlite.ts';
@@ -105,7 +105,7 @@ export class SqlService {
 
   async #readAlone(job: Job): Promise<void> {
     try {
-      job.resolve(await this.#attempt((db) => this.#read(db, job.work)));
+      job.resolve(await this.#attempt(false, (db) => this.#read(db, job.work)));
     } catch (error) {
       job.reject(error);
     }
@@ -131,7 +131,7 @@ export class SqlService {
   async #write(jobs: readonly Job[]): Promise<void> {
     const merged = mergeLists(jobs);
     try {
-      const results = await this.#attempt((db) =>
+      const results = await this.#attempt(jobs.length > 1, (db) =>
         db.transaction().execute(async (tx) => {
           const storage = repositoriesOn({ kind: this.#options.sql.kind, db: tx }, this.#retention);
           const done: unknown[] = [];
@@ -141,8 +141,9 @@ export class SqlService {
       );
       for (const [i, { parts }] of merged.entries()) hand(parts, results[i]);
     } catch (error) {
-      if (jobs.length > 1 && classify(error) === 'other') {
-        // One of them is at fault; the others must not fail with it.
+      if (jobs.length > 1 && (classify(error) === 'other' || wasRolledBack(error))) {
+        // One of them is at fault, and the others must not fail with it; or together they hold what another gateway's
+        // transaction waits for while that holds what they wait for, in another order, which one alone never does.
         for (const job of jobs) await this.#write([job]);
         return;
       }
@@ -152,15 +153,16 @@ export class SqlService {
 
   /**
    * A connection that breaks during COMMIT leaves open whether the transaction happened. It is simply run again:
-   * every write is idempotent by its id.
+   * every write is idempotent by its id. `several`: pieces of work that can be done one by one where others are in the way.
    */
-  async #attempt<T>(action: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
+  async #attempt<T>(several: boolean, action: (db: Kysely<Tables>) => Promise<T>): Promise<T> {
     const until = performance.now() + this.#patience();
     for (let attempt = 1; ; attempt++) {
       try {
         return await action(await this.#database());
       } catch (error) {
         if (mustReopen(error)) await this.#reopen();
+        if (several && wasRolledBack(error)) throw error;
         if (classify(error) !== 'again' || attempt >= ATTEMPTS || performance.now() >= until) throw error;
         await new Promise((resolve) => setTimeout(resolve, 10 * attempt ** 2));
       }
@@ -200,7 +202,10 @@ export class SqlService {
     if (sql.kind === 'postgres') return migrated(await openPostgres(sql), 'postgres');
     const file = isAbsolute(sql.file) ? sql.file : join(dataDir, sql.file);
     // An absolute path was written by the operator, who may well mean a link.
-    if (!isAbsolute(sql.file)) for (const suffix of ['', '-wal', '-shm', '-journal']) refuseLink(file + suffix);
+    if (!isAbsolute(sql.file)) {
+      for (const suffix of ['', '-wal', '-shm', '-journal']) refuseLink(file + suffix);
+      refuseStranger(file);
+    }
     try {
       return await migrated(openSqlite(file), 'sqlite');
     } catch (error) {

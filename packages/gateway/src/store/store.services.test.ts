@@ -1,8 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit';
+import { canary } from '@tollgate/testkit/canaries';
+import { emptyDatabase as emptyDatabaseOn } from '@tollgate/testkit/databases';
 import { createFakeClock } from '@tollgate/testkit/fake-clock';
 import { startTcpProxy } from '@tollgate/testkit/tcp-proxy';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
@@ -29,15 +30,11 @@ async function administer(statement: string): Promise<void> {
   await client.query(statement).finally(() => client.end());
 }
 
-/** An empty database of its own on the real server. */
 async function emptyDatabase(): Promise<AsyncDisposable & { sql: PostgresOptions }> {
-  const name = `store_${randomUUID().replaceAll('-', '')}`;
-  await administer(`create database ${name}`);
-  const url = new URL(inject('postgresUrl'));
-  url.pathname = `/${name}`;
+  const database = await emptyDatabaseOn(inject('postgresUrl'));
   return {
-    sql: { kind: 'postgres', url: url.href, poolMax: 4, connectTimeoutMs: 10_000, statementTimeoutMs: 10_000 },
-    [Symbol.asyncDispose]: () => administer(`drop database ${name} with (force)`),
+    sql: { kind: 'postgres', url: database.url.href, poolMax: 4, connectTimeoutMs: 10_000, statementTimeoutMs: 10_000 },
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
   };
 }
 
@@ -92,10 +89,10 @@ describe('secrets', () => {
     await using folder = await temporaryDirectory('store');
     const store = await openStore({ dataDir: folder.path, sql: database.sql }, deps);
     const vault = new Vault({ records: store.vault, provider: fileKeys(join(folder.path, 'master.key')), ...deps });
-    const canary = 'canary-91f3b7c05e';
+    const value = canary('store');
     const id = { owner: { kind: 'gateway' }, purpose: 'secret', name: 'canary' } as const;
-    await vault.put(id, canary, { by: 'test', labels: { shown: 'label-that-is-no-secret' } });
-    expect(await vault.get(id, 'test')).toBe(canary);
+    await vault.put(id, value, { by: 'test', labels: { shown: 'label-that-is-no-secret' } });
+    expect(await vault.get(id, 'test')).toBe(value);
     const client = new Client({ connectionString: database.sql.url });
     await client.connect();
     const { rows: tables } = await client.query("select tablename from pg_tables where schemaname = 'public'");
@@ -111,7 +108,7 @@ describe('secrets', () => {
     // The search would find it: what is kept openly is there.
     expect(whole).toContain('label-that-is-no-secret');
     for (const form of ['utf8', 'hex', 'base64', 'base64url'] as const) {
-      expect(whole).not.toContain(Buffer.from(canary).toString(form).slice(0, 20));
+      expect(whole).not.toContain(Buffer.from(value).toString(form).slice(0, 20));
     }
   });
 
@@ -240,6 +237,32 @@ describe('a PostgreSQL that fails', () => {
       );
       await expect(store.tiers.setTier('a', 'basic', 'ops', 1)).rejects.toMatchObject({ code: 'storage_unavailable' });
       await waitUntil('down', () => store.health().sql === 'down');
+    } finally {
+      await other.end();
+      await store.close();
+    }
+  });
+
+  it('writes one by one what another gateway cannot let happen together', async () => {
+    const { stack, options, database } = await proxied();
+    await using _ = stack;
+    const store = await openStore(options, deps);
+    const other = new Client({ connectionString: database.sql.url });
+    await other.connect();
+    try {
+      // Of two transactions that wait for each other PostgreSQL ends one: here each that holds more than one row.
+      await other.query(`
+        create function deadlock() returns trigger language plpgsql as $$ begin
+          if (select count(*) > 1 from tg_tiers where xmin::text = txid_current()::text) then
+            raise exception 'deadlock detected' using errcode = '40P01';
+          end if;
+          return null;
+        end $$`);
+      await other.query('create trigger deadlock after insert on tg_tiers for each row execute function deadlock()');
+      const who = ['a', 'b', 'c'];
+      await Promise.all(who.map((principal) => store.tiers.setTier(principal, 'basic', 'ops', 1)));
+      for (const principal of who)
+        expect(await store.tiers.tier(principal)).toMatchObject({ principal, tier: 'basic' });
     } finally {
       await other.end();
       await store.close();

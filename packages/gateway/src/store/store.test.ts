@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { verifies } from '@tollgate/testkit';
@@ -58,6 +58,20 @@ describe('an SQLite storage', () => {
     await expect(opened(dataDir)).rejects.toMatchObject({ code: 'config_invalid' });
     expect(other.prepare('select count(*) as n from sqlite_master').get()).toEqual({ n: 1 });
     other.close();
+  });
+
+  it('that came with a repository is not believed, and left as it is', async () => {
+    await using folder = await temporaryDirectory('store');
+    const file = join(folder.path, 'tollgate.db');
+    await (await opened(folder.path)).close();
+    // As a checkout leaves it.
+    chmodSync(file, 0o644);
+    const before = readFileSync(file);
+    const refused = { code: 'config_invalid', message: expect.stringMatching(/tollgate\.db is not used.+chmod 600/) };
+    await expect(opened(folder.path)).rejects.toMatchObject(refused);
+    expect([statSync(file).mode & 0o777, readFileSync(file).equals(before)]).toEqual([0o644, true]);
+    chmodSync(file, 0o600);
+    await (await opened(folder.path)).close();
   });
 
   it('keeps tiers and costs over a restart, in files of its own user only', async () => {
@@ -124,7 +138,7 @@ describe('an SQLite storage', () => {
     verifies('R0-22');
     await using folder = await temporaryDirectory('store');
     const file = join(folder.path, 'tollgate.db');
-    writeFileSync(file, 'this is no database '.repeat(500));
+    writeFileSync(file, 'this is no database '.repeat(500), { mode: 0o600 });
     const errors: object[] = [];
     const store = await opened(folder.path, { ...silentLog, error: (fields) => void errors.push(fields) });
     const aside = readdirSync(folder.path).find((name) => name.startsWith('tollgate.db.corrupt-'));
