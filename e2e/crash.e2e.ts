@@ -161,7 +161,7 @@ describe('state that is damaged between two starts', () => {
       expect(await problems(second)).toMatch(
         /state of the limits was damaged and moved to .*corrupt.*budgets were read back/,
       );
-      expect(second.child.transcript()).toMatch(/moved aside/);
+      await second.child.waitFor(/moved aside/);
     }
     expect((await callTool(second.url(), 'echo', { text: 'x' })).result).toBeDefined();
   });

@@ -188,7 +188,7 @@ describe('limits of the running gateway', () => {
         ['share', 'spend', 0.5],
         ['share', 'spend', 1],
       ]);
-      expect(gateway.child.transcript()).toContain('a share of a limit is used up');
+      await gateway.child.waitFor(/a share of a limit is used up/);
     } finally {
       await new Promise((resolve) => receiver.close(resolve));
     }

@@ -1,7 +1,7 @@
-import { mkdtemp, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { addEntry, removeEntry } from './client-files.ts';
 import { type ClientTarget, clientTargets } from './clients.ts';
 
@@ -21,6 +21,8 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tollgate-connect-'));
   undo = join(folder, 'undo');
 });
+
+afterEach(() => rm(folder, { recursive: true, force: true }));
 
 describe('connect and disconnect', () => {
   it('creates the file of a client that has none, and removes it again', async () => {

@@ -1,6 +1,6 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
 import { explainConfig } from '../config/explain.ts';
@@ -261,8 +261,8 @@ describe('a secret elsewhere in the configuration', () => {
 describe('a gateway and its vault', () => {
   it('refuses to start with another master key, and touches nothing', async () => {
     verifies('R2-13');
-    const folder = mkdtempSync(join(tmpdir(), 'vault-'));
-    const file = join(folder, 'tollgate.yaml');
+    await using folder = await temporaryDirectory('vault');
+    const file = join(folder.path, 'tollgate.yaml');
     writeFileSync(
       file,
       'listen: 127.0.0.1:0\nservers: { a: { url: http://127.0.0.1:9/ } }\nvault: { keys: { env: MASTER } }\n',

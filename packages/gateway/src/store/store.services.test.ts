@@ -1,4 +1,4 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit';
@@ -79,8 +79,10 @@ describe('secrets', () => {
   afterAll(async () => {
     await Promise.all(stores.map((store) => store.close()));
     await stack.disposeAsync();
+    rmSync(keys, { recursive: true, force: true });
   });
-  const file = join(mkdtempSync(join(tmpdir(), 'vault-')), 'master.key');
+  const keys = mkdtempSync(join(tmpdir(), 'vault-'));
+  const file = join(keys, 'master.key');
   let next = 0;
 
   it('leave nothing of a value in any table of PostgreSQL', async () => {

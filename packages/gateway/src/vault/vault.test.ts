@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit';
 import { createFakeClock } from '@tollgate/testkit/fake-clock';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { silentLog } from '../core/log.ts';
 import type { SecretId } from '../core/secrets.ts';
 import type { VaultRecords } from '../core/vault-records.ts';
@@ -19,7 +19,9 @@ const id = (name: string, tenant?: string): SecretId => ({
   purpose: 'secret',
   name,
 });
-const keyFile = (): string => join(mkdtempSync(join(tmpdir(), 'vault-')), 'master.key');
+const folder = mkdtempSync(join(tmpdir(), 'vault-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const keyFile = (): string => join(mkdtempSync(join(folder, 'key-')), 'master.key');
 
 function made(records: VaultRecords = memoryRecords(), provider: KeyProvider = fileKeys(keyFile())) {
   const clock = createFakeClock();
