@@ -69,6 +69,25 @@ describe('Sums of the ledger', () => {
     expect((await t.totals.all()).total).toBe(32);
   });
 
+  it('are not asked for again while one that was late is under way, and exact again after it', async () => {
+    const t = totals();
+    await t.totals.of('corp/ada');
+    let answer: () => void = () => undefined;
+    t.sums.hindered = new Promise<void>((resolve) => {
+      answer = resolve;
+    }) as Promise<never>;
+    expect(await t.totals.of('corp/ada')).toBe(11);
+    const { asked } = t.sums;
+    t.sums.spent.set('corp/ada', 50);
+    t.clock.advance(5_001);
+    expect([await t.totals.of('corp/ada'), await t.totals.of('corp/eve'), (await t.totals.all()).total]).toEqual([
+      11, 0, 32,
+    ]);
+    expect(t.sums.asked).toBe(asked);
+    answer();
+    await expect.poll(() => t.totals.of('corp/ada')).toBe(51);
+  });
+
   it('are 0 where nothing is kept', async () => {
     const none = new LedgerTotals(undefined, createFakeClock(), () => 'USD');
     expect(await none.of('corp/ada')).toBe(0);

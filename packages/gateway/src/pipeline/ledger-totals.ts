@@ -23,6 +23,8 @@ const NOTHING: AllSpent = { principals: new Set(), total: 0 };
 /**
  * What was ever spent, by the ledger, without waiting for it: a ledger that is busy with writes, or away, answers with
  * what it said last. The sum of one client is exact while it answers in time; that of all is a few seconds old, the list of them some minutes.
+ * Once an answer is late nobody waits until it has come, and nothing more is asked: questions would only stand in line
+ * behind it, without bound where a client asks often.
  */
 export class LedgerTotals {
   readonly #ledger: Ledger | undefined;
@@ -33,6 +35,8 @@ export class LedgerTotals {
   #readAt = -Infinity;
   #listedAt = -Infinity;
   #reading: Promise<void> | undefined;
+  /** Reads that somebody has given up on and that are still under way. */
+  #late = 0;
 
   /** `ledger` undefined: nothing is kept, every sum is 0. Begins to read. */
   constructor(ledger: Ledger | undefined, clock: Clock, unit: () => string) {
@@ -44,7 +48,7 @@ export class LedgerTotals {
 
   /** In millionths of the unit. */
   async of(principal: string): Promise<number> {
-    const rows = await this.#inTime(this.#usage({ principal }));
+    const rows = this.#late > 0 ? undefined : await this.#inTime(this.#usage({ principal }));
     if (rows === undefined) return this.#known.get(principal) ?? 0;
     const total = spentOf(rows, this.#unit());
     this.#known.delete(principal);
@@ -54,7 +58,7 @@ export class LedgerTotals {
   }
 
   async all(): Promise<AllSpent> {
-    if (this.#clock.monotonic() - this.#readAt > MAX_AGE) await this.#inTime(this.#refresh());
+    if (this.#late === 0 && this.#clock.monotonic() - this.#readAt > MAX_AGE) await this.#inTime(this.#refresh());
     return this.#all;
   }
 
@@ -90,13 +94,20 @@ export class LedgerTotals {
   /** Undefined: it failed, or takes longer than an answer can wait. */
   async #inTime<T>(work: Promise<T>): Promise<T | undefined> {
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<undefined>((resolve) => {
-      timer = setTimeout(resolve, PATIENCE, undefined);
+    let late = false;
+    const tooLate = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => {
+        late = true;
+        this.#late++;
+        resolve(undefined);
+      }, PATIENCE);
     });
-    try {
-      return await Promise.race([work.catch(() => undefined), late]);
-    } finally {
-      clearTimeout(timer);
-    }
+    const answer = work
+      .catch(() => undefined)
+      .finally(() => {
+        clearTimeout(timer);
+        if (late) this.#late--;
+      });
+    return Promise.race([answer, tooLate]);
   }
 }
