@@ -1,6 +1,7 @@
 import { EndpointAccess } from '../../packages/gateway/src/access/rules.ts';
 import type { Catalog } from '../../packages/gateway/src/catalog/catalog.ts';
 import { makePage, type Shown } from '../../packages/gateway/src/catalog/page.ts';
+import { systemClock } from '../../packages/gateway/src/core/clock.ts';
 import type { Principal } from '../../packages/gateway/src/core/principal.ts';
 import { TargetResolver } from '../../packages/gateway/src/pipeline/targets.ts';
 import type { Call } from '../../packages/gateway/src/protocol/call.ts';
@@ -96,7 +97,7 @@ function wholeCheck(rules: number): Stage {
     servers: upstreams as unknown as ReadonlyMap<string, Server>,
     router: compileRoutes([]),
     scope: undefined,
-    callers: new RefusedCallers(),
+    callers: new RefusedCallers(systemClock),
     tools: { any: false, of: () => ({ timeout: undefined, validate: undefined }) },
     access: rules === 0 ? undefined : everything(rules),
   });

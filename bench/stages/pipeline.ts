@@ -153,7 +153,7 @@ function chain(limits: number): EndpointChain {
       servers,
       router: compileRoutes([]),
       scope: undefined,
-      callers: new RefusedCallers(),
+      callers: new RefusedCallers(systemClock),
       tools: { any: false, of: () => ({ timeout: undefined, validate: undefined }) },
     }),
     limits: { current: createAdmission(admission, { clock: systemClock }), touch: () => {} },

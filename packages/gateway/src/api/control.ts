@@ -11,9 +11,8 @@ import type { Log } from '../core/log.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import type { VaultPort } from '../pipeline/vault-administration.ts';
 import type { Identified } from '../protocol/call.ts';
-import type { FinishedCall } from '../telemetry/calls.ts';
 import { type AdministrationPort, addAdministration } from './administration.ts';
-import { streamCalls } from './call-stream.ts';
+import { streamCalls, type WatchPort } from './call-stream.ts';
 import { addDecisions, type DecisionPort } from './decisions.ts';
 import { type GuardedRoute, GuardedRoutes } from './guarded.ts';
 import { addKeys, type KeysPort } from './keys.ts';
@@ -21,10 +20,8 @@ import { addSignIns, type SignInsPort } from './sign-ins.ts';
 import { addTrust, type TrustPort } from './trust.ts';
 import { addVault } from './vault.ts';
 
-export interface ControlPort {
+export interface ControlPort extends WatchPort {
   status(): StatusReport;
-  /** Calls listener for every call that ends; returns the way to stop. */
-  watchCalls(listener: (call: FinishedCall) => void): () => void;
   /** Applies the configuration file. Rejects with `config_invalid` and keeps the old one. */
   reload(): Promise<{ readonly changes: readonly string[] }>;
   /** Records of decisions; absent: none are kept. */
@@ -79,9 +76,7 @@ export function controlApp(deps: ControlDeps): { readonly app: Hono; readonly ro
 
   if (deps.port.vault !== undefined) addVault(routes, deps.port.vault);
 
-  routes.get('/calls', 'traffic.watch', (c, { principal }) =>
-    streamCalls(c, principal, (listener) => deps.port.watchCalls(listener)),
-  );
+  routes.get('/calls', 'traffic.watch', (c, { principal }) => streamCalls(c, principal, deps.port));
 
   const { decisions } = deps.port;
   if (decisions !== undefined) addDecisions(routes, decisions);

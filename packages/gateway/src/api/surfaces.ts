@@ -16,6 +16,7 @@ export function controlDeps(ports: SurfacePorts, identify: ControlDeps['identify
   const port: ControlPort = {
     status,
     watchCalls: (listener) => gateway().calls.watch(listener),
+    watchRefusedCallers: (listener) => gateway().calls.callers.watch(listener),
     reload,
     decisions: state.decisions,
     administration,

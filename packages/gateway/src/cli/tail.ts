@@ -1,10 +1,14 @@
 import { oneLine } from '../core/plain-text.ts';
 import type { FinishedCall } from '../telemetry/calls.ts';
+import type { RefusedCaller } from '../telemetry/refused-callers.ts';
 import { loadForCommand } from './configuration.ts';
 import { Exit, err, json, out } from './output.ts';
 import { control } from './running.ts';
 
-/** `tollgate tail [--refused]`: calls as they finish, one line each, until interrupted or the gateway stops. */
+/**
+ * `tollgate tail [--refused]`: calls as they finish, and callers that are turned away before, one line each, until
+ * interrupted or the gateway stops.
+ */
 export async function tail(
   [config]: readonly (string | undefined)[],
   options: { readonly refused?: boolean; readonly json?: boolean },
@@ -22,6 +26,10 @@ export async function tail(
         const call = JSON.parse(data) as FinishedCall;
         if (options.json === true) json(call);
         else out(line(call));
+      } else if (event === 'refused_caller') {
+        const caller = JSON.parse(data) as RefusedCaller;
+        if (options.json === true) json({ ...caller, outcome: 'refused' });
+        else out(refusedLine(caller));
       } else if (event === 'dropped') err(`${data} calls were not shown: they came faster than this terminal reads.`);
     }
   } catch (error) {
@@ -49,6 +57,25 @@ async function* events(response: Response): AsyncGenerator<{ event: string; data
       if (data !== undefined) yield { event: fields.get('event') ?? 'message', data };
     }
   }
+}
+
+/** For one that has no call: nobody is named but whom an operator has blocked. */
+export function refusedLine({ at, endpoint, address, reason, principal, decisionId, untold }: RefusedCaller): string {
+  const place = `at ${endpoint === '' ? 'REST or admin paths' : endpoint}`;
+  return [
+    new Date(at).toISOString(),
+    principal ?? '-',
+    '-',
+    '-',
+    'refused',
+    reason,
+    address === undefined ? place : `${place} from ${address}`,
+    decisionId ?? '',
+    untold === 0 ? '' : `(${untold} more before, not shown)`,
+  ]
+    .filter((part) => part !== '')
+    .map(oneLine)
+    .join('  ');
 }
 
 function line(call: FinishedCall): string {

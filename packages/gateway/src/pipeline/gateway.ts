@@ -283,11 +283,11 @@ export class Gateway implements Face {
   ): Identified | Promise<Identified> {
     const { identity } = this.#current;
     const who = identity.identify(authorization, endpoint, address, slot);
-    if (!(who instanceof Promise)) return this.#admitted(who, authorization !== undefined, endpoint);
+    if (!(who instanceof Promise)) return this.#admitted(who, authorization !== undefined, endpoint, address);
     // A configuration that was replaced meanwhile says nothing about who may come in now.
     return who.then((late) =>
       identity === this.#current.identity
-        ? this.#admitted(late, authorization !== undefined, endpoint)
+        ? this.#admitted(late, authorization !== undefined, endpoint, address)
         : this.identify(authorization, endpoint, address, slot),
     );
   }
@@ -301,18 +301,20 @@ export class Gateway implements Face {
     return this.#http.calls;
   }
 
-  barred(principal: Principal, endpoint = ''): TollgateError | undefined {
+  barred(principal: Principal, endpoint = '', address?: string): TollgateError | undefined {
     const blocks = this.#deps.state?.books.blocks;
     if (blocks?.any !== true) return undefined;
     const block = blocks.of(principal, this.#lasting.clock.wall());
     if (block === undefined) return undefined;
     const id = newDecisionId();
     this.#lasting.refusals.ofCaller(id, { by: 'block', block }, principal, endpoint);
-    return this.calls.callers.refused(blockedError(block, id), true);
+    const at = { endpoint, address, principal: principal.id, decisionId: id };
+    return this.calls.callers.refused(blockedError(block, id), true, at);
   }
 
-  #admitted(who: Identified, sent: boolean, endpoint: string): Identified {
-    return TollgateError.is(who) ? this.calls.callers.refused(who, sent) : (this.barred(who, endpoint) ?? who);
+  #admitted(who: Identified, sent: boolean, endpoint: string, address: string | undefined): Identified {
+    if (TollgateError.is(who)) return this.calls.callers.refused(who, sent, { endpoint, address });
+    return this.barred(who, endpoint, address) ?? who;
   }
 
   /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */

@@ -1,8 +1,10 @@
 /** What operators can see of callers that were turned away: numbers by reason, and nothing of who or what was sent. */
 import { describe, expect, it } from 'vitest';
 import { renderStatus } from '../cli/report.ts';
+import { refusedLine } from '../cli/tail.ts';
 import { systemClock } from '../core/clock.ts';
 import { silentLog } from '../core/log.ts';
+import type { RefusedCaller } from '../telemetry/refused-callers.ts';
 import { administrationOf, userPortOf } from './ports.ts';
 import { GatewayState } from './state.ts';
 import { statusReport } from './status-report.ts';
@@ -39,6 +41,8 @@ describe('callers that are refused', () => {
     expect(new Set(Object.values(counts()))).toEqual(new Set([0]));
     expect(state.metrics.text()).toContain('tollgate_refused_callers_total{reason="blocked"} 0\n');
 
+    const told: RefusedCaller[] = [];
+    const stop = gateway.gateway.calls.callers.watch((caller) => told.push(caller));
     expect(await call(undefined, 'read')).toBe(401);
     for (let i = 0; i < 3; i++) expect(await call(`stranger-${i}`, 'read')).toBe(401);
     expect(await call('ada', 'admin')).toBe(403);
@@ -52,6 +56,15 @@ describe('callers that are refused', () => {
     await administrationOf(ports).block({ who: 'eve/eve', reason: 'incident', by: 'ops/ops' });
     expect(await call('eve', 'read', { a: 1 })).toBe(403);
 
+    stop();
+    expect(told.map(({ reason, endpoint, address, principal }) => [reason, endpoint, address, principal])).toEqual([
+      ['no_credential', '/mcp', '127.0.0.1', undefined],
+      ...Array.from({ length: 3 }, () => ['not_accepted', '/mcp', '127.0.0.1', undefined]),
+      ['blocked', '/mcp', '127.0.0.1', 'eve/eve'],
+    ]);
+    for (const hint of [token('stranger-0'), token('eve'), 'token-of'])
+      expect(JSON.stringify(told)).not.toContain(hint);
+    expect(refusedLine(told.at(-1)!)).toContain(`eve/eve  -  -  refused  blocked  at /mcp from 127.0.0.1  tg-`);
     const expected = {
       no_credential: 1,
       not_accepted: 3,

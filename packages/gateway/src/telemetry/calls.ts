@@ -76,7 +76,7 @@ const REFUSING: ReadonlySet<string> = new Set(['access_denied', 'insufficient_sc
 
 export class CallLog {
   /** Refusals before or beside calls: most of them have no call that could be shown. */
-  readonly callers = new RefusedCallers();
+  readonly callers: RefusedCallers;
   readonly #clock: Clock;
   readonly #maxNames: number;
   readonly #ring: Mutable<FinishedCall>[] = [];
@@ -91,6 +91,7 @@ export class CallLog {
 
   constructor(options: CallLogOptions) {
     this.#clock = options.clock;
+    this.callers = new RefusedCallers(options.clock);
     this.#keep = options.keep ?? 1000;
     this.#maxNames = options.maxNames ?? 2000;
   }
