@@ -5,92 +5,28 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { blockedError } from '../access/blocks.ts';
-import { createAdmission } from '../admission/admission.ts';
 import type { Admission } from '../admission/contract.ts';
 import { type SessionGuardOptions, SessionWindows, sessionGuard } from '../admission/session-guard.ts';
-import { Listings } from '../catalog/listing.ts';
 import { type CompiledConfig, restartOnlyChanges } from '../config/compile.ts';
-import { formatListen, isLoopback } from '../config/units.ts';
-import { type Clock, systemClock } from '../core/clock.ts';
-import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
 import { newDecisionId } from '../core/ids.ts';
-import type { Log } from '../core/log.ts';
 import type { Principal } from '../core/principal.ts';
-import type { Secrets } from '../core/secrets.ts';
-import { IMPLEMENTATION } from '../core/version.ts';
-import { addressPrefix } from '../identity/address.ts';
 import type { CallerSlot } from '../identity/identity.ts';
-import type { AuthMethod } from '../identity/method.ts';
-import type { AuthEntry } from '../identity/options.ts';
-import { localPrincipal, PrincipalKeys } from '../identity/principals.ts';
 import type { Mount } from '../inbound/beside.ts';
 import type { OpenCalls } from '../inbound/edge.ts';
-import { createHttpEdge, type HttpEdge, type HttpEdgeView } from '../inbound/http.ts';
-import type { InboundOptions } from '../inbound/options.ts';
-import { createStdioEdge, type StdioEdge } from '../inbound/stdio.ts';
-import { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
+import type { ParkedCalls } from '../protocol/bridge/modern-to-legacy.ts';
 import type { Endpoint, Face, Identified, SessionGuard } from '../protocol/call.ts';
-import type { Server } from '../protocol/peer.ts';
-import { CallLog } from '../telemetry/calls.ts';
-import type { TransformRegistry } from '../transform/registry.ts';
-import { createCredentials } from '../upstream/auth/credentials.ts';
-import type { SecretSource } from '../upstream/secret-texts.ts';
-import { createServer } from '../upstream/servers.ts';
-import { AccessRefusals } from './access-refusals.ts';
+import type { CallLog } from '../telemetry/calls.ts';
 import { GatewayBridge } from './bridge.ts';
+import { Edges, type Listening } from './edges.ts';
+import type { GatewayDeps } from './gateway-deps.ts';
 import { announceDifference, buildGeneration, type Generation, type Lasting, retired } from './generation.ts';
-import { Rounds } from './rounds.ts';
-import { checkKeyFile, userName } from './same-user.ts';
-import type { GatewayState, StateView } from './state.ts';
-import { subjectTokens } from './subject-tokens.ts';
-import { SubscriptionHub } from './subscriptions.ts';
-import { TaskOwners } from './task-owners.ts';
-import { Trust } from './trust.ts';
-import { createUserAccounts } from './user-accounts.ts';
-
-export type { Mount } from '../inbound/beside.ts';
-
-export interface GatewayDeps {
-  readonly log: Log;
-  /** Default: the system's. */
-  readonly clock?: Clock;
-  /** The vault. Default: that of `state`. */
-  readonly secrets?: Secrets;
-  /** What `${vault:x}` in headers and environments stands for. Default: that of `state`. */
-  readonly secretSource?: SecretSource;
-  /** For documents that strangers name, such as those of clients. Default: what reaches public addresses only. */
-  readonly egress?: Egress;
-  /** Paths beside the endpoints: the control API. Without them the address of `admin` is not opened. */
-  readonly mount?: Mount;
-  /** Paths beside the endpoints on their own address: the user API, metadata, pages. */
-  readonly publicMount?: Mount;
-  /** Counters, money, tiers and stops that outlive this gateway; its owner closes it. Default: all of it in memory. */
-  readonly state?: GatewayState;
-  /**
-   * Ways to be recognised that are made outside the identity room, by auth entry: keys of the store, tokens of the
-   * bridge. The same entry gets the same methods on every reload; their owner closes them.
-   */
-  readonly authMethods?: ((entry: AuthEntry) => readonly AuthMethod[]) | undefined;
-  /** Transformers, composed anew whenever a configuration is applied. Default none. */
-  readonly transforms?: TransformRegistry;
-  /** Another certificate has come into use. */
-  readonly onCertificate?: () => void;
-  /** Number of attached stdio clients, whenever it changes. */
-  readonly onClients?: (count: number) => void;
-}
-
-export interface Listening {
-  /** Base URL of the endpoints. */
-  readonly url: string;
-  /** Base URL of the control API. */
-  readonly control: string;
-}
-
-/** Declared when lists are read: some servers show tools only to clients that can serve what they ask for. */
-const BRIDGED_CAPABILITIES = { roots: {}, sampling: {}, elicitation: { form: {}, url: {} } };
-/** Milliseconds that servers taken out by a reload keep for the calls they still have. */
-const RETIRE_MS = 30_000;
+import { createLasting, nextAdmission } from './lasting.ts';
+import { LiveServers } from './live-servers.ts';
+import { checkKeyFile } from './same-user.ts';
+import type { StateView } from './state.ts';
+import type { SubscriptionHub } from './subscriptions.ts';
+import type { Trust } from './trust.ts';
 
 export class Gateway implements Face {
   readonly calls: CallLog;
@@ -104,10 +40,8 @@ export class Gateway implements Face {
   #current: Generation;
   readonly #lasting: Lasting;
   readonly #deps: GatewayDeps;
-  readonly #http: HttpEdge;
-  readonly #admin: HttpEdge | undefined;
-  #stdio: StdioEdge | undefined;
-  readonly #follow = new Map<Server, () => void>();
+  readonly #edges: Edges;
+  readonly #servers: LiveServers;
   #guard: SessionGuard | undefined;
   #withdrawals = 0;
   #listening: Listening | undefined;
@@ -118,78 +52,25 @@ export class Gateway implements Face {
   /** Builds everything and starts reading the servers' lists; nothing listens yet. Throws `config_invalid`. */
   constructor(config: CompiledConfig, deps: GatewayDeps) {
     const { log } = deps;
-    const clock = deps.clock ?? systemClock;
     this.#deps = deps;
-    const secrets = deps.secrets ?? deps.state?.vault;
-    const source = deps.secretSource ?? deps.state?.secrets;
-    const users =
-      secrets === undefined
-        ? undefined
-        : createUserAccounts({
-            secrets,
-            clock,
-            log,
-            servers: () => this.#current.config.servers,
-            base: () => this.#current.config.publicUrl ?? this.#lasting.url(),
-            key: deps.state?.roundKey,
-            proof: () => this.bridge.proof,
-          });
-    this.calls = new CallLog({ clock });
-    this.hub = new SubscriptionHub(log);
-    this.parked = new ParkedCalls(clock);
-    const keys = new PrincipalKeys();
-    this.trust = deps.state?.trust ?? new Trust({ clock, log, storage: undefined, shared: false });
-    this.#lasting = {
-      clock,
-      log,
-      keys,
-      url: () =>
-        this.#listening?.url ??
-        `${config.inbound.tls === undefined ? 'http' : 'https'}://${formatListen(config.listen)}`,
-      issued: deps.state?.keys,
-      authMethods: (entry) => [...(deps.authMethods?.(entry) ?? []), ...this.bridge.methods(entry)],
-      calls: this.calls,
-      transforms: deps.transforms,
-      hub: this.hub,
-      parked: this.parked,
-      limits: {
-        current: createAdmission(config.admission, {
-          ...(deps.state?.admission() ?? { clock, log }),
-          addressPrefix,
-        }),
-        touch: deps.state?.touch ?? (() => undefined),
-      },
-      rounds: new Rounds(clock, deps.state?.roundKey),
-      users,
-      decisions: deps.state?.decisions,
-      refusals: new AccessRefusals({
-        decisions: deps.state?.decisions,
-        clock,
-        tiers: () => this.#lasting.limits.current.tiers,
-      }),
-      trust: this.trust,
-      listings: new Listings({
-        client: { info: IMPLEMENTATION, capabilities: BRIDGED_CAPABILITIES },
-        clock,
-        log,
-        trust: this.trust.ofServer,
-      }),
-      tasks: new TaskOwners(() => this.#current.servers),
-      createServer: (options) =>
-        createServer(options, {
-          log,
-          clock,
-          credentials: (http) => createCredentials(http, { secrets, clock, subjects: subjectTokens(secrets) }),
-          ...(source === undefined ? {} : { secrets: source }),
-        }),
-    };
+    this.#lasting = createLasting(config, deps, {
+      url: () => this.#listening?.url,
+      generation: () => this.#current,
+      bridge: () => this.bridge,
+    });
+    const { clock, keys, users, calls, hub, parked, trust } = this.#lasting;
+    this.calls = calls;
+    this.hub = hub;
+    this.parked = parked;
+    this.trust = trust;
+    this.#servers = new LiveServers(hub, log);
     this.bridge = new GatewayBridge({
       clock,
       log,
       keys,
       records: deps.state?.store?.bridge,
       shared: deps.state?.shared === true,
-      secrets,
+      secrets: deps.secrets ?? deps.state?.vault,
       key: deps.state?.roundKey,
       egress: deps.egress,
       generation: () => this.#current,
@@ -201,27 +82,15 @@ export class Gateway implements Face {
     this.#guard = this.#makeGuard(config.admission.sessionGuard);
     if (deps.state !== undefined) deps.state.refusedCallers = () => this.calls.callers.counts;
     if (deps.state !== undefined) deps.state.books.onBlocked = () => this.#revoke();
-    const face = (): Face => this;
-    const shared = sameAddress(config.listen, config.admin);
-    const edge = { log, clock, ready: () => this.ready, onCertificate: deps.onCertificate };
-    const mount = deps.mount === undefined ? {} : { mount: deps.mount };
     // For everybody, on the address of the endpoints.
     const open: Mount = (...asked) =>
       // Before the bridge: they share the address to which identity providers send browsers.
       users?.accounts.handle(asked[0], asked[1], asked[2]) === true ||
       this.bridge.mount(...asked) ||
       deps.publicMount?.(...asked) === true;
-    const all: Mount = (...asked) => open(...asked) || deps.mount?.(...asked) === true;
-    this.#http = createHttpEdge(config.inbound, face, { ...edge, mount: shared ? all : open });
-    this.#admin =
-      shared || deps.mount === undefined
-        ? undefined
-        : createHttpEdge(adminOptions(config), () => NO_ENDPOINTS, {
-            ...edge,
-            ...mount,
-          });
-    const { attachSocket } = config.inbound;
-    this.#stdio = attachSocket === undefined ? undefined : this.#stdioEdge(attachSocket);
+    const { mount: control, onCertificate, onClients } = deps;
+    const ready = (): boolean => this.ready;
+    this.#edges = new Edges(config, this, { log, clock, keys, ready, open, control, onCertificate, onClients });
   }
 
   get generation(): Generation {
@@ -235,7 +104,7 @@ export class Gateway implements Face {
 
   /** SHA-256 of the public key with which the control API is served, base64; undefined without TLS. */
   get controlPin(): string | undefined {
-    return (this.#admin ?? this.#http).pin;
+    return this.#edges.controlPin;
   }
 
   /** The limits in force. */
@@ -248,8 +117,8 @@ export class Gateway implements Face {
     return this.#deps.state?.view();
   }
 
-  get view(): HttpEdgeView & { readonly stdioClients: number } {
-    return { ...this.#http.view, stdioClients: this.#stdio?.clientCount ?? 0 };
+  get view(): Edges['view'] {
+    return this.#edges.view;
   }
 
   /** True when every server was tried once: listed, failed, or out of time. */
@@ -298,7 +167,7 @@ export class Gateway implements Face {
 
   /** Calls that are open on the client-facing address; handlers mounted there enter their own. */
   get openCalls(): OpenCalls {
-    return this.#http.calls;
+    return this.#edges.openCalls;
   }
 
   barred(principal: Principal, endpoint = '', address?: string): TollgateError | undefined {
@@ -321,11 +190,9 @@ export class Gateway implements Face {
   async listen(): Promise<Listening> {
     try {
       await this.#begin();
-      const { url } = await this.#http.listen();
-      const control = this.#admin === undefined ? url : (await this.#admin.listen()).url;
-      this.#listening = { url, control };
+      this.#listening = await this.#edges.listen();
       // Last: who can attach takes the gateway for started, and would be cut off when a port turned out to be taken.
-      await this.#stdio?.listen();
+      await this.#edges.attach();
       return this.#listening;
     } catch (error) {
       await this.close();
@@ -336,8 +203,7 @@ export class Gateway implements Face {
   /** Opens only this attach socket and no port: for one client, on the pipes of this process. */
   async listenStdio(attachSocket: string): Promise<void> {
     await this.#begin();
-    this.#stdio = this.#stdioEdge(attachSocket);
-    await this.#stdio.listen();
+    await this.#edges.attach(attachSocket);
   }
 
   /** Resolves when every server was tried once, bounded by the list timeouts. */
@@ -362,7 +228,7 @@ export class Gateway implements Face {
   async drain(deadlineMs: number): Promise<boolean> {
     this.#draining = true;
     const started = performance.now();
-    await Promise.all([this.#http.drain(deadlineMs), this.#stdio?.drain(deadlineMs)]);
+    await this.#edges.drain(deadlineMs);
     const inTime = performance.now() - started < deadlineMs;
     await this.close();
     return inTime;
@@ -373,8 +239,8 @@ export class Gateway implements Face {
     this.#draining = true;
     this.parked.close(new TollgateError('shutting_down', 'The gateway is shutting down'));
     this.admission.close();
-    await Promise.all([this.#http.close(), this.#admin?.close(), this.#stdio?.close()]);
-    for (const stop of this.#follow.values()) stop();
+    await this.#edges.close();
+    this.#servers.close();
     for (const { catalog } of this.#current.endpoints.values()) catalog.close();
     this.#current.identity.close();
     this.bridge.close();
@@ -390,18 +256,14 @@ export class Gateway implements Face {
         `${fixed.join(', ')} cannot change while the gateway runs. Restart it, or put the old value back.`,
       );
     }
-    const certificates = await this.#certificates(config);
+    const certificates = await this.#edges.certificates(config);
     checkKeyFile(config, this.#lasting.log);
     const next = buildGeneration(config, this.#lasting, before);
     // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
     await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
-    const { limits, clock, log } = this.#lasting;
+    const { limits } = this.#lasting;
     const { state } = this.#deps;
-    limits.current = createAdmission(config.admission, {
-      ...(state?.admission() ?? { clock, log }),
-      addressPrefix,
-      previous: limits.current,
-    });
+    limits.current = nextAdmission(config, this.#deps, limits.current);
     state?.adopt(config);
     this.trust.configure(config.trust);
     if (!isDeepStrictEqual(before.config.admission.sessionGuard, config.admission.sessionGuard)) {
@@ -410,24 +272,16 @@ export class Gateway implements Face {
     this.#current = next;
     this.#adopt(next);
     const sameRules = isDeepStrictEqual(before.config.access, config.access);
-    this.#http.reconfigure(config.inbound);
-    this.#admin?.reconfigure(adminOptions(config));
+    this.#edges.reconfigure(config);
     for (const use of certificates) use();
-    this.#stdio?.reconfigure(config.inbound);
     for (const [path, { catalog }] of before.endpoints) {
       announceDifference(path, catalog, next.endpoints.get(path), this.hub, !sameRules);
       catalog.close();
     }
-    for (const server of retired(before, next)) this.#retire(server);
+    for (const server of retired(before, next)) this.#servers.retire(server);
     before.identity.close(next.identity);
     this.#revoke();
     await this.hub.rebind();
-  }
-
-  /** The certificates of a configuration, read and checked; each of the functions puts one into use. */
-  #certificates(config: CompiledConfig): Promise<(() => void)[]> {
-    const edges = this.#admin === undefined ? [this.#http] : [this.#http, this.#admin];
-    return Promise.all(edges.map((edge) => edge.loadCertificate(config.inbound)));
   }
 
   /** Ends what is open for callers that would not be let in any more. */
@@ -455,56 +309,8 @@ export class Gateway implements Face {
     return sessionGuard(windows, () => clock.monotonic());
   }
 
-  #stdioEdge(attachSocket: string): StdioEdge {
-    const { log, onClients } = this.#deps;
-    const { keys, clock } = this.#lasting;
-    const options = { ...this.#current.config.inbound, attachSocket };
-    const principal = localPrincipal(keys, userName());
-    return createStdioEdge(options, () => this, { log, clock, principal, onClients });
+  #adopt({ servers, endpoints }: Generation): void {
+    this.#servers.adopt(servers.values());
+    this.hub.bindAll([...endpoints].map(([path, { chain }]) => [path, chain]));
   }
-
-  #adopt(generation: Generation): void {
-    for (const server of generation.servers.values()) {
-      if (this.#follow.has(server)) continue;
-      this.#follow.set(
-        server,
-        server.onEvent((event) => this.hub.serverEvent(server, event)),
-      );
-    }
-    this.hub.bindAll([...generation.endpoints].map(([path, { chain }]) => [path, chain]));
-  }
-
-  /** Stops a server when its calls are done, at the latest after a while. */
-  #retire(server: Server): void {
-    this.#follow.get(server)?.();
-    this.#follow.delete(server);
-    const until = performance.now() + RETIRE_MS;
-    const poll = setInterval(() => {
-      if (server.view.pending > 0 && performance.now() < until) return;
-      clearInterval(poll);
-      server.close().catch((error: unknown) => {
-        this.#deps.log.warn({ err: error, server: server.name }, 'a removed server did not stop cleanly');
-      });
-    }, 100);
-    poll.unref();
-  }
-}
-
-/** The admin surfaces speak TLS where they leave the machine; on loopback a certificate for its names would be needed. */
-function adminOptions({ inbound, admin }: CompiledConfig): InboundOptions {
-  const tls = isLoopback(admin.host) ? undefined : inbound.tls;
-  return { ...inbound, ...admin, tls, attachSocket: undefined };
-}
-
-const NO_ENDPOINTS: Face = {
-  endpoint: () => undefined,
-  identify: () => new TollgateError('unauthorized', 'No endpoint is served here'),
-  guard: undefined,
-  barred: () => undefined,
-  withdrawals: 0,
-  draining: false,
-};
-
-function sameAddress(a: { host: string; port: number }, b: { host: string; port: number }): boolean {
-  return a.host === b.host && a.port === b.port;
 }

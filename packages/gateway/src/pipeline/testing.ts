@@ -6,7 +6,8 @@ import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-
 import { compile } from '../config/compile.ts';
 import { loadConfigObject } from '../config/load.ts';
 import { silentLog } from '../core/log.ts';
-import { Gateway, type GatewayDeps } from './gateway.ts';
+import { Gateway } from './gateway.ts';
+import type { GatewayDeps } from './gateway-deps.ts';
 
 export type Json = Record<string, unknown>;
 /** Gives the result, or undefined when it answers by itself. A thrown `{code, message}` is a JSON-RPC error. */
