@@ -14,8 +14,8 @@ const CORES = Math.max(2, availableParallelism());
 /** Tests over real programs wait half of their time: one more at a time than a small machine has cores. */
 const WAITING = { maxWorkers: Math.max(3, CORES), sequence: { groupOrder: 1 } };
 /** Limits are against hanging: a machine that is busy with other tests is slow, not wrong. The full proof draws for minutes. */
-const LIMIT = process.env['TOLLGATE_PROOF'] === 'full' ? 3_600_000 : 60_000;
-const PATIENT = { testTimeout: LIMIT, hookTimeout: 60_000 };
+const LIMIT = process.env['TOLLGATE_PROOF'] === 'full' ? 3_600_000 : 120_000;
+const PATIENT = { testTimeout: LIMIT, hookTimeout: 120_000 };
 
 export default defineConfig({
   test: {
