@@ -94,6 +94,42 @@ describe('tiers, grants and stops', () => {
     expect(made.stops.of(TARGET, undefined, Date.now())).toMatchObject({ reason: 'now' });
   });
 
+  it('are stored when the storage comes back, unless they were lifted before', async () => {
+    let away = true;
+    const faulty = new Proxy(store, {
+      get(target, key) {
+        const table = Reflect.get(target, key) as object;
+        if (!away || (key !== 'stops' && key !== 'blocks')) return table;
+        const add = () => Promise.reject(new TollgateError('storage_unavailable', 'Storage is not available'));
+        return { ...table, add };
+      },
+    });
+    const made = await books(true, faulty);
+    const of = { reason: 'incident', by: 'ci/op' };
+    const kept = [
+      made.stop({ scope: 'server:math', ...of }),
+      made.block({ who: 'ci/eve', ...of }),
+      made.stop({ scope: 'tool:math/add', ...of }),
+      made.block({ who: 'ci/ada', ...of }),
+    ];
+    for (const one of kept)
+      await expect(one).rejects.toThrow('In force at this gateway, but not stored yet: Storage is');
+    const lifted = [made.stops.list(0)[1]!.id, made.blocks.list(0)[1]!.id] as const;
+    expect([await made.resume(lifted[0], 'ci/op'), await made.unblock(lifted[1], 'ci/op')]).toEqual([true, true]);
+    expect([await store.stops.active(0), await store.blocks.active(0)]).toEqual([[], []]);
+    away = false;
+    await waitUntil('the stop', async () => (await store.stops.active(0)).length > 0);
+    await waitUntil('the block', async () => (await store.blocks.active(0)).length > 0);
+    const second = await books();
+    expect(second.stops.list(0).map(({ scope }) => scope)).toEqual(['server:math']);
+    expect(second.blocks.list(0).map(({ who }) => who)).toEqual(['ci/eve']);
+    // Another gateway's change makes this one read everything again: what was lifted stays so.
+    await second.setTier('ci/ada', 'gold', 'ci/admin');
+    await waitUntil('the tier', () => made.tiers.get('ci/ada') === 'gold');
+    expect(made.stops.list(0).map(({ scope }) => scope)).toEqual(['server:math']);
+    expect(made.blocks.list(0).map(({ who }) => who)).toEqual(['ci/eve']);
+  });
+
   it('never give a tier that the configuration does not know', async () => {
     const made = await books(false, undefined);
     await expect(made.setTier('ci/ada', 'platinum', 'x')).rejects.toMatchObject({ code: 'invalid_params' });

@@ -89,37 +89,37 @@ export class Books {
     return this.grants.revoke(id) !== undefined;
   }
 
-  /** Throws `config_invalid` for a pattern that cannot be read. The stop is in force when this resolves. */
+  /**
+   * Throws `config_invalid` for a pattern that cannot be read. The stop is in force when this is called: an emergency must not
+   * wait for a database. Rejects with `storage_unavailable` when it is not stored yet; then that is tried until it is.
+   */
   async stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop> {
     const made: Stop = { ...stop, id: `stop-${randomId(12)}`, at: Math.floor(this.#deps.clock.wall()) };
-    // The one change that is in force before it is stored: an emergency must not wait for a database.
     this.stops.add(made);
-    this.#unstored.add(made);
-    await this.#store(stop.by, 'stop', made, (storage) => storage.stops.add(made));
-    this.#unstored.delete(made);
+    await this.#keep('stop', made, this.#unstored, this.stops, ({ stops }) => stops);
     return made;
   }
 
   /** False: no such stop. It is lifted only when that is stored. */
   async resume(id: string, by: string): Promise<boolean> {
     await this.#store(by, 'resume', { id }, (storage, at) => storage.stops.lift(id, by, at));
+    forget(this.#unstored, id);
     return this.stops.lift(id) !== undefined;
   }
 
-  /** In force when it is called: like a stop it does not wait for a database. */
+  /** In force when it is called, and stored at once or later, like a stop. */
   async block(block: Omit<Block, 'id' | 'at'>): Promise<Block> {
     const made: Block = { ...block, id: `block-${randomId(12)}`, at: Math.floor(this.#deps.clock.wall()) };
     this.blocks.add(made);
-    this.#unstoredBlocks.add(made);
     this.onBlocked();
-    await this.#store(block.by, 'block', made, (storage) => storage.blocks.add(made));
-    this.#unstoredBlocks.delete(made);
+    await this.#keep('block', made, this.#unstoredBlocks, this.blocks, ({ blocks }) => blocks);
     return made;
   }
 
   /** False: no such block. It is lifted only when that is stored. */
   async unblock(id: string, by: string): Promise<boolean> {
     await this.#store(by, 'unblock', { id }, (storage, at) => storage.blocks.lift(id, by, at));
+    forget(this.#unstoredBlocks, id);
     return this.blocks.lift(id) !== undefined;
   }
 
@@ -127,9 +127,8 @@ export class Books {
   latched(stop: Stop): void {
     const { log } = this.#deps;
     log.error({ stop }, 'a limit was reached and has shut itself until it is resumed');
-    this.#unstored.add(stop);
-    const { storage } = this.#deps;
-    if (storage !== undefined) void this.#insist(() => this.#storeLatch(storage, stop));
+    // Nobody waits for it; that storage is away is said where it is found out.
+    void this.#keep('latch', stop, this.#unstored, this.stops, ({ stops }) => stops).catch(() => undefined);
   }
 
   /** Keeps who did something that changes no book. */
@@ -160,10 +159,42 @@ export class Books {
     await storage.settings.set(VERSION, randomId(12));
   }
 
-  async #storeLatch(storage: Storage, stop: Stop): Promise<void> {
-    await storage.stops.add(stop);
-    this.#unstored.delete(stop);
-    await this.#changed(storage, stop.by, 'latch', stop);
+  /** Stores what is in force already, now or as soon as the storage takes it, unless it was lifted before. */
+  async #keep<T extends Stop | Block>(
+    action: string,
+    made: T,
+    unstored: Set<T>,
+    book: { lift(id: string): unknown },
+    table: (storage: Storage) => Kept<T>,
+  ): Promise<void> {
+    const { storage, clock } = this.#deps;
+    if (storage === undefined) return;
+    unstored.add(made);
+    const write = async (): Promise<void> => {
+      if (!unstored.has(made)) return;
+      await table(storage).add(made);
+      // Lifted while it was written: the end came first to a storage that did not know it.
+      if (!unstored.has(made)) await table(storage).lift(made.id, made.by, Math.floor(clock.wall()));
+      await this.#changed(storage, made.by, action, made);
+      unstored.delete(made);
+    };
+    try {
+      await write();
+    } catch (thrown) {
+      const error = TollgateError.from(thrown);
+      if (error.code !== 'storage_unavailable') {
+        unstored.delete(made);
+        book.lift(made.id);
+        throw error;
+      }
+      void this.#insist(write);
+      const what = `In force at this gateway, but not stored yet: ${error.message}.`;
+      throw new TollgateError(
+        'storage_unavailable',
+        `${what} It is tried again until it is; other gateways do not know of it before, and a restart forgets it.`,
+        { cause: error },
+      );
+    }
   }
 
   async #insist(write: () => Promise<void>): Promise<void> {
@@ -196,4 +227,15 @@ export class Books {
       this.#readAt = this.#deps.shared ? this.#deps.clock.monotonic() : Infinity;
     });
   }
+}
+
+/** A table of what is in force until it is lifted. */
+interface Kept<T> {
+  /** A second time it changes nothing. */
+  add(made: T): Promise<unknown>;
+  lift(id: string, by: string, at: number): Promise<unknown>;
+}
+
+function forget<T extends { readonly id: string }>(unstored: Set<T>, id: string): void {
+  for (const made of unstored) if (made.id === id) unstored.delete(made);
 }
