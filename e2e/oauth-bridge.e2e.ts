@@ -12,6 +12,7 @@ import {
 import { auth as authV1, type OAuthClientProvider as ProviderV1 } from '@modelcontextprotocol/sdk/client/auth.js';
 import { type AuthorizationServer, startAuthorizationServer } from '@tollgate/testkit/authorization-server';
 import { Browser } from '@tollgate/testkit/browser';
+import { canary } from '@tollgate/testkit/canaries';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
@@ -20,7 +21,7 @@ import { type TemporaryDirectory, temporaryDirectory } from '@tollgate/testkit/t
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const CALLBACK = 'http://127.0.0.1:9/callback';
-const SECRET = 'the-secret-of-the-application';
+const SECRET = canary('application');
 let idp: AuthorizationServer;
 let server: FakeHttpServer;
 let gateway: RunningGateway;

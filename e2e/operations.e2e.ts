@@ -2,6 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { awayFromTurn } from '@tollgate/testkit/calendar';
+import { canary } from '@tollgate/testkit/canaries';
 import { type RunningGateway, runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
@@ -16,7 +17,7 @@ const CONFIG = {
     { anonymous: { tier: 'basic' } },
   ],
 };
-const ADA = 'token-of-ada-0123456789abcdef';
+const ADA = canary('ada');
 
 let folder: Awaited<ReturnType<typeof temporaryDirectory>>;
 let gateway: RunningGateway;

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { canary } from '@tollgate/testkit/canaries';
 import { runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-request';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
@@ -63,8 +64,8 @@ beforeAll(async () => {
     servers: { files: { url } },
     trust: { changed: 'block' },
     auth: [
-      { name: 'aud', bearer: { token: 'auditor-token-0123456789abcdef', roles: ['auditor'] } },
-      { name: 'usr', bearer: { token: 'user-token-0123456789abcdef-0123', roles: ['user'] } },
+      { name: 'aud', bearer: { token: canary('auditor'), roles: ['auditor'] } },
+      { name: 'usr', bearer: { token: canary('user'), roles: ['user'] } },
       { anonymous: true },
     ],
   };
@@ -126,11 +127,11 @@ it('lets auditors look, nobody else, and a digest that is not offered is a confl
     await response.text();
     return response.status;
   };
-  const AUDITOR = 'auditor-token-0123456789abcdef';
+  const AUDITOR = canary('auditor');
   const ref = { server: 'files', kind: 'tool', name: 'read', digest: 'a'.repeat(64) };
   expect(await ask('GET', '', AUDITOR)).toBe(200);
   expect(await ask('GET', '/diff?server=files', AUDITOR)).toBe(200);
-  expect(await ask('GET', '', 'user-token-0123456789abcdef-0123')).toBe(403);
+  expect(await ask('GET', '', canary('user'))).toBe(403);
   expect(await ask('POST', '/approve', AUDITOR, { definitions: [ref] })).toBe(403);
   expect(await ask('POST', '/approve', token, { definitions: [ref] })).toBe(409);
   expect(await ask('POST', '/approve', token, { definitions: [{ ...ref, digest: 'now' }] })).toBe(400);

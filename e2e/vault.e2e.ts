@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { canary } from '@tollgate/testkit/canaries';
 import { runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-request';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
@@ -11,7 +12,7 @@ import { verifies } from '@tollgate/testkit/verifies';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 type Json = Record<string, unknown>;
-const CANARY = 'canary-71c2e09ab4';
+const CANARY = canary('vault');
 const HINTS = { ttlMs: 60_000, cacheScope: 'private', resultType: 'complete' };
 const keys: (string | undefined)[] = [];
 const upstream = createServer((request, response) => {

@@ -1,6 +1,7 @@
 /** Paths, hosts, sessions and credentials: nothing gets in by another door, and no credential goes out by one. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { canary } from '@tollgate/testkit/canaries';
 import { type FakeHttpServer, startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, startGateway } from '@tollgate/testkit/gateway';
 import { modernRequest } from '@tollgate/testkit/modern-request';
@@ -10,8 +11,8 @@ import { waitUntil } from '@tollgate/testkit/wait';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { callTool, LEGACY_HEADERS, openSession, rpc } from './kit.ts';
 
-const ANN = 'ann-credential-0123456789';
-const BOB = 'bob-credential-0123456789';
+const ANN = canary('ann');
+const BOB = canary('bob');
 const bearer = (token: string): [string, string] => ['Authorization', `Bearer ${token}`];
 
 describe('a gateway that asks for a credential', () => {

@@ -3,6 +3,7 @@ import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { awayFromTurn } from '@tollgate/testkit/calendar';
+import { canary } from '@tollgate/testkit/canaries';
 import { startFakeHttp } from '@tollgate/testkit/fake-http';
 import { type RunningGateway, runTollgate, startGateway } from '@tollgate/testkit/gateway';
 import { modernHeaders, modernRequest } from '@tollgate/testkit/modern-request';
@@ -276,9 +277,9 @@ describe('numbers and names of others', () => {
   it('are told to no user, by no door', async () => {
     const entry = (name: string, role: string) => ({
       name,
-      bearer: { token: `token-of-${name}-0123456789`, subject: name, roles: [role] },
+      bearer: { token: canary(name), subject: name, roles: [role] },
     });
-    const ann = { token: 'token-of-ann-0123456789' };
+    const ann = { token: canary('ann') };
     await using server = await startFakeHttp('modern');
     await using gateway = await startGateway({
       version: 1,
@@ -292,7 +293,7 @@ describe('numbers and names of others', () => {
         own: { by: 'principal', limit: '2 USD/day' },
       },
     });
-    for (let i = 0; i < 2; i++) await callTool(gateway.url(), 'echo', {}, { token: 'token-of-bob-0123456789' });
+    for (let i = 0; i < 2; i++) await callTool(gateway.url(), 'echo', {}, { token: canary('bob') });
     for (let i = 0; i < 2; i++) await callTool(gateway.url(), 'echo', {}, ann);
     const refused = await callTool(gateway.url(), 'echo', {}, ann);
     const texts = [
@@ -329,7 +330,7 @@ describe('numbers and names of others', () => {
     ] as const) {
       expect((await api(gateway, path, body, ann.token)).status, `${path} ${JSON.stringify(body)}`).toBe(403);
     }
-    const mine = JSON.parse((await api(gateway, '/v1/holds', { endpoint: 'x' }, 'token-of-bob-0123456789')).text) as {
+    const mine = JSON.parse((await api(gateway, '/v1/holds', { endpoint: 'x' }, canary('bob'))).text) as {
       id: string;
     };
     for (const end of ['', '/settle', '/release']) {

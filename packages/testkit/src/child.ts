@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
+import { canaryIn } from './canaries.ts';
 import { descendantsOf, type ProcessEntry, survivors } from './process-table.ts';
 import { waitUntil } from './wait.ts';
 
@@ -21,7 +22,8 @@ export interface Exit {
 
 /**
  * A real program under test, in its own process group. Its output is kept (the last 4 MiB of each stream), real
- * signals reach it, and disposal ends the whole tree; nothing it started is left behind.
+ * signals reach it, and disposal ends the whole tree; nothing it started is left behind. Disposal rejects when it printed a
+ * secret that `canary` made.
  */
 export interface Child extends AsyncDisposable {
   readonly pid: number;
@@ -191,6 +193,8 @@ function track(child: ChildProcess, title: string, input: string | undefined): C
           // Ended meanwhile.
         }
       }
+      const shown = canaryIn(out.text) ?? canaryIn(err.text);
+      if (shown !== undefined) throw new Error(`A secret of the tests was printed by ${title}\n${shown}`);
     },
   };
   return handle;

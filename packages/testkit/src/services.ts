@@ -10,6 +10,8 @@ export interface Services extends AsyncDisposable {
   readonly redisUrl: string;
   /** `postgres://…` with the right to create databases, or TEST_POSTGRES_URL. */
   readonly postgresUrl: string;
+  /** Folder with all that was ever written to that Redis, deleted or not; undefined for one that was there before. */
+  readonly redisHistory: string | undefined;
 }
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -22,16 +24,22 @@ const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 export async function startServices(): Promise<Services> {
   const stack = new AsyncDisposableStack();
   try {
-    const redisUrl = process.env['TEST_REDIS_URL'] || (await startRedis(stack));
+    const given = process.env['TEST_REDIS_URL'];
+    const redis = given ? { url: given, history: undefined } : await startRedis(stack);
     const postgresUrl = process.env['TEST_POSTGRES_URL'] || (await startPostgres(stack));
-    return { redisUrl, postgresUrl, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+    return {
+      redisUrl: redis.url,
+      postgresUrl,
+      redisHistory: redis.history,
+      [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    };
   } catch (error) {
     await stack.disposeAsync();
     throw error;
   }
 }
 
-async function startRedis(stack: AsyncDisposableStack): Promise<string> {
+async function startRedis(stack: AsyncDisposableStack): Promise<{ readonly url: string; readonly history: string }> {
   const find = () => findProgram('redis-server') ?? findProgram('valkey-server');
   const program = find() ?? install('redis-server', 'TEST_REDIS_URL', find);
   const folder = stack.use(await temporaryDirectory('redis'));
@@ -45,12 +53,17 @@ async function startRedis(stack: AsyncDisposableStack): Promise<string> {
     folder.path,
     '--save',
     '',
+    // Every command that changed something stays in the file, for the sweep at the end; nothing waits for the disk.
     '--appendonly',
+    'yes',
+    '--appendfsync',
     'no',
+    '--auto-aof-rewrite-percentage',
+    '0',
   ];
   const child = stack.use(await startChild(program, flags, { env: { PATH: SYSTEM_PATH } }));
   await child.waitFor(/Ready to accept connections/, 40_000);
-  return `redis://127.0.0.1:${port}`;
+  return { url: `redis://127.0.0.1:${port}`, history: folder.path };
 }
 
 async function startPostgres(stack: AsyncDisposableStack): Promise<string> {

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { AuthorizationServer } from '@tollgate/testkit/authorization-server';
 import { Browser } from '@tollgate/testkit/browser';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -210,23 +212,42 @@ describe('the answer of the provider', () => {
     expect([tokenRequests(idp), tokenRequests(partner)]).toEqual(before);
   });
 
+  it.each([
+    'token_endpoint',
+    'jwks_uri',
+  ] as const)('a provider that names an internal address as its %s is not followed there', async (member) => {
+    const inside: string[] = [];
+    const service = createServer((request, response) => {
+      inside.push(`${request.method} ${request.url}`);
+      response.end('{}');
+    });
+    await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve));
+    const { port } = service.address() as AddressInfo;
+    const document = '/.well-known/openid-configuration';
+    const metadata = (await (await fetch(idp.issuer + document)).json()) as object;
+    const named = JSON.stringify({ ...metadata, [member]: `http://127.0.0.1:${port}/internal` });
+    for (const path of [document, '/.well-known/oauth-authorization-server']) {
+      idp.answer(path, (_, response) => void response.writeHead(200, JSON_TYPE).end(named));
+    }
+    try {
+      const answer = await client.browser.open(await client.signIn(await client.leave()));
+      expect(new URL(answer.location ?? '').searchParams.get('error')).toBe('server_error');
+      expect(at.log.some(({ text }) => text.includes('it is not fetched from'))).toBe(true);
+      expect(inside).toEqual([]);
+    } finally {
+      for (const path of [document, '/.well-known/oauth-authorization-server']) idp.answer(path, undefined);
+      service.closeAllConnections();
+      service.close();
+    }
+  });
+
   it('an ID token of another sign-in is refused by its nonce', async () => {
     let stolen = '';
     idp.answer('/token', (_, response) => void response.writeHead(200, JSON_TYPE).end(stolen));
     const first = await client.signIn(await client.leave());
     idp.answer('/token', undefined);
-    const original = globalThis.fetch;
-    globalThis.fetch = async (...all) => {
-      const response = await original(...all);
-      if (String(all[0]).endsWith('/token') && String(all[0]).startsWith(idp.issuer))
-        stolen = await response.clone().text();
-      return response;
-    };
-    try {
-      await client.browser.open(first);
-    } finally {
-      globalThis.fetch = original;
-    }
+    await client.browser.open(first);
+    stolen = at.provided.findLast(({ url }) => url === `${idp.issuer}/token`)?.text ?? '';
     expect(stolen).toContain('id_token');
     const next = await client.signIn(await client.leave());
     idp.answer('/token', (_, response) => void response.writeHead(200, JSON_TYPE).end(stolen));

@@ -9,6 +9,7 @@ import { bodyLimit } from 'hono/body-limit';
 import type { BridgeFamily } from '../core/bridge-records.ts';
 import { TollgateError } from '../core/errors.ts';
 import { leavingPage, pageHeaders } from '../core/page.ts';
+import { createEgress } from '../egress/egress.ts';
 import { Authorization, type Step } from './authorize.ts';
 import { Clients } from './clients.ts';
 import type { BridgeDeps, BridgeParts } from './contract.ts';
@@ -238,8 +239,10 @@ class HttpBridge implements Bridge {
   #providerOf(entry: BridgeEntry): Provider {
     const known = this.#providers.get(entry.name);
     if (known?.entry === entry) return known;
-    const { log, clock, fetch } = this.#parts;
-    const made = new Provider(entry, { log, now: () => clock.wall(), fetch });
+    const { log, clock, toProvider } = this.#parts;
+    const { origin } = new URL(entry.issuer);
+    const egress = toProvider?.(origin) ?? createEgress({ trusted: [origin] });
+    const made = new Provider(entry, { log, now: () => clock.wall(), egress });
     this.#providers.set(entry.name, made);
     return made;
   }

@@ -31,8 +31,8 @@ export interface BridgeDeps {
   readonly person: (entry: string, claims: Readonly<Record<string, unknown>>) => Person | undefined;
   /** A sign-in was ended: what is open for its tokens may be closed. */
   readonly onEnd?: (() => void) | undefined;
-  /** Towards the identity providers. Default: the global one. */
-  readonly fetch?: typeof fetch | undefined;
+  /** To the provider at this origin, which the operator wrote, and to what it names elsewhere, in public only. */
+  readonly toProvider?: ((origin: string) => Egress) | undefined;
 }
 
 export interface BridgeParts extends BridgeDeps {

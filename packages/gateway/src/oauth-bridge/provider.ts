@@ -4,6 +4,7 @@
  */
 import type { AuthorizationServerMetadata, OAuthTokens } from '@modelcontextprotocol/client';
 import { createRemoteJWKSet, customFetch, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose';
+import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import { PUBLIC_KEY_ALGORITHMS } from '../core/signature-algorithms.ts';
@@ -55,8 +56,8 @@ export interface ProviderAnswer {
 interface ProviderDeps {
   readonly log: Log;
   readonly now: () => number;
-  /** Default: the global one. The operator wrote the issuer, so it may be anywhere. */
-  readonly fetch?: typeof fetch | undefined;
+  /** The operator wrote the issuer, so it may be anywhere; what it names elsewhere may be in public only. */
+  readonly egress: Egress;
 }
 
 type Metadata = AuthorizationServerMetadata & { readonly jwks_uri: string };
@@ -235,27 +236,15 @@ export class Provider {
   }
 
   readonly #fetch = async (url: string | URL, init: RequestInit = {}): Promise<Response> => {
-    const fetchNow = this.#deps.fetch ?? fetch;
-    const response = await fetchNow(url, {
-      ...init,
-      redirect: 'error',
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
+    const { method, headers, body } = init;
+    return this.#deps.egress(url, {
+      method: method === 'POST' ? 'POST' : 'GET',
+      headers: Object.fromEntries(new Headers(headers)),
+      ...(body === undefined || body === null ? {} : { body: String(body) }),
+      maxBytes: MAX_ANSWER,
+      timeout: REQUEST_TIMEOUT,
     });
-    return bounded(response);
   };
-}
-
-/** The answer, read up to a size. */
-async function bounded(response: Response): Promise<Response> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > MAX_ANSWER) throw new TollgateError('internal', 'The provider’s answer is too large');
-    chunks.push(chunk);
-  }
-  const body = size === 0 ? null : Buffer.concat(chunks);
-  return new Response(body, { status: response.status, headers: { 'content-type': 'application/json' } });
 }
 
 function isSecure(text: unknown): boolean {

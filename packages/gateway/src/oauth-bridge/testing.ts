@@ -9,6 +9,7 @@ import type { BridgeRecords } from '../core/bridge-records.ts';
 import type { Log } from '../core/log.ts';
 import { silentLog } from '../core/log.ts';
 import type { SecretId, SecretInfo, Secrets } from '../core/secrets.ts';
+import { createEgress } from '../egress/egress.ts';
 import { type Bridge, createBridge } from './bridge.ts';
 import type { Person } from './contract.ts';
 import { MemoryRecords } from './memory-records.ts';
@@ -64,6 +65,8 @@ export interface BridgeUnderTest extends AsyncDisposable {
   /** Documents of client ids, by URL; everything else cannot be fetched. */
   readonly documents: Map<string, unknown>;
   readonly fetched: string[];
+  /** What the providers answered the bridge. */
+  readonly provided: { readonly url: string; readonly text: string }[];
   /** Added to the time of the bridge. */
   ahead: number;
   /** Replaces the endpoints or entries in force. */
@@ -142,6 +145,7 @@ export async function startBridge(
     log: lines,
     documents: new Map<string, unknown>(),
     fetched: [] as string[],
+    provided: [] as { url: string; text: string }[],
     ahead: 0,
     person: (entry: string, claims: Readonly<Record<string, unknown>>): Person | undefined => ({
       principal: `${entry}/${String(claims['sub'])}`,
@@ -159,6 +163,14 @@ export async function startBridge(
     key: () => key,
     view: () => view,
     person: (entry, claims) => test.person(entry, claims),
+    toProvider: (origin) => {
+      const egress = createEgress({ trusted: [origin] });
+      return async (url, init) => {
+        const response = await egress(url, init);
+        test.provided.push({ url: String(url), text: await response.clone().text() });
+        return response;
+      };
+    },
     egress: async (url) => {
       test.fetched.push(String(url));
       const document = test.documents.get(String(url));

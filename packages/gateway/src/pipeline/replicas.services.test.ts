@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { AuthorizationServer } from '@tollgate/testkit/authorization-server';
+import { canary } from '@tollgate/testkit/canaries';
 import { type Database, emptyDatabase } from '@tollgate/testkit/databases';
 import { modernBody, modernHeaders, modernMeta } from '@tollgate/testkit/modern-request';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
@@ -24,7 +25,7 @@ import { type Json, type ScriptedServer, startGateway, startScripted, type TestG
 /** "Within a second", and time for a machine that is busy with everything else. */
 const SOON = { timeout: 15_000, interval: 50 };
 const GATEWAY = { kind: 'gateway' } as const;
-const OPERATOR = 'the-token-of-an-operator-0123';
+const OPERATOR = canary('operator');
 const MATH = { owner: GATEWAY, purpose: 'secret', name: 'math' } as const;
 
 interface Replica extends AsyncDisposable {
@@ -78,7 +79,7 @@ const config = (): Json => ({
       map: { tenant: 'org', roles: { claim: 'groups', grant: {} } },
       bridge: { clientId: 'tollgate', clientSecret: 'the-secret-of-the-gateway:%+', scopes: ['read'] },
     },
-    { name: 'desk', bearer: { token: 'the-token-of-an-operator-0123', subject: 'olga' } },
+    { name: 'desk', bearer: { token: OPERATOR, subject: 'olga' } },
   ],
 });
 
@@ -123,7 +124,7 @@ beforeAll(async () => {
   // At the same moment, on a database that nobody has prepared.
   const start = () =>
     replica(config(), database, { env: 'REPLICAS_MASTER_KEY' }, ledger, ({ vault }) =>
-      vault.put(MATH, 'first-value', { by: 'ops/olga' }),
+      vault.put(MATH, canary('first-value'), { by: 'ops/olga' }),
     );
   [a, b] = await Promise.all([start(), start()]);
   stack.use(a);
@@ -323,9 +324,9 @@ describe('a secret of the vault', () => {
       const seen = upstream.seen.findLast(({ method }) => method === 'tools/call');
       return { failed: body.error !== undefined || body.result?.['isError'] === true, key: seen?.headers['x-key'] };
     };
-    expect((await sent()).key).toBe('first-value');
-    await a.state.vault.put(MATH, 'second-value', { by: 'ops/olga' });
-    await waitUntil('the new value', async () => (await sent()).key === 'second-value', SOON);
+    expect((await sent()).key).toBe(canary('first-value'));
+    await a.state.vault.put(MATH, canary('second-value'), { by: 'ops/olga' });
+    await waitUntil('the new value', async () => (await sent()).key === canary('second-value'), SOON);
     await a.state.vault.revoke(MATH, 'ops/olga', 'seen in a chat');
     await waitUntil('the refusal', async () => (await sent()).failed, SOON);
   });
