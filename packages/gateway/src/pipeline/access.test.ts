@@ -229,6 +229,19 @@ describe('rules of access', () => {
       const { status, headers } = await gateway.call('tools/call', { name }, as('lead', { path: '/team' }));
       expect([status, headers.get('www-authenticate')]).toEqual([403, expect.stringContaining('scope="team"')]);
     }
+    // Also for lists: an empty one would say that there is nothing. The handshake stays open.
+    for (const method of ['tools/list', 'prompts/list', 'resources/list', 'resources/templates/list']) {
+      const { status, headers } = await gateway.call(method, {}, as('lead', { path: '/team' }));
+      expect([method, status, headers.get('www-authenticate')]).toEqual([
+        method,
+        403,
+        expect.stringContaining('error="insufficient_scope", scope="team"'),
+      ]);
+    }
+    expect(
+      (await gateway.call('subscriptions/listen', { notifications: {} }, as('lead', { path: '/team' }))).status,
+    ).toBe(403);
+    expect((await gateway.call('server/discover', {}, as('lead', { path: '/team' }))).status).toBe(200);
   });
 
   it('change with a reload, for lists and calls at once; an empty list is nobody', async () => {

@@ -32,7 +32,7 @@ import { accountFor } from './account-gate.ts';
 import { checkArguments } from './argument-check.ts';
 import { completionTarget } from './completions.ts';
 import { Flight, type FlightControl } from './flight.ts';
-import { isList, type LocalParts, localMethod } from './local-methods.ts';
+import { isHandshake, isList, type LocalParts, localMethod } from './local-methods.ts';
 import { QUOTA_TOOL, QuotaTool } from './quota-tool.ts';
 import { Rounds } from './rounds.ts';
 import type { Subscribable, SubscriptionHub } from './subscriptions.ts';
@@ -292,6 +292,8 @@ export class EndpointChain implements Endpoint, FlightControl, Subscribable {
   #other(call: Call): void {
     const local = localMethod(call);
     if (local !== undefined) {
+      // An empty list would say that there is nothing; the challenge says which token shows it (MCP, scope challenges).
+      if (!isHandshake(call.method)) this.#parts.targets.checkEndpoint(call.principal);
       // Lists that the gateway answers itself are never refused: an agent without its tools cannot even wait.
       if (isList(call.method)) this.#answer(call, local);
       else this.#whenAdmitted(call, undefined, () => this.#answer(call, local));

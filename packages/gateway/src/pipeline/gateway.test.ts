@@ -70,7 +70,7 @@ describe('routes and scopes', () => {
     expect((await gateway.call('tools/call', { name: 'read' }, { token: 'wrong-token-0123456789' })).status).toBe(401);
   });
 
-  it('hides an endpoint that needs a scope the caller lacks', async () => {
+  it('challenges a caller who lacks the scope of the endpoint, for its lists as for its tools', async () => {
     await using files = await startScripted(listOf('read'));
     await using gateway = await startGateway({
       servers: { files: { url: files.url } },
@@ -79,8 +79,10 @@ describe('routes and scopes', () => {
     });
     const at = (who: string) => ({ path: '/team', token: token(who) });
     expect(await gateway.names('tools', at('in'))).toEqual(['read']);
-    expect(await gateway.names('tools', at('out'))).toEqual([]);
-    expect((await gateway.call('tools/call', { name: 'read' }, at('out'))).status).toBe(403);
+    for (const method of ['tools/list', 'tools/call']) {
+      const { status, body } = await gateway.call(method, { name: 'read' }, at('out'));
+      expect([status, body.error?.data]).toEqual([403, expect.objectContaining({ requiredScopes: ['team'] })]);
+    }
   });
 });
 

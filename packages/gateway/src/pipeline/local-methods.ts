@@ -74,6 +74,11 @@ export function localMethod(call: Call): LocalMethod | undefined {
   return METHODS[call.era].get(call.method);
 }
 
+/** What says only that a gateway is there and how to speak with it: open to everybody who may come in. */
+export function isHandshake(method: string): boolean {
+  return method === 'initialize' || method === 'server/discover' || method === 'ping';
+}
+
 export function isList(method: string): boolean {
   return Object.hasOwn(LISTS, method);
 }
