@@ -5,22 +5,16 @@ import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit/verifies';
 import { SignJWT } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createUserApi, isUserPath } from '../api/user/user-api.ts';
-import { compile } from '../config/compile.ts';
-import { loadConfigObject } from '../config/load.ts';
-import { systemClock } from '../core/clock.ts';
-import { silentLog } from '../core/log.ts';
+import { startUserGateway, type UserGateway } from '../api/testing/user-gateway.ts';
 import { ownerNamed, ownerNameOf } from '../core/principal.ts';
-import { userPortOf } from './ports.ts';
-import { GatewayState } from './state.ts';
-import { type ScriptedServer, startGateway, startScripted, type TestGateway, tool } from './testing.ts';
+import { type ScriptedServer, startScripted, type TestGateway, tool } from './testing.ts';
 
 const SECRET = 'a-secret-of-more-than-32-characters-0123';
 const GOOGLE = `acme-${'g'.repeat(30)}`;
 let folder: string;
 let server: ScriptedServer;
+let place: UserGateway;
 let gateway: TestGateway;
-let state: GatewayState;
 
 function sign(sub: string, org: string | undefined, more: object = {}): Promise<string> {
   return new SignJWT({ ...more, ...(org === undefined ? {} : { org }) })
@@ -50,26 +44,12 @@ beforeAll(async () => {
       },
     ],
   };
-  state = await GatewayState.open(compile(loadConfigObject({ listen: '127.0.0.1:0', ...config }).config), {
-    clock: systemClock,
-    log: silentLog,
-  });
-  let running: TestGateway | undefined;
-  const api = createUserApi(userPortOf({ clock: systemClock, state, gateway: () => running!.gateway }), silentLog);
-  gateway = await startGateway(config, {
-    state,
-    publicMount: (request, response, path, { address }) => {
-      if (!isUserPath(path)) return false;
-      api(request, response, address);
-      return true;
-    },
-  });
-  running = gateway;
+  place = await startUserGateway(config);
+  ({ gateway } = place);
 });
 
 afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await state.close();
+  await place[Symbol.asyncDispose]();
   await server[Symbol.asyncDispose]();
   await rm(folder, { recursive: true });
 });

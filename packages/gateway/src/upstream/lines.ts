@@ -1,4 +1,7 @@
-/** Splits a byte stream into lines of bounded length. A child that never writes a newline costs at most the cap. */
+/**
+ * Splits the output of a child into lines of bounded length. Unlike `protocol/ndjson.ts`, which refuses what a client
+ * sends, it keeps the ends of a line that is too long, where the id of a lost answer is, and counts one without an end.
+ */
 const KEPT = 256;
 const NEWLINE = 0x0a;
 /** Beyond twice the cap, before a line counts as endless: a small cap is no reason to give a child up. */

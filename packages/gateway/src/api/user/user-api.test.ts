@@ -4,14 +4,11 @@ import { join } from 'node:path';
 import { createFakeClock, type FakeClock } from '@tollgate/testkit/fake-clock';
 import { verifies } from '@tollgate/testkit/verifies';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { compile } from '../../config/compile.ts';
-import { loadConfigObject } from '../../config/load.ts';
 import { type Log, silentLog } from '../../core/log.ts';
-import { userPortOf } from '../../pipeline/ports.ts';
-import { GatewayState } from '../../pipeline/state.ts';
-import { type ScriptedServer, startGateway, startScripted, type TestGateway, tool } from '../../pipeline/testing.ts';
+import type { GatewayState } from '../../pipeline/state.ts';
+import { type ScriptedServer, startScripted, type TestGateway, tool } from '../../pipeline/testing.ts';
 import { Grants, principalOwner } from '../../upstream/auth/grants.ts';
-import { createUserApi, isUserPath } from './user-api.ts';
+import { startUserGateway, type UserGateway } from '../testing/user-gateway.ts';
 
 const DAY = 86_400_000;
 const OPENAI = `sk-${'a'.repeat(37)}`;
@@ -22,6 +19,7 @@ let folder: string;
 let clock: FakeClock;
 let state: GatewayState;
 let server: ScriptedServer;
+let place: UserGateway;
 let gateway: TestGateway;
 const logged: string[] = [];
 const log: Log = {
@@ -95,21 +93,8 @@ beforeAll(async () => {
     },
     tiers: { basic: {} },
   };
-  const compiled = compile(loadConfigObject({ listen: '127.0.0.1:0', ...config }).config);
-  state = await GatewayState.open(compiled, { clock, log });
-  let running: TestGateway | undefined;
-  const api = createUserApi(userPortOf({ clock, state, gateway: () => running!.gateway }), log);
-  gateway = await startGateway(config, {
-    state,
-    log,
-    clock,
-    publicMount: (request, response, path, { address }) => {
-      if (!isUserPath(path)) return false;
-      api(request, response, address);
-      return true;
-    },
-  });
-  running = gateway;
+  place = await startUserGateway(config, { clock, log });
+  ({ gateway, state } = place);
 });
 /** Nobody has a key of a provider at the beginning of a test. */
 beforeEach(async () => {
@@ -120,8 +105,7 @@ beforeEach(async () => {
   }
 });
 afterAll(async () => {
-  await gateway[Symbol.asyncDispose]();
-  await state.close();
+  await place[Symbol.asyncDispose]();
   await server[Symbol.asyncDispose]();
   await rm(folder, { recursive: true });
 });
