@@ -43,11 +43,36 @@ export function exitCodeOf(error: TollgateError): number {
 /** Prints a failure and gives its exit code. Only an unexpected one shows where it came from. */
 export function report(thrown: unknown): number {
   const error = TollgateError.from(thrown);
-  if (error.code === 'internal') {
-    const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause);
-    err(`tollgate failed unexpectedly. Please report this with the text below.\n${cause}`);
-  } else {
-    err(error.message);
-  }
+  err(failureText(error));
   return exitCodeOf(error);
+}
+
+/** What is wrong with the machine and not with the program, by the system's word for it, and what to do. */
+const OF_THE_MACHINE: Readonly<Record<string, string>> = {
+  ENOSPC: 'Make room on the disk, and start again.',
+  EDQUOT: 'Make room within the quota, and start again.',
+  EFBIG: 'Raise the largest size of a file (`ulimit -f`), and start again.',
+  EROFS: 'Choose another place, for example with `dataDir`.',
+  EACCES: 'Give this user the right, or choose another place, for example with `dataDir`.',
+  EPERM: 'Give this user the right, or choose another place, for example with `dataDir`.',
+  ENOTDIR: 'Choose another place, for example with `dataDir`.',
+  EISDIR: 'Choose another place, or move the folder away.',
+  EEXIST: 'Choose another place, or move away what is there.',
+  EIO: 'Look after the disk.',
+  EMFILE: 'Raise the number of open files (`ulimit -n`), and start again.',
+  ENFILE: 'The machine has too many files open.',
+};
+
+/** A sentence; for what nobody expected also where it came from. */
+export function failureText(error: TollgateError): string {
+  if (error.code !== 'internal') return error.message;
+  const { cause } = error;
+  if (!(cause instanceof Error)) return unexpected(String(cause));
+  const { code = '', syscall } = cause as NodeJS.ErrnoException;
+  const fix = syscall === undefined ? undefined : OF_THE_MACHINE[code];
+  return fix === undefined ? unexpected(cause.stack ?? cause.message) : `The system says: ${cause.message}. ${fix}`;
+}
+
+function unexpected(text: string): string {
+  return `tollgate failed unexpectedly. Please report this with the text below.\n${text}`;
 }

@@ -84,8 +84,8 @@ export async function adminToken(dataDir: string): Promise<string> {
   const token = `tga_${randomBytes(32).toString('base64url')}`;
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const whole = `${file}.${randomBytes(6).toString('hex')}`;
-  await writeFile(whole, `${token}\n`, { mode: 0o600, flag: 'wx' });
   try {
+    await writeFile(whole, `${token}\n`, { mode: 0o600, flag: 'wx' });
     // A link appears with its whole content, and only once: of several processes that start together, one makes the token.
     await link(whole, file);
     return token;
