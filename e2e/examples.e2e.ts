@@ -4,9 +4,13 @@ import { join, resolve } from 'node:path';
 import { awayFromTurn } from '@tollgate/testkit/calendar';
 import { expectNoSurvivors, startChild } from '@tollgate/testkit/child';
 import { TOLLGATE_BIN } from '@tollgate/testkit/gateway';
+import { modernBody, modernHeaders } from '@tollgate/testkit/modern-request';
 import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
+import { waitUntil } from '@tollgate/testkit/wait';
 import { beforeEach, expect, it } from 'vitest';
+import { TOKENS } from '../examples/proxy/tokens.ts';
+import { serverReady } from './report.ts';
 
 const EXAMPLES = resolve(import.meta.dirname, '../examples');
 /** As npm scripts have it: the workspace's own Node first. */
@@ -24,7 +28,14 @@ it('the full proxy serves its client, refuses what it should, and counts it', as
   verifies('R1-49', 'R1-46', 'R1-19', 'R1-20');
   await using proxy = await startChild(process.execPath, [join(EXAMPLES, 'proxy/proxy.ts'), '127.0.0.1:0']);
   const [, url] = await proxy.waitFor(/Serving (http:\S+)/);
-  await proxy.waitFor(/\{"math":true,"data":true,"admin":true\}/);
+  await proxy.waitFor(/\{"math":(true|false),"data":(true|false),"admin":(true|false)\}/);
+  const allListed = async (): Promise<boolean> => {
+    const headers = [...modernHeaders('tools/list'), ['authorization', `Bearer ${TOKENS.admin}`] as [string, string]];
+    const listed = await fetch(url!, { method: 'POST', headers, body: modernBody(1, 'tools/list') });
+    const text = await listed.text();
+    return ['"calculate"', '"search_users"', '"admin_'].every((name) => text.includes(name));
+  };
+  await waitUntil('all servers', allListed, { interval: 500 });
   await using client = await startChild(process.execPath, [join(EXAMPLES, 'proxy/client.ts'), url!], { input: '' });
   const { code } = await client.exited;
   expect(client.transcript()).toContain('All as expected.');
@@ -71,7 +82,7 @@ it('budgets: an agent spends what its tier has, is told so in words, and is gran
     });
   await using gateway = await serve();
   const url = (await gateway.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/))[0];
-  await gateway.waitFor(/search +ready/);
+  await serverReady(gateway, 'search', join(folder.path, 'tollgate.yaml'));
 
   const agent = await run(join(EXAMPLES, 'budgets/agent.ts'), [url]);
   expect(agent.code, agent.transcript).toBe(0);
@@ -133,7 +144,8 @@ it('team: keys, rules and the vault say who may use what, and a revoked key is o
     { cwd: place, env: { PATH } },
   );
   const [url] = await gateway.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
-  await gateway.waitFor(/search +ready/);
+  await serverReady(gateway, 'search', file);
+  await serverReady(gateway, 'notes', file);
   const make = async (...args: string[]) =>
     JSON.parse(await tollgate(['keys', 'create', ...args, '--json'])) as { key: string; id: string };
   const ada = await make('ada', '--tenant', 'research', '--roles', 'writer', '--expires', '90d');

@@ -6,6 +6,7 @@ import { temporaryDirectory } from '@tollgate/testkit/temporary-directory';
 import { verifies } from '@tollgate/testkit/verifies';
 import { expect, it } from 'vitest';
 import { connectClient } from './clients.ts';
+import { serverReady } from './report.ts';
 import { everythingServer } from './servers.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -23,7 +24,8 @@ it('npm start serves the quickstart folder and prints what to do next', async ()
     { cwd: folder.path, env: { PATH, npm_command: 'run-script' } },
   );
   const url = (await child.waitFor(/http:\/\/127\.0\.0\.1:\d+\/mcp/))[0];
-  await child.waitFor(/notes\s+ready\s+3 tools, \d+ tokens/);
+  await serverReady(child, 'notes', join(folder.path, 'tollgate.yaml'));
+  await child.waitFor(/notes\s+(ready\s+3 tools, \d+ tokens|starting)/);
   await child.waitFor(/30\/min/);
   // As they are printed, they work in the folder and the shell of who ran `npm start`.
   await child.waitFor(/^ {2}npx tollgate status tollgate\.yaml {2,}see/m);

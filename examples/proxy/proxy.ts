@@ -13,7 +13,7 @@ const server = (name: string) =>
     transport: 'stdio',
     command: process.execPath,
     args: [join(import.meta.dirname, `${name}-server.ts`)],
-    timeout: { request: '10s' },
+    timeout: { request: '30s' },
   }) as const;
 
 const proxy = createProxy('example')
@@ -22,7 +22,7 @@ const proxy = createProxy('example')
   .addUpstream(server('admin'))
   // The first route that matches a name decides which server runs it and which scope it needs.
   .addRoute({ tool: 'calculate', to: 'math', scope: 'calculate' })
-  .addRoute({ tool: 'math_*', to: 'math', scope: 'calculate', timeout: '2s' })
+  .addRoute({ tool: 'math_*', to: 'math', scope: 'calculate', timeout: '10s' })
   .addRoute({ tool: 'search_users', to: 'data', scope: 'read_data' })
   .addRoute({ tool: 'get_user_stats', to: 'data', scope: 'read_data' })
   .addRoute({ resource: 'data://*', to: 'data', scope: 'read_data' })
