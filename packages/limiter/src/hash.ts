@@ -23,9 +23,3 @@ export function foldHigh(lane: number, text: string): number {
   for (let at = 0; at < text.length; at++) h = Math.imul(h ^ (h >>> 15) ^ text.charCodeAt(at), 0x85ebca6b);
   return mixHigh(h, text.length);
 }
-
-export function foldLow(lane: number, text: string): number {
-  let h = lane;
-  for (let at = 0; at < text.length; at++) h = Math.imul((h ^ (h >>> 13)) + text.charCodeAt(at), 0x2c1b3c6d);
-  return mixLow(h, text.length);
-}
