@@ -29,6 +29,7 @@ const PATIENCE = 3;
 
 const PERSON: Principal = Object.freeze({
   id: 'corp/robot',
+  person: 'corp/robot',
   key: 1,
   lanes: lanesOf('corp/robot'),
   entry: 'corp',

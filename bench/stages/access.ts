@@ -16,7 +16,8 @@ const tiers = { version: 0, of: () => 'default' };
 const principals = Array.from(
   { length: 64 },
   (_, i): Principal => ({
-    id: `corp/user${i}`,
+    id: `corp@tenant${i % 8}/user${i}`,
+    person: `corp/user${i}`,
     key: i,
     lanes: [0, i],
     entry: 'corp',

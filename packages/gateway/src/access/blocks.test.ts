@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { Block } from '../core/operator-records.ts';
-import type { Principal } from '../core/principal.ts';
-import { BlockBook, blockedError, isWho } from './blocks.ts';
+import { identityOf, type Principal } from '../core/principal.ts';
+import { BlockBook, blockedError, canonicalWho, isWho } from './blocks.ts';
 
 const principal = (init: Partial<Principal> = {}): Principal => ({
-  id: 'corp/ada',
+  id: 'corp@acme/ada',
+  person: 'corp/ada',
   key: 1,
   lanes: [0, 1],
   entry: 'corp',
@@ -29,6 +30,7 @@ const block = (who: string, more: Partial<Block> = {}): Block => ({
 describe('a block', () => {
   it.each([
     'corp/ada',
+    'corp@acme/ada',
     'tenant:acme',
     'client:cursor',
     'key:k1',
@@ -37,10 +39,30 @@ describe('a block', () => {
     expect(book.any).toBe(false);
     book.add(block(who));
     expect(book.of(principal(), 0)?.who).toBe(who);
-    const other = { id: 'corp/adam', tenant: 'acme2', clientId: 'cursors', keyId: undefined };
+    const other = {
+      id: 'corp@acme2/adam',
+      person: 'corp/adam',
+      tenant: 'acme2',
+      clientId: 'cursors',
+      keyId: undefined,
+    };
     expect(book.of(principal(other), 0)).toBeUndefined();
     expect(book.lift(who)).toBeDefined();
     expect([book.any, book.of(principal(), 0)]).toEqual([false, undefined]);
+  });
+
+  it('of a name without a tenant holds in every tenant, of one with a tenant there alone', () => {
+    const people = [undefined, 'acme', 'acme2'].map((tenant) =>
+      principal({ ...identityOf({ person: 'corp/ada', tenant }), tenant, clientId: undefined, keyId: undefined }),
+    );
+    const blocked = (who: string) => {
+      const book = new BlockBook();
+      book.add(block(canonicalWho(who)));
+      return people.map((one) => book.of(one, 0) !== undefined);
+    };
+    expect(blocked('corp/ada')).toEqual([true, true, true]);
+    expect(blocked('corp@acme/ada')).toEqual([false, true, false]);
+    expect(blocked('corp@acme%0032/ada')).toEqual([false, false, true]);
   });
 
   it('of anonymous keeps out every address', () => {
@@ -69,10 +91,13 @@ describe('a block', () => {
     'ada',
     '*',
     'corp/',
+    'corp@acme',
+    'corp@/ada',
+    '@acme/ada',
     'role:x',
     'tenant:',
     'corp/a\nb',
-    `corp/${'x'.repeat(600)}`,
+    `corp/${'x'.repeat(2100)}`,
   ])('cannot name %j', (who) => {
     expect(isWho(who)).toBe(false);
   });

@@ -1,15 +1,20 @@
 import { TollgateError } from '../core/errors.ts';
 import type { Block } from '../core/operator-records.ts';
-import type { Principal } from '../core/principal.ts';
+import { canonicalPrincipalId, type Principal } from '../core/principal.ts';
 
 /** More blocks than this are a mistake of whoever makes them; one more is refused. */
 const MAX_BLOCKS = 100_000;
-const MAX_WHO = 500;
+const MAX_WHO = 2000;
 
 /** True for a text that `Block.who` can be. */
 export function isWho(text: string): boolean {
   if (text.length > MAX_WHO || /[\p{Cc}\p{Zl}\p{Zp}]/u.test(text)) return false;
-  return /^(?:(?:tenant|client|key):.+|anonymous|[A-Za-z0-9_-]{1,64}\/.+)$/s.test(text);
+  return /^(?:(?:tenant|client|key):.+|anonymous|[A-Za-z0-9_-]{1,64}(?:@[^/]+)?\/.+)$/s.test(text);
+}
+
+/** The one spelling of a text that `isWho` accepts: a block that is spelled otherwise would hold nobody. */
+export function canonicalWho(text: string): string {
+  return /^(?:tenant|client|key):/.test(text) ? text : canonicalPrincipalId(text);
 }
 
 /**
@@ -57,11 +62,12 @@ export class BlockBook {
     return [...this.#blocks.values()].filter((block) => !over(block, wall));
   }
 
-  /** The block of a caller: of its own id, its key, its client or its tenant. */
+  /** The block of a caller: of its own id, with its tenant or without, its key, its client or its tenant. */
   of(principal: Principal, wall: number): Block | undefined {
-    const { id, entry, tenant, clientId, keyId } = principal;
+    const { id, person, entry, tenant, clientId, keyId } = principal;
     return (
       this.#find(id, wall) ??
+      (person === id ? undefined : this.#find(person, wall)) ??
       // Beyond loopback there is one anonymous principal for each address prefix; the word means all of them.
       (entry === 'anonymous' ? this.#find('anonymous', wall) : undefined) ??
       (keyId === undefined ? undefined : this.#find(`key:${keyId}`, wall)) ??

@@ -1,4 +1,5 @@
 /** Plain form of `access`, as the configuration compiles it. */
+import { canonicalPrincipalId } from '../core/principal.ts';
 
 /** What a rule allows to be used: what `tools/call`, `resources/read` and `prompts/get` name. */
 export type ObjectKind = 'tool' | 'resource' | 'prompt';
@@ -32,8 +33,8 @@ const PREFIXED: ReadonlySet<string> = new Set(['role', 'tenant', 'tier', 'client
 
 /**
  * Reads one `who`: `everyone`, `role:x`, `tenant:x`, `tier:x`, `client:x`, `entry:x`, `anonymous`, or a principal id
- * `entry/subject`; all but the first take patterns. Undefined for anything else, so that a forgotten prefix is a
- * mistake and not a rule for nobody.
+ * `entry/subject` (in every tenant) or `entry@tenant/subject`; all but the first take patterns. Undefined for anything
+ * else, so that a forgotten prefix is a mistake and not a rule for nobody.
  */
 export function readWho(text: string): Who | undefined {
   if (text === 'everyone') return { kind: 'everyone', pattern: '*' };
@@ -45,6 +46,23 @@ export function readWho(text: string): Who | undefined {
     return colon === text.length - 1 ? undefined : { kind: prefix as WhoKind, pattern: text.slice(colon + 1) };
   }
   return text.indexOf('/') > 0 ? { kind: 'principal', pattern: text } : undefined;
+}
+
+/** A principal that is written with its tenant, as two patterns: no `*` of the first reaches into the subject. */
+export interface TenantPattern {
+  /** On `entry@tenant`. */
+  readonly head: string;
+  readonly subject: string;
+}
+
+/** Undefined: the pattern names no tenant, and is about the person in every tenant. */
+export function readTenantPattern(pattern: string): TenantPattern | undefined {
+  const at = pattern.indexOf('@');
+  // No entry has an `@`; behind the first `/` it is the subject's.
+  if (at < 1 || pattern.indexOf('/') < at) return undefined;
+  const id = canonicalPrincipalId(pattern);
+  const slash = id.indexOf('/');
+  return { head: id.slice(0, slash), subject: id.slice(slash + 1) };
 }
 
 /** The same as it is written. */

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Principal } from '../core/principal.ts';
+import { identityOf, type Principal } from '../core/principal.ts';
 import { readWho } from './options.ts';
 import { EndpointAccess, type TierSource } from './rules.ts';
 
 const principal = (init: Partial<Principal> = {}): Principal => ({
   id: 'corp/ada',
+  person: 'corp/ada',
   key: 1,
   lanes: [0, 1],
   entry: 'corp',
@@ -17,6 +18,12 @@ const principal = (init: Partial<Principal> = {}): Principal => ({
   clientId: undefined,
   ...init,
 });
+const within = (tenant: string, subject: string) => ({
+  ...identityOf({ person: `corp/${subject}`, tenant }),
+  subject,
+  tenant,
+});
+const ACME = within('acme', 'ada');
 const tiers = { version: 0, of: ({ tier }: { tier: string | undefined }) => tier ?? 'default' };
 const rule = (
   who: string,
@@ -51,6 +58,21 @@ describe('who a rule is for', () => {
     ['corp/*', {}, true],
     ['*/ada', {}, true],
     ['corp/ad', {}, false],
+    ['corp/ada', ACME, true],
+    ['c*/a*', ACME, true],
+    ['corp@acme/ada', ACME, true],
+    ['corp@acme/*', ACME, true],
+    ['c*@a*/ada', ACME, true],
+    ['corp@acme/ada', {}, false],
+    ['corp@*/ada', {}, false],
+    ['corp@beta/ada', ACME, false],
+    ['corp@acme/ada', within('50%', 'ada'), false],
+    ['corp@50%/ada', within('50%', 'ada'), true],
+    ['corp@5*/ada', within('50%', 'ada'), true],
+    // What a tenant or a subject is called cannot reach over the slash.
+    ['corp@acme/ada', within('x', 'acme/ada'), false],
+    ['corp@*/ada', within('acme', 'x/ada'), false],
+    ['corp@acme/ada', within('acme/ada', 'x'), false],
   ] as const)('%s and %j: %s', (who, init, expected) => {
     const access = endpoint([rule(who, '*')]);
     expect(access.of(principal(init)).standing('tool', entry('s/t'))).toBe(expected ? 'open' : 'hidden');
@@ -65,7 +87,7 @@ describe('a decision', () => {
   it('is the same for all callers of a class, and made anew when a tier changes', () => {
     const source = { version: 0, tier: 'default', of: () => source.tier };
     const access = endpoint([rule('tier:gold', 's/*'), rule('everyone', 's/free')], source);
-    const [ada, bob] = [principal(), principal({ id: 'corp/bob' })];
+    const [ada, bob] = [principal(), principal({ id: 'corp/bob', person: 'corp/bob' })];
     expect(access.of(ada)).toBe(access.of(bob));
     expect(access.of(ada).standing('tool', entry('s/t'))).toBe('hidden');
     source.tier = 'gold';
@@ -77,7 +99,7 @@ describe('a decision', () => {
     const access = endpoint([rule('everyone', 's/*', { when: "caller.id == 'corp/ada' && tool == 's/t'" })]);
     const t = entry('s/t');
     expect(access.of(principal()).standing('tool', t)).toBe('open');
-    expect(access.of(principal({ id: 'corp/bob' })).standing('tool', t)).toBe('hidden');
+    expect(access.of(principal({ id: 'corp/bob', person: 'corp/bob' })).standing('tool', t)).toBe('hidden');
   });
 
   it('reads verified claims, and a claim that is not there denies', () => {

@@ -6,7 +6,7 @@
 import { compileExpression, type Expression, ExpressionError, ExpressionScope } from '../core/expression.ts';
 import { compileCanonicalGlob, compileGlob, type Glob } from '../core/glob.ts';
 import type { Principal } from '../core/principal.ts';
-import type { AccessOptions, AccessRule, ObjectKind, Who } from './options.ts';
+import { type AccessOptions, type AccessRule, type ObjectKind, readTenantPattern, type Who } from './options.ts';
 
 /** What is decided about. An entry keeps its object while nothing about it changes. */
 export interface AccessObject {
@@ -40,12 +40,25 @@ const METHOD_OF: Readonly<Record<ObjectKind, string>> = {
 /** Classes kept apart; a caller beyond them has a class of its own, which goes with it. */
 const MAX_CLASSES = 1000;
 
+interface WhoMatcher {
+  readonly kind: Who['kind'];
+  readonly glob: Glob;
+  /** Where the tenant is named; `glob` then is on `entry@tenant`. */
+  readonly subject?: Glob;
+}
+
+function whoMatcher({ kind, pattern }: Who): WhoMatcher {
+  const tenanted = kind === 'principal' ? readTenantPattern(pattern) : undefined;
+  if (tenanted === undefined) return { kind, glob: compileGlob(pattern) };
+  return { kind, glob: compileGlob(tenanted.head), subject: compileGlob(tenanted.subject) };
+}
+
 /** A rule as it is on this endpoint. */
 export class CompiledRule {
   /** Place in the file, from 0. */
   readonly index: number;
   readonly when: Expression | undefined;
-  readonly #who: readonly { readonly kind: Who['kind']; readonly glob: Glob }[];
+  readonly #who: readonly WhoMatcher[];
   readonly #may: readonly Glob[];
   readonly #kinds: ReadonlySet<ObjectKind> | undefined;
   /** On names of servers: of the patterns that take all that a server has. */
@@ -54,7 +67,7 @@ export class CompiledRule {
   constructor(rule: AccessRule, index: number) {
     this.index = index;
     this.when = rule.when === undefined ? undefined : compileExpression(rule.when, 'boolean');
-    this.#who = rule.who.map(({ kind, pattern }) => ({ kind, glob: compileGlob(pattern) }));
+    this.#who = rule.who.map(whoMatcher);
     this.#may = rule.may.map(compileCanonicalGlob);
     this.#whole = this.#may
       .filter(({ source }) => source.length > 2 && source.endsWith('/*'))
@@ -63,7 +76,7 @@ export class CompiledRule {
   }
 
   isFor(principal: Principal, tier: string): boolean {
-    return this.#who.some(({ kind, glob }) => {
+    return this.#who.some(({ kind, glob, subject }) => {
       switch (kind) {
         case 'everyone':
           return true;
@@ -78,7 +91,9 @@ export class CompiledRule {
         case 'entry':
           return glob.matches(principal.entry);
         case 'principal':
-          return glob.matches(principal.id);
+          if (subject === undefined) return glob.matches(principal.person);
+          if (principal.tenant === undefined) return false;
+          return glob.matches(principal.id.slice(0, principal.id.indexOf('/'))) && subject.matches(principal.subject);
         default:
           return false;
       }
@@ -257,7 +272,7 @@ function holds(when: Expression, scope: ExpressionScope): boolean {
 }
 
 /** Stands where no condition asks who calls. */
-const ANYBODY = { id: '', tenant: undefined, roles: [], clientId: undefined };
+const ANYBODY = { person: '', tenant: undefined, roles: [], clientId: undefined };
 
 function scopeOf(
   person: Person | undefined,

@@ -1,7 +1,7 @@
 /** How a caller without an account is told where to connect one, in the form that its client can take. */
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
-import { ownerNameOf, type Principal } from '../core/principal.ts';
+import type { Principal } from '../core/principal.ts';
 import { missingCapability } from '../protocol/bridge/client-requests.ts';
 import { isObject } from '../protocol/bridge/meta.ts';
 import { callDigest, invalidState, StateSeal } from '../protocol/bridge/seal.ts';
@@ -58,7 +58,7 @@ export class AccountQuestions {
         `${server} needs an account of yours, and the gateway does not know who you are: sign in to the gateway first`,
       );
     }
-    const link = this.#accounts.link(ownerNameOf(principal), server);
+    const link = this.#accounts.link(principal.id, server);
     const { code } = link;
     const how = code === undefined ? 'You sign in as yourself first.' : `The page asks for this code: ${code}`;
     const text = `Connect your account at ${server}. ${how}`;
@@ -86,7 +86,7 @@ export class AccountQuestions {
     const state = this.#seal.open(sealed, this.#clock.wall());
     const ours =
       state !== undefined &&
-      state.principal === ownerNameOf(call.principal) &&
+      state.principal === call.principal.id &&
       state.endpoint === call.endpoint &&
       state.method === call.method &&
       state.digest === callDigest(call);
@@ -111,7 +111,7 @@ export class AccountQuestions {
   #inputRequired(call: Call, id: string, link: ShownLink, text: string): Buffer {
     const now = this.#clock.wall();
     const requestState = this.#seal.seal({
-      principal: ownerNameOf(call.principal),
+      principal: call.principal.id,
       endpoint: call.endpoint,
       method: call.method,
       digest: callDigest(call),

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Ask, type HoldResult, type Limiter, type Refused, type Standing } from '@tollgate/limiter';
 import type { Clock } from '../core/clock.ts';
-import { lanesOf, type Principal } from '../core/principal.ts';
+import { identityOf, type Principal, readPrincipalId } from '../core/principal.ts';
 import { Field, type FieldId, type Message } from '../protocol/message.ts';
 import { methodInfo } from '../protocol/methods.ts';
 import { type Asking, type Problem, stopProblem } from './asking.ts';
@@ -203,14 +203,14 @@ function kindOf(method: string): 'tool' | 'resource' | 'prompt' {
 
 /** A principal that is on no connection: the same id has the same counters. */
 function askerOf(subject: Subject, method: string, args: unknown): Asker {
-  const slash = subject.principal.indexOf('/');
+  const { person, tenant = subject.tenant } = readPrincipalId(subject.principal);
+  const slash = person.indexOf('/');
   const principal: Principal = {
-    id: subject.principal,
+    ...identityOf({ person, tenant }),
     key: 0,
-    lanes: lanesOf(subject.principal),
-    entry: slash < 0 ? '' : subject.principal.slice(0, slash),
-    subject: subject.principal.slice(slash + 1),
-    tenant: subject.tenant,
+    entry: slash < 0 ? '' : person.slice(0, slash),
+    subject: person.slice(slash + 1),
+    tenant,
     tier: subject.tier,
     roles: subject.roles ?? [],
     scopes: undefined,

@@ -9,8 +9,9 @@ import type { Amount } from './options.ts';
 
 /** Whom a question is about. */
 export interface Subject {
-  /** `entry/subject`: the same id has the same counters as that principal on a connection. */
+  /** The same id has the same counters as that principal on a connection. */
   readonly principal: string;
+  /** Need not be told where the id has it. */
   readonly tenant?: string | undefined;
   /** Tier of the credential; a stored tier comes before it. */
   readonly tier?: string | undefined;

@@ -178,6 +178,7 @@ export function principal(id = `test/p${++principals}`, over: Partial<Principal>
   const [entry = '', subject = ''] = id.split('/');
   return {
     id,
+    person: id,
     key: ++principals,
     lanes: lanesOf(id),
     entry,

@@ -5,6 +5,7 @@ import type { Identified } from '../protocol/call.ts';
 /** Whoever can read the admin token's file is the operator of this gateway. */
 export const ADMIN: Principal = Object.freeze({
   id: 'local/admin',
+  person: 'local/admin',
   key: 0,
   lanes: lanesOf('local/admin'),
   entry: 'local',

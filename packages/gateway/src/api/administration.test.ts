@@ -43,6 +43,7 @@ async function identify(authorization: string | undefined): Promise<Principal | 
   const id = `keys/${authorization}`;
   return {
     id,
+    person: id,
     key: 1,
     lanes: lanesOf(id),
     entry: 'keys',

@@ -39,17 +39,19 @@ export interface AdministrationPort {
 }
 
 const text = z.string().min(1).max(500);
+/** Entry, tenant and subject, however they must be escaped. */
+const who = z.string().min(1).max(2000);
 /** A duration from now, or an instant with its offset. */
 const until = z.string().max(64);
 
 const grantBody = z.strictObject({
   limit: text,
-  principal: text.optional(),
+  principal: who.optional(),
   amount: z.string().max(64),
   until,
   reason: text,
 });
-const resetBody = z.strictObject({ limit: text, principal: text.optional(), reason: text });
+const resetBody = z.strictObject({ limit: text, principal: who.optional(), reason: text });
 const lossBody = z.strictObject({ reason: text });
 const stopBody = z.strictObject({
   scope: z.string().regex(/^(everything|(server|tool|tenant):.{1,300})$/s, 'everything, server:X, tool:X or tenant:X'),
@@ -57,13 +59,13 @@ const stopBody = z.strictObject({
   reason: text,
 });
 
-const blockBody = z.strictObject({ who: text, until: until.optional(), reason: text.default('none given') });
+const blockBody = z.strictObject({ who, until: until.optional(), reason: text.default('none given') });
 
 export function addAdministration(routes: GuardedRoutes, port: AdministrationPort): void {
   routes.get('/budgets', 'budgets.read', async (c) => {
     const principal = c.req.query('principal');
     if (principal === undefined || principal === '') {
-      throw unclear('Name whose budget: ?principal=entry/subject');
+      throw unclear('Name whose budget: ?principal=entry/subject or entry@tenant/subject');
     }
     return c.json({ principal, ...(await port.budgets(principal, c.req.query('tool'))) });
   });

@@ -18,7 +18,15 @@ it('the stream of calls tells its reader nothing after the credential has ended'
       refused.add(listener);
       return () => void refused.delete(listener);
     };
-    const who = { id: 'idp/ada', key: 1, lanes: lanesOf('x'), entry: 'idp', subject: 'ada', roles: ['operator'] };
+    const who = {
+      id: 'idp/ada',
+      person: 'idp/ada',
+      key: 1,
+      lanes: lanesOf('x'),
+      entry: 'idp',
+      subject: 'ada',
+      roles: ['operator'],
+    };
     const reader: Principal = {
       ...{ ...who, tenant: undefined, tier: undefined, scopes: undefined, clientId: undefined },
       expiresAt: Date.now() + 60_000,

@@ -19,6 +19,7 @@ function decision(id: string, at: number, principal: string, verdict: StoredDeci
 function principalWith(id: string, role: string): Principal {
   return {
     id,
+    person: id,
     key: 1,
     lanes: lanesOf(id),
     entry: 'keys',

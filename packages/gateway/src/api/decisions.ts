@@ -5,7 +5,7 @@
  */
 import type { Context } from 'hono';
 import { TollgateError } from '../core/errors.ts';
-import type { Principal } from '../core/principal.ts';
+import { canonicalPrincipalId, type Principal } from '../core/principal.ts';
 import { type DecisionDocument, type RuleEntry, readRecord, tenantOfRecord } from '../telemetry/decisions/record.ts';
 import type { DecisionPage, DecisionQuery, StoredDecision } from '../telemetry/decisions/store.ts';
 import type { Asked, GuardedRoutes } from './guarded.ts';
@@ -57,7 +57,7 @@ function onlyOf({ principal, reach }: Asked): Principal | undefined {
   return reach === 'others' ? undefined : principal;
 }
 
-/** The same subject in another tenant is somebody else. */
+/** Records of before ids had their tenant name the person alone: those of a tenant are not of who has none. */
 function isOf({ principal, json: text }: StoredDecision, { id, tenant }: Principal): boolean {
   return principal === id && tenantOfRecord(text) === tenant;
 }
@@ -100,7 +100,8 @@ function readQuery(c: Context, only: Principal | undefined): DecisionQuery {
   const after = c.req.query('after');
   const limit = readNumber(c, 'limit') ?? DEFAULT_LIMIT;
   if (limit < 1 || limit > MAX_LIMIT) throw unclear(`limit is a whole number from 1 to ${MAX_LIMIT}`);
-  const principal = only?.id ?? c.req.query('principal');
+  const asked = c.req.query('principal');
+  const principal = only?.id ?? (asked === undefined ? undefined : canonicalPrincipalId(asked));
   const from = readTime(c, 'from');
   const to = readTime(c, 'to');
   return {

@@ -1,5 +1,6 @@
 /** Sign-ins at the OAuth bridge: who has one, and the way to end all of a person. Tokens are never shown. */
 import * as z from 'zod';
+import { canonicalPrincipalId } from '../core/principal.ts';
 import type { GuardedRoutes } from './guarded.ts';
 import { readBody } from './strict-json.ts';
 
@@ -26,14 +27,15 @@ const endBody = z.strictObject({ principal: z.string().min(1).max(700) });
 
 export function addSignIns(routes: GuardedRoutes, port: SignInsPort): void {
   routes.get('/sign-ins', 'sign-ins.read', async (c) => {
-    const all = await port.list(c.req.query('principal'));
+    const asked = c.req.query('principal');
+    const all = await port.list(asked === undefined ? undefined : canonicalPrincipalId(asked));
     const shown = all.map(({ entry, principal, client, resource, at, expiresAt }) => {
       return { entry, principal, client, resource, at, expiresAt };
     });
     return c.json({ signIns: shown });
   });
   routes.post('/sign-ins/end', 'sign-ins.end', async (c, { principal: { id: by } }) => {
-    const { principal } = await readBody(c, endBody);
+    const principal = canonicalPrincipalId((await readBody(c, endBody)).principal);
     return c.json({ principal, ended: await port.end(principal, by) });
   });
 }

@@ -1,3 +1,4 @@
+import { canonicalWho } from '../access/blocks.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Block } from '../core/operator-records.ts';
 import { loadForCommand } from './configuration.ts';
@@ -31,7 +32,7 @@ export async function unblock([who]: readonly (string | undefined)[], options: B
   const { dataDir } = await loadForCommand(options.config, { unapproved: true });
   if (who === undefined) throw new TollgateError('usage', 'Say whom: tollgate unblock corp/ada.');
   const blocks = await blocksOf(dataDir);
-  const chosen = blocks.filter((candidate) => candidate.who === who);
+  const chosen = blocks.filter((candidate) => candidate.who === canonicalWho(who));
   for (const { id } of chosen) await control(dataDir, `/blocks/${encodeURIComponent(id)}`, { method: 'DELETE' });
   if (options.json === true) json({ unblocked: chosen });
   else if (chosen.length > 0) out(`Unblocked ${who}.`);

@@ -1,5 +1,6 @@
-import { formatWho, readWho, type Who } from '../access/options.ts';
+import { formatWho, readTenantPattern, readWho, type Who } from '../access/options.ts';
 import { compileGlob } from '../core/glob.ts';
+import { principalId, readPrincipalId } from '../core/principal.ts';
 import type { Checks, ParsedConfig } from './check.ts';
 import { canonicalPattern, covers, matches, overlap, reachesServer } from './globs.ts';
 import { tiersOf } from './limit-rows.ts';
@@ -59,17 +60,8 @@ function whoProblem(checks: Checks, { kind, pattern }: Who) {
   switch (kind) {
     case 'entry':
       return none('There is no auth entry', [...checks.entries, LOCAL], true);
-    case 'principal': {
-      const entries = [...checks.entries, LOCAL];
-      const glob = compileGlob(pattern);
-      if (entries.some((entry) => glob.canStartWith(`${entry}/`))) return undefined;
-      const named = pattern.slice(0, pattern.indexOf('/'));
-      return mistake(
-        [],
-        `No caller is called "${pattern}": there is no auth entry "${named}".`,
-        suggest(named, entries),
-      );
-    }
+    case 'principal':
+      return principalProblem(checks, pattern);
     case 'tier':
       return checks.isAnyDamaged('tiers')
         ? undefined
@@ -84,6 +76,27 @@ function whoProblem(checks: Checks, { kind, pattern }: Who) {
     default:
       return undefined;
   }
+}
+
+function principalProblem(checks: Checks, pattern: string) {
+  const entries = [...checks.entries, LOCAL];
+  const tenanted = readTenantPattern(pattern);
+  const glob = compileGlob(tenanted?.head ?? pattern);
+  const fitting = entries.filter((entry) => glob.canStartWith(tenanted === undefined ? `${entry}/` : `${entry}@`));
+  if (fitting.length === 0) {
+    const named = pattern.slice(0, (tenanted === undefined ? /\// : /@/).exec(pattern)!.index);
+    return mistake([], `No caller is called "${pattern}": there is no auth entry "${named}".`, suggest(named, entries));
+  }
+  if (tenanted === undefined) return undefined;
+  const possible = fitting.some((entry) => {
+    const tenants = checks.tenantsOf(entry);
+    return tenants === 'any' || tenants.some((tenant) => glob.matches(principalId({ person: entry, tenant })));
+  });
+  if (possible) return undefined;
+  const known = [...new Set(fitting.flatMap((entry) => checks.tenantsOf(entry)))];
+  const fix =
+    known.length === 0 ? `Write ${readPrincipalId(pattern).person}.` : `Their tenants are ${known.join(', ')}.`;
+  return mistake([], `No caller is called "${pattern}": callers of ${fitting.join(', ')} have no such tenant.`, fix);
 }
 
 function checkReach(checks: Checks, rule: Rule, path: KeyPath): void {
@@ -141,7 +154,12 @@ function coversRest(wide: Rule, narrow: Rule): boolean {
 function coversWho(wide: Who, narrow: Who): boolean {
   if (wide.kind === 'everyone') return true;
   if (formatWho(wide) === formatWho(narrow)) return true;
-  if (wide.kind === narrow.kind) return covers(wide.pattern, narrow.pattern);
-  if (wide.kind !== 'entry' || narrow.kind !== 'principal') return false;
-  return covers(`${wide.pattern}/*`, narrow.pattern);
+  if (narrow.kind !== 'principal') return wide.kind === narrow.kind && covers(wide.pattern, narrow.pattern);
+  const { person } = readPrincipalId(narrow.pattern);
+  if (wide.kind === 'entry') return covers(`${wide.pattern}/*`, person);
+  if (wide.kind !== 'principal') return false;
+  const within = readTenantPattern(wide.pattern);
+  if (within === undefined) return covers(wide.pattern, person);
+  const one = readTenantPattern(narrow.pattern);
+  return one !== undefined && covers(within.head, one.head) && covers(within.subject, one.subject);
 }

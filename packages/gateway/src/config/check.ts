@@ -56,6 +56,15 @@ export class Checks {
     this.entries = Array.isArray(auth) ? auth.map((entry) => entry?.name ?? 'anonymous') : ['anonymous'];
   }
 
+  /** Tenants that callers of an entry can have; `any`: only their tokens or keys say. */
+  tenantsOf(entry: string): 'any' | readonly string[] {
+    const found = this.config.auth?.find(({ name }) => name === entry);
+    if (found === undefined || found.anonymous !== undefined) return [];
+    if (found.bearer !== undefined) return found.bearer.tenant === undefined ? [] : [found.bearer.tenant];
+    if (found.keys !== undefined) return 'any';
+    return found.map?.tenant === undefined ? [] : (found.map.tenants ?? 'any');
+  }
+
   #keys(section: string): string[] {
     const value = (this.#context.written as Record<string, unknown> | null)?.[section];
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.keys(value) : [];

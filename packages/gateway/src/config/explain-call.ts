@@ -3,7 +3,7 @@ import { CompiledRule, EndpointAccess } from '../access/rules.ts';
 import { hasScope } from '../access/scopes.ts';
 import { TollgateError } from '../core/errors.ts';
 import { compileGlob } from '../core/glob.ts';
-import type { Principal } from '../core/principal.ts';
+import { canonicalPrincipalId, type Principal, principalId, readPrincipalId } from '../core/principal.ts';
 import type { AuthEntry } from '../identity/options.ts';
 import { compileRoutes } from '../routing/router.ts';
 import type { LoadedConfig } from './assemble.ts';
@@ -15,7 +15,7 @@ import { suggest } from './problems.ts';
 import { formatDuration } from './units.ts';
 
 export interface CallQuestion {
-  /** Principal `entry/subject`, the name of an auth entry, or `anonymous`. Default: the first entry. */
+  /** Principal `entry/subject` or `entry@tenant/subject`, the name of an auth entry, or `anonymous`. Default: the first entry. */
   readonly caller?: string | undefined;
   /** Canonical id `server/tool`. */
   readonly tool: string;
@@ -59,7 +59,7 @@ interface EndpointExplanation {
   readonly access: string | undefined;
 }
 
-type Caller = Pick<Principal, 'id' | 'entry' | 'scopes' | 'tenant' | 'tier' | 'roles'>;
+type Caller = Pick<Principal, 'id' | 'person' | 'entry' | 'scopes' | 'tenant' | 'tier' | 'roles'>;
 
 /** Explains one call. Throws `usage` for a caller or a server that does not exist. */
 export function explainCall(
@@ -76,7 +76,10 @@ export function explainCall(
       `What ${known.id} may stands in the configuration: leave out --roles, --scopes, --tenant.`,
     );
   }
-  const caller: Caller = { ...known, ...said };
+  if (known.tenant !== undefined && said?.tenant !== undefined && said.tenant !== known.tenant) {
+    throw new TollgateError('usage', `${known.id} is of the tenant ${known.tenant}: leave out --tenant.`);
+  }
+  const caller: Caller = named({ ...known, ...said });
   const server = serverOf(compiled, question.tool);
   const tool = question.tool;
   const name = tool.slice(server.length + 1);
@@ -149,9 +152,14 @@ function findCaller(compiled: CompiledConfig, asked: string | undefined): Caller
   const { entries } = compiled.identity;
   const callers = entries.map((entry) => callerOf(entry, asked));
   if (asked?.startsWith('local/') === true) {
-    return { id: asked, entry: 'local', scopes: undefined, tenant: undefined, tier: undefined, roles: ['user'] };
+    const none = { scopes: undefined, tenant: undefined, tier: undefined };
+    return named({ ...none, person: asked, entry: 'local', roles: ['user'] });
   }
-  const found = asked === undefined ? callers[0] : callers.find(({ id, entry }) => id === asked || entry === asked);
+  const canonical = asked === undefined ? undefined : canonicalPrincipalId(asked);
+  const found =
+    canonical === undefined
+      ? callers[0]
+      : callers.find(({ id, person, entry }) => id === canonical || person === canonical || entry === canonical);
   if (found !== undefined) return found;
   const known = callers.map(({ id }) => id);
   if (asked === undefined) throw new TollgateError('usage', 'Nobody may call: `auth` has no entry.');
@@ -170,25 +178,31 @@ function saidOf(said: Said | undefined): Partial<Caller> | undefined {
  * configuration knows only the tier. */
 function callerOf(entry: AuthEntry, asked: string | undefined): Caller {
   const { name } = entry;
+  const written = readPrincipalId(asked ?? '');
+  const anybody = { person: `${name}/…`, tenant: undefined };
   const tier = 'rules' in entry ? entry.rules.tier : entry.tier;
   const unknown = { entry: name, scopes: undefined, tenant: undefined, tier, roles: ['user'] };
   switch (entry.kind) {
     case 'anonymous':
-      return { ...unknown, id: 'anonymous' };
+      return named({ ...unknown, person: 'anonymous' });
     case 'jwt':
     case 'oidc':
-      return { ...unknown, roles: [], id: asked?.startsWith(`${name}/`) === true ? asked : `${name}/…` };
+      return named({ ...unknown, roles: [], ...(written.person.startsWith(`${name}/`) ? written : anybody) });
     case 'keys':
-      return { ...unknown, id: asked?.startsWith(`${name}/`) === true ? asked : `${name}/…` };
+      return named({ ...unknown, ...(written.person.startsWith(`${name}/`) ? written : anybody) });
     case 'bearer':
-      return {
+      return named({
         ...unknown,
-        id: `${name}/${entry.subject}`,
+        person: `${name}/${entry.subject}`,
         scopes: entry.scopes,
         tenant: entry.tenant,
         roles: entry.roles,
-      };
+      });
   }
+}
+
+function named(caller: Omit<Caller, 'id'>): Caller {
+  return { ...caller, id: principalId(caller) };
 }
 
 function serverOf(compiled: CompiledConfig, tool: string): string {
@@ -233,7 +247,8 @@ function accessAt(
   caller: Caller,
   object: { readonly canonicalId: string; readonly server: string },
 ): { readonly hidden: boolean; readonly words: string } {
-  const principal: Principal = { ...caller, subject: '', key: 0, lanes: [0, 0], clientId: undefined };
+  const subject = caller.person.slice(caller.entry.length + 1);
+  const principal: Principal = { ...caller, subject, key: 0, lanes: [0, 0], clientId: undefined };
   const tiers = { version: 0, of: () => caller.tier ?? 'default' };
   const access = new EndpointAccess(rules, endpoint, () => tiers).of(principal);
   const covering = access.rules.filter((rule) => rule.covers('tool', object));

@@ -181,6 +181,11 @@ access: [{ who: role:engineer, may: files/read }, { who: "tenant:acme", may: fil
     expect(ask('files/read', { roles: ['engineer'] }).endpoints[0]!.refused).toBeUndefined();
     expect(formatCall(ask('files/read', { roles: ['engineer'] }))).not.toContain('add --roles');
     expect(ask('files/list', { tenant: 'acme' }).endpoints[0]!.refused).toBeUndefined();
+    const within = explainCall(rules, { caller: 'keys@acme/ada', tool: 'files/list' });
+    expect([within.caller, within.endpoints[0]!.refused]).toEqual(['keys@acme/ada', undefined]);
+    expect(ask('files/list', { tenant: 'acme' }).caller).toBe('keys@acme/ada');
+    const other = { caller: 'keys@acme/ada', tool: 'files/list', said: { tenant: 'beta' } };
+    expect(() => explainCall(rules, other)).toThrow(/is of the tenant acme/);
     const fixed = { caller: 'ci', tool: 'files/read', said: { roles: ['engineer'] } };
     expect(() => explainCall(rules, fixed)).toThrow(/ci\/ci may stands in the configuration/);
   });

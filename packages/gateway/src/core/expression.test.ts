@@ -8,7 +8,7 @@ import {
   ExpressionScope,
 } from './expression.ts';
 
-const ADA: ExpressionCaller = { id: 'corp/ada', tenant: 'acme', roles: ['engineer'], clientId: undefined };
+const ADA: ExpressionCaller = { person: 'corp/ada', tenant: 'acme', roles: ['engineer'], clientId: undefined };
 
 function scope(args: unknown, principal = ADA): ExpressionScope {
   return new ExpressionScope({

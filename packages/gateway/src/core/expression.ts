@@ -51,7 +51,7 @@ class Caller {
   readonly #claims: Readonly<Record<string, unknown>> | undefined;
 
   constructor(principal: ExpressionCaller, tier: string) {
-    this.id = principal.id;
+    this.id = principal.person;
     this.tenant = principal.tenant ?? '';
     this.tier = tier;
     this.roles = [...principal.roles];
@@ -79,8 +79,8 @@ function claimsOf(claims: Readonly<Record<string, unknown>>): ReadonlyMap<string
   return known;
 }
 
-/** The part of a principal that expressions see. */
-export type ExpressionCaller = Pick<Principal, 'id' | 'tenant' | 'roles' | 'clientId'> &
+/** The part of a principal that expressions see. `caller.id` is without the tenant, which stands beside it. */
+export type ExpressionCaller = Pick<Principal, 'person' | 'tenant' | 'roles' | 'clientId'> &
   Partial<Pick<Principal, 'scopes' | 'claims'>>;
 
 export interface ScopeOptions {

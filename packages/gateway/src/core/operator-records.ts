@@ -40,7 +40,10 @@ export interface Stop {
 /** Keeps a caller out. */
 export interface Block {
   readonly id: string;
-  /** A principal `entry/subject`, `tenant:x`, `client:x` or `key:ID`; exact, no pattern. */
+  /**
+   * `entry/subject`: whoever the entry calls so, in every tenant, as a block must not miss whom it is for.
+   * `entry@tenant/subject`: that one. Else `tenant:x`, `client:x` or `key:ID`. Exact, no pattern.
+   */
   readonly who: string;
   readonly reason: string;
   readonly by: string;

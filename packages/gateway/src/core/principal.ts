@@ -12,45 +12,66 @@ export function lanesOf(text: string): Lanes {
   return [digest.readUInt32BE(0), digest.readUInt32BE(4)];
 }
 
-/**
- * Whose something is, as text for what outlives a process or is sealed: one person in two tenants is two owners. What is
- * of one tenant must not open with a credential of another (the tenant check that the Asana server lacked in 2025).
- */
-export function ownerOf({ id, tenant }: Pick<Principal, 'id' | 'tenant'>): string {
-  return tenant === undefined ? id : `${id}\0${tenant}`;
+/** Whom an id means: `person` is `entry/subject`, whoever the entry calls so; with the tenant it is one principal. */
+export interface PrincipalName {
+  readonly person: string;
+  /** Undefined: none. */
+  readonly tenant: string | undefined;
 }
 
 /**
- * The same as a name that people can write (`--user`, `user_id`) and the vault can keep: `entry/subject`, with a tenant
- * `entry@tenant/subject`. Names of entries hold no `@` and no `/`, so two owners never share a name.
+ * The id of a principal, by which everything is kept that is kept per caller: `entry/subject`, with a tenant
+ * `entry@tenant/subject`. Names of entries hold no `@` and no `/`, and what could end the tenant early is escaped, so two
+ * principals never share an id (what the Asana server lacked in 2025). People write and read it, and it fits a database.
  */
-export function ownerNameOf({ id, tenant }: Pick<Principal, 'id' | 'tenant'>): string {
-  if (tenant === undefined) return id;
-  const slash = id.indexOf('/');
+export function principalId({ person, tenant }: PrincipalName): string {
+  if (tenant === undefined) return person;
+  const slash = person.indexOf('/');
+  const end = slash < 0 ? person.length : slash;
   const escaped = tenant.replace(
     /[%/\p{Cc}\p{Cs}]/gu,
     (unit) => `%${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-  return `${id.slice(0, slash)}@${escaped}${id.slice(slash)}`;
+  return `${person.slice(0, end)}@${escaped}${person.slice(end)}`;
 }
 
-/** Whom a name of `ownerNameOf` means; a tenant that is undefined is none, or is not told. */
-export function ownerNamed(name: string): Pick<Principal, 'id' | 'tenant'> {
-  const parts = /^([^@/]+)@([^/]*)(\/.*)$/su.exec(name);
-  if (parts === null) return { id: name, tenant: undefined };
-  const tenant = parts[2]!.replace(/%([0-9a-f]{4})/g, (_, unit: string) =>
-    String.fromCharCode(Number.parseInt(unit, 16)),
-  );
-  return { id: `${parts[1]}${parts[3]}`, tenant };
+/** Whom an id means that somebody wrote or that was stored. */
+export function readPrincipalId(id: string): PrincipalName {
+  const slash = id.indexOf('/');
+  const at = id.indexOf('@');
+  if (at < 1 || slash < at) return { person: id, tenant: undefined };
+  const tenant = id
+    .slice(at + 1, slash)
+    .replace(/%([0-9a-f]{4})/gi, (_, unit: string) => String.fromCharCode(Number.parseInt(unit, 16)));
+  return { person: id.slice(0, at) + id.slice(slash), tenant };
+}
+
+/** The one spelling of an id: a tenant may be written without the escapes that its id has. */
+export function canonicalPrincipalId(written: string): string {
+  return principalId(readPrincipalId(written));
+}
+
+/** An id that was told with the tenant beside it (records, cases, old rows), as one. A tenant in the id comes first. */
+export function idInTenant(id: string, tenant: string | undefined): string {
+  const name = readPrincipalId(id);
+  return principalId({ person: name.person, tenant: name.tenant ?? tenant });
+}
+
+/** The parts of a principal that its name decides. Make them once for a credential: they cost a digest. */
+export function identityOf(name: PrincipalName): Pick<Principal, 'id' | 'person' | 'lanes'> {
+  const id = principalId(name);
+  return { id, person: name.person, lanes: lanesOf(id) };
 }
 
 /**
- * The authenticated caller. `key` is a small integer that stands for its owner text (`ownerOf`: id and tenant) on the hot
- * path (sessions, streams, tasks, processes of its own), so that no string keys are built per call.
+ * The authenticated caller. `key` is a small integer that stands for its id on the hot path (sessions, streams, tasks,
+ * processes of its own), so that no string keys are built per call.
  */
 export interface Principal {
-  /** `entry/subject`, for example `ci/ci`, `local/ada` or `anonymous`. */
+  /** See `principalId`: for example `ci/ci`, `corp@acme/ada`, `local/ada` or `anonymous`. */
   readonly id: string;
+  /** The id without the tenant: what rules and blocks that name none are about. The same for several principals. */
+  readonly person: string;
   readonly key: number;
   /** Stand for `id` in counters, which outlive the process and are shared: `key` does neither. */
   readonly lanes: Lanes;

@@ -1,5 +1,5 @@
 /** From the claims of a verified token to what the configuration lets them say. */
-import type { Principal } from '../core/principal.ts';
+import { type Principal, principalId } from '../core/principal.ts';
 import type { Audience } from './method.ts';
 import type { ClaimMap, TokenRules } from './options.ts';
 import { callerPrincipal, type PrincipalKeys } from './principals.ts';
@@ -75,7 +75,9 @@ export function principalOf(
     issuer: rules.issuer,
     claims: frozen(claims) as Claims,
     expiresAt: rules.verifyExpiry && isTime(exp) ? exp * 1000 + rules.skew : undefined,
-    ...(session === undefined ? {} : { session: Object.freeze({ id: `${entry}/${subject}/${session}` }) }),
+    ...(session === undefined
+      ? {}
+      : { session: Object.freeze({ id: `${principalId({ person: `${entry}/${subject}`, tenant })}/${session}` }) }),
   });
 }
 

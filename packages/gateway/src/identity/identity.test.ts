@@ -54,7 +54,7 @@ describe('static bearer entries', () => {
   it('give the principal of the entry whose token was sent', () => {
     const identity = identityOf([CI, OPS]);
     expect(accepted(identity, 'Bearer s3cret-token')).toMatchObject({
-      id: 'ci/robot',
+      id: 'ci@acme/robot',
       entry: 'ci',
       subject: 'robot',
       tenant: 'acme',
@@ -62,7 +62,7 @@ describe('static bearer entries', () => {
       roles: ['operator'],
       scopes: ['calculate'],
     });
-    expect(accepted(identity, 'bearer  other-token').id).toBe('ops/ops');
+    expect(accepted(identity, 'bearer  other-token').id).toBe('ops@acme/ops');
   });
 
   it('stand for the same object and key on every later request', () => {
@@ -106,9 +106,9 @@ describe('static bearer entries', () => {
       { ...CI, token: `${long}a` },
       { ...OPS, token: `${long}b` },
     ]);
-    expect(accepted(identity, `Bearer ${long}a`).id).toBe('ci/robot');
-    expect(accepted(identity, `Bearer ${long}b`).id).toBe('ops/ops');
-    expect(accepted(identity, `Bearer ${long}a`).id).toBe('ci/robot');
+    expect(accepted(identity, `Bearer ${long}a`).id).toBe('ci@acme/robot');
+    expect(accepted(identity, `Bearer ${long}b`).id).toBe('ops@acme/ops');
+    expect(accepted(identity, `Bearer ${long}a`).id).toBe('ci@acme/robot');
   });
 });
 
@@ -153,7 +153,7 @@ describe('entries of an endpoint', () => {
         ['/none', []],
       ]),
     });
-    expect(accepted(identity, 'Bearer other-token', '/team').id).toBe('ops/ops');
+    expect(accepted(identity, 'Bearer other-token', '/team').id).toBe('ops@acme/ops');
     expect(refusal(identity, 'Bearer s3cret-token', '/team').code).toBe('unauthorized');
     expect(refusal(identity, undefined, '/team').code).toBe('unauthorized');
     expect(refusal(identity, 'Bearer other-token', '/none').code).toBe('unauthorized');

@@ -85,7 +85,7 @@ describe('an API key', () => {
     verifies('R1-10');
     const { id, key } = source.issue();
     expect(who(key)).toMatchObject({
-      id: 'keys/ada',
+      id: 'keys@acme/ada',
       tenant: 'acme',
       tier: 'basic',
       roles: ['user'],
@@ -167,8 +167,8 @@ describe('an API key', () => {
     expect(refused(key)).toBe('accepted');
     for (let at = 20; at < key.length; at++) expect(refused(typo(key, at)), String(at)).toBe('unauthorized');
     const other = source.issue({ subject: 'bob' });
-    expect(who(other.key)).toMatchObject({ id: 'keys/bob', clientId: other.id });
-    expect(who(key)).toMatchObject({ id: 'keys/ada', clientId: id });
+    expect(who(other.key)).toMatchObject({ id: 'keys@acme/bob', clientId: other.id });
+    expect(who(key)).toMatchObject({ id: 'keys@acme/ada', clientId: id });
   });
 
   it('CVE-2026-42208: texts of an injection in Authorization are wrong credentials, looked up nowhere', () => {

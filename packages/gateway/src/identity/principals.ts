@@ -1,4 +1,4 @@
-import { lanesOf, ownerOf, type Principal } from '../core/principal.ts';
+import { identityOf, lanesOf, type Principal } from '../core/principal.ts';
 import { BoundedMap } from './bounded-map.ts';
 
 /** Subjects of tokens whose key is remembered; one that was not seen for so long comes back under a new key. */
@@ -51,18 +51,18 @@ export class PrincipalKeys {
   }
 }
 
-export type PrincipalInit = Omit<Principal, 'id' | 'key' | 'lanes'>;
+export type PrincipalInit = Omit<Principal, 'id' | 'person' | 'key' | 'lanes'>;
 
-/** The principal of a configured entry or of the local user: id is `entry/subject`. */
+/** The principal of a configured entry or of the local user. */
 export function configuredPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
-  const id = `${init.entry}/${init.subject}`;
-  return Object.freeze({ id, key: keys.of(ownerOf({ id, tenant: init.tenant })), lanes: lanesOf(id), ...init });
+  const identity = identityOf({ person: `${init.entry}/${init.subject}`, tenant: init.tenant });
+  return Object.freeze({ ...identity, key: keys.of(identity.id), ...init });
 }
 
 /** The principal of a credential that was verified: all of one (entry, subject, tenant) have one key. */
 export function callerPrincipal(keys: PrincipalKeys, init: PrincipalInit): Principal {
-  const id = `${init.entry}/${init.subject}`;
-  return Object.freeze({ id, key: keys.ofCaller(ownerOf({ id, tenant: init.tenant })), lanes: lanesOf(id), ...init });
+  const identity = identityOf({ person: `${init.entry}/${init.subject}`, tenant: init.tenant });
+  return Object.freeze({ ...identity, key: keys.ofCaller(identity.id), ...init });
 }
 
 /** Role of those who bring no credential of their own. */
@@ -71,7 +71,7 @@ const USER_ROLE = Object.freeze(['user']);
 /** The one anonymous principal of a loopback listener. */
 export function loopbackAnonymous(keys: PrincipalKeys, tier: string | undefined): Principal {
   const id = 'anonymous';
-  return Object.freeze({ ...anonymousInit(id, tier), id, key: keys.of(id), lanes: lanesOf(id) });
+  return Object.freeze({ ...anonymousInit(id, tier), id, person: id, key: keys.of(id), lanes: lanesOf(id) });
 }
 
 /** Entry of the local user; no configured entry can have this name. */
@@ -127,6 +127,7 @@ export class AnonymousTable {
     const made = Object.freeze({
       ...anonymousInit(prefix, this.#tier),
       id,
+      person: id,
       key: this.#keys.fresh(),
       lanes: lanesOf(id),
     });

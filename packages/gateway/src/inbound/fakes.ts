@@ -44,6 +44,7 @@ export function optionsOf(caps: Partial<InboundCaps> = {}, more: Partial<Inbound
 export function principalOf(subject: string, key: number): Principal {
   return {
     id: `test/${subject}`,
+    person: `test/${subject}`,
     key,
     lanes: lanesOf(`test/${subject}`),
     entry: 'test',

@@ -10,7 +10,7 @@ import type { Provider } from './provider.ts';
 
 /** Who the claims of an entry are, by its `map`. */
 export interface Person {
-  /** Of the principal, its tenant included: `ownerNameOf`. */
+  /** Of the principal. */
   readonly principal: string;
   /** Scopes that the claims carry. */
   readonly scopes: readonly string[];

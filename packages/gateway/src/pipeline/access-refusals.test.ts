@@ -166,7 +166,7 @@ describe('what access refuses', () => {
     const alike = await Promise.all(scoped.map(async (id) => (await get('ada', `/decisions/${id}`)).body));
     for (const record of alike) for (const member of ['id', 'at', 'arguments']) delete record[member];
     expect(alike[0]).toEqual(alike[1]);
-    const range = { name: 'ada/ada', exact: true, from: 0, to: Number.MAX_SAFE_INTEGER };
+    const range = { principal: 'ada/ada', from: 0, to: Number.MAX_SAFE_INTEGER };
     const { recent, calls } = await userActivity(gateway.state.decisions, undefined, range);
     expect(calls.refused).toBe(3);
     expect(recent.map(({ tool: name }) => name).sort()).toEqual(['', '', 's/read']);

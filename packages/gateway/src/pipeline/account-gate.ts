@@ -1,6 +1,5 @@
 /** Before admission: whether the caller has the account that the server needs. What is missing uses nothing up. */
 import { TollgateError } from '../core/errors.ts';
-import { ownerNameOf } from '../core/principal.ts';
 import type { Call } from '../protocol/call.ts';
 import { Field } from '../protocol/message.ts';
 import type { Server } from '../protocol/peer.ts';
@@ -24,7 +23,7 @@ export function accountFor(
   const { name } = server;
   if (back.declined) throw new TollgateError('access_denied', `${name}: connecting an account was declined`);
   return users.accounts
-    .connected(ownerNameOf(call.principal), name, back.askedAt, Math.min(WAIT_MS, timeout), call.lifetime)
+    .connected(call.principal.id, name, back.askedAt, Math.min(WAIT_MS, timeout), call.lifetime)
     .then((connected) => {
       if (!connected) throw new TollgateError('account_required', `${name}: no account was connected yet`);
       return server.account?.(call.principal);

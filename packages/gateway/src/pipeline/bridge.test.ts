@@ -90,7 +90,7 @@ describe('tokens of the bridge', () => {
     expect(await gateway.names('tools', { token })).toEqual(['add']);
     const identified = await gateway.gateway.identify(`Bearer ${token}`, '/mcp', undefined);
     expect(identified).toMatchObject({
-      id: 'corp/ada',
+      id: 'corp@acme/ada',
       tenant: 'acme',
       roles: ['dev'],
       scopes: ['read'],

@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Egress } from '../core/egress.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import { ownerNameOf, type Principal } from '../core/principal.ts';
+import type { Principal } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import { createEgress } from '../egress/egress.ts';
 import { addressPrefix } from '../identity/address.ts';
@@ -91,7 +91,7 @@ export class GatewayBridge {
     return [method];
   }
 
-  /** The newest 1000 that are not over, of a principal (`ownerNameOf`) or of all. */
+  /** The newest 1000 that are not over, of a principal  or of all. */
   signIns(principal: string | undefined): ReturnType<Bridge['signIns']> {
     return this.#bridge.signIns(principal);
   }
@@ -141,7 +141,7 @@ export class GatewayBridge {
       return undefined;
     }
     const principal = principalOf(name, claims, { ...entry.rules, scopes: [] }, this.#deps.keys);
-    return principal === undefined ? undefined : { principal: ownerNameOf(principal), scopes: principal.scopes ?? [] };
+    return principal === undefined ? undefined : { principal: principal.id, scopes: principal.scopes ?? [] };
   }
 
   /** The caller of a token: the same as with a token of the provider, with the scopes that this one was given. */

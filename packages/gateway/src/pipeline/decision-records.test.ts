@@ -33,6 +33,7 @@ const CONFIG = compile(
 
 const ADA: Principal = {
   id: 'keys/ada',
+  person: 'keys/ada',
   key: 1,
   lanes: lanesOf('keys/ada'),
   entry: 'keys',

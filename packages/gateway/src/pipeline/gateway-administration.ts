@@ -1,6 +1,6 @@
 /** What operators do with budgets, grants and stops of a running gateway; each change is stored with who made it. */
 
-import { isWho } from '../access/blocks.ts';
+import { canonicalWho, isWho } from '../access/blocks.ts';
 import type { Admission } from '../admission/contract.ts';
 import type { LimitView, Question, ResetCounter } from '../admission/external.ts';
 import type { LimitOptions } from '../admission/options.ts';
@@ -8,6 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { randomId } from '../core/ids.ts';
 import type { Block, Grant, Stop } from '../core/operator-records.ts';
+import { canonicalPrincipalId, readPrincipalId } from '../core/principal.ts';
 import type { Books } from './books.ts';
 import { type Place, placesOf, unnameable } from './counter-places.ts';
 import type { LedgerWriter } from './ledger-writer.ts';
@@ -83,10 +84,13 @@ export class GatewayAdministration {
   /** Rejects with `invalid_params` for what names nobody, and for who would block itself. */
   async block(block: Omit<Block, 'id' | 'at'>): Promise<Block> {
     if (!isWho(block.who)) {
-      throw wrong('who: a principal like corp/ada, anonymous, tenant:x, client:x or key:ID, without patterns');
+      throw wrong(
+        'who: a principal like corp/ada (in every tenant) or corp@acme/ada, anonymous, tenant:x, client:x or key:ID, without patterns',
+      );
     }
-    if (block.who === block.by) throw wrong('who: you cannot block yourself');
-    return this.#deps.books.block(block);
+    const who = canonicalWho(block.who);
+    if (who === block.by || who === readPrincipalId(block.by).person) throw wrong('who: you cannot block yourself');
+    return this.#deps.books.block({ ...block, who });
   }
 
   unblock(id: string, by: string): Promise<boolean> {
@@ -111,12 +115,14 @@ export class GatewayAdministration {
     if (grant.principal !== undefined && !limit.by.includes('principal')) {
       throw wrong(`${limit.name} does not count by principal: grant it to everyone, or choose another limit`);
     }
-    const doubt = grant.principal === undefined ? undefined : this.#deps.doubt(grant.principal);
-    return doubted(await this.#deps.books.grant(grant), doubt);
+    if (grant.principal === undefined) return this.#deps.books.grant(grant);
+    const principal = canonicalPrincipalId(grant.principal);
+    return doubted(await this.#deps.books.grant({ ...grant, principal }), this.#deps.doubt(principal));
   }
 
   /** Where the limits stand for a principal: those that cover the tool, or with none every limit, by a tool it covers. */
-  async budgets(principal: string, tool: string | undefined) {
+  async budgets(written: string, tool: string | undefined) {
+    const principal = canonicalPrincipalId(written);
     const { external, limits } = this.#deps.admission();
     const now = this.#deps.clock.monotonic();
     const found = new Map<string, BudgetView>();
@@ -143,7 +149,8 @@ export class GatewayAdministration {
    * Forgets what was used of a limit, and books it in the ledger as given back, so that a rebuilt counter agrees.
    * Rejects with `invalid_params` where no such counter exists, or where it is not only theirs who are named.
    */
-  async reset(name: string, principal: string | undefined, by: string, reason: string): Promise<void> {
+  async reset(name: string, written: string | undefined, by: string, reason: string): Promise<void> {
+    const principal = written === undefined ? undefined : canonicalPrincipalId(written);
     const limit = this.#limit(name);
     const why = unnameable(limit, principal);
     if (why !== undefined) throw wrong(why);
@@ -201,7 +208,7 @@ export class GatewayAdministration {
         id,
         at,
         principal: who,
-        tenant: undefined,
+        tenant: readPrincipalId(who).tenant,
         server: '',
         tool: 'reset',
         endpoint: ENDPOINT,

@@ -3,7 +3,6 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Kind } from '../catalog/items.ts';
 import { TollgateError } from '../core/errors.ts';
-import { ownerOf } from '../core/principal.ts';
 import { IMPLEMENTATION } from '../core/version.ts';
 import type { Call } from '../protocol/call.ts';
 import { Field } from '../protocol/message.ts';
@@ -126,7 +125,7 @@ function list(kind: Kind): LocalMethod {
     }
     const own = kind === 'tools' && quota.listed(limits.current, call.principal) ? QUOTA_TOOL_TEXT : undefined;
     const { principal } = call;
-    const page = await catalog.list(kind, cursor, call.era, targets.visibility(principal), own, ownerOf(principal));
+    const page = await catalog.list(kind, cursor, call.era, targets.visibility(principal), own, principal.id);
     return page.body;
   };
 }

@@ -4,21 +4,28 @@
  */
 import type { TierBook } from '../admission/tiers.ts';
 import { compileCanonicalGlob, compileGlob } from '../core/glob.ts';
-import type { IdentityOptions } from '../identity/options.ts';
-import { type KeyHolders, principalsNamed } from './operations-clients.ts';
+import { canonicalPrincipalId, principalId, readPrincipalId } from '../core/principal.ts';
+import type { IdentityOptions, TokenEntry } from '../identity/options.ts';
+import { type KeyHolders, mayIssue, principalsNamed } from './operations-clients.ts';
 
-/** Why nobody may have this id; undefined: somebody has it, or an issuer may know whom it means. */
+/** Why nobody may have this id, or not who is likely meant; undefined: somebody has it, or an issuer may know whom it means. */
 export function doubtOfPrincipal(
-  id: string,
+  written: string,
   identity: IdentityOptions,
   tiers: TierBook,
   keys: KeyHolders,
 ): string | undefined {
+  const id = canonicalPrincipalId(written);
+  const { person } = readPrincipalId(id);
+  const slash = person.indexOf('/');
+  const entry = identity.entries.find(({ name }) => name === person.slice(0, slash));
+  const issuer = entry?.kind === 'jwt' || entry?.kind === 'oidc' ? entry : undefined;
+  if (issuer !== undefined) return doubtOfTenant(id, issuer);
   const named = principalsNamed(id, identity, tiers, keys);
   if (named.some((principal) => principal.id === id)) return undefined;
-  if (named.length > 0) return `Nobody is called ${id}; did you mean ${named.map((one) => one.id).join(' or ')}?`;
-  const slash = id.indexOf('/');
-  const entry = identity.entries.find(({ name }) => name === id.slice(0, slash));
+  const meant = named.length > 0 ? named : principalsNamed(person.slice(slash + 1), identity, tiers, keys);
+  const others = meant.filter((one) => named.length > 0 || one.person === person);
+  if (others.length > 0) return `Nobody is called ${id}; did you mean ${others.map((one) => one.id).join(' or ')}?`;
   if (slash < 1 || entry === undefined) {
     const names = identity.entries.map(({ name, kind }) => (kind === 'anonymous' ? name : `${name}/…`));
     return `No entry of auth makes a caller ${id}; callers here are ${[...names, 'local/…'].join(', ')}.`;
@@ -26,13 +33,31 @@ export function doubtOfPrincipal(
   switch (entry.kind) {
     case 'keys':
       return `No API key of ${entry.name} is for ${id} now.`;
-    case 'bearer':
-      return `The only caller of ${entry.name} is ${entry.name}/${entry.subject}, not ${id}.`;
+    case 'bearer': {
+      const only = principalId({ person: `${entry.name}/${entry.subject}`, tenant: entry.tenant });
+      return `The only caller of ${entry.name} is ${only}, not ${id}.`;
+    }
     case 'anonymous':
       return `Callers without a credential are all called ${entry.name}, not ${id}.`;
     default:
       return undefined;
   }
+}
+
+/** Which subjects an issuer knows, only its tokens say; which tenants they have, its entry. */
+function doubtOfTenant(id: string, { name, rules: { map } }: TokenEntry): string | undefined {
+  const { person, tenant } = readPrincipalId(id);
+  const subject = person.slice(name.length + 1);
+  const written = `${name}@TENANT/${subject}`;
+  if (map.tenant === undefined)
+    return tenant === undefined ? undefined : `Callers of ${name} have no tenant: write ${person}.`;
+  if (!mayIssue(map, tenant)) {
+    const tenants = map.tenants!.join(', ');
+    return `Callers of ${name} are of the tenants ${tenants}, so nobody is called ${id}: write ${written}.`;
+  }
+  return tenant === undefined
+    ? `${id} is only who has no tenant at ${name}. In a tenant the same subject is another caller: ${written}.`
+    : undefined;
 }
 
 /** Why a tool pattern covers nothing now; undefined: a listed tool has it. */

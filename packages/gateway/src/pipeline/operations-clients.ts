@@ -1,8 +1,8 @@
 /** Whom an id means that comes without a connection. */
 import type { Subject } from '../admission/external.ts';
 import type { TierBook } from '../admission/tiers.ts';
-import { lanesOf, type Principal } from '../core/principal.ts';
-import type { IdentityOptions } from '../identity/options.ts';
+import { canonicalPrincipalId, identityOf, type Principal, readPrincipalId } from '../core/principal.ts';
+import type { ClaimMap, IdentityOptions } from '../identity/options.ts';
 
 /** Entry of clients that only operations know. No entry of `auth` can have this name. */
 export const OPS = 'ops';
@@ -14,7 +14,8 @@ export interface KeyHolders {
 
 /** Keys of one holder may differ in roles; a limit asks for any of them. */
 function keyPrincipals(id: string, entry: string, tier: string | undefined, keys: KeyHolders): readonly Principal[] {
-  const subject = id.startsWith(`${entry}/`) ? id.slice(entry.length + 1) : id;
+  const { person } = readPrincipalId(id);
+  const subject = person.startsWith(`${entry}/`) ? person.slice(entry.length + 1) : id;
   const held = keys.of(entry, subject);
   const [first] = held;
   if (first === undefined) return [];
@@ -23,15 +24,27 @@ function keyPrincipals(id: string, entry: string, tier: string | undefined, keys
 }
 
 /**
- * Principals of this id: named by the configuration, or given a tier. A bare id is looked for under every entry, so that
- * the work does not depend on who exists.
+ * Whether an entry whose callers come with tokens may make this one: whom its issuer knows, only tokens say. A name
+ * without a tenant is who has none, never the same subject in some tenant: a tier or a grant must not reach more people
+ * than were named.
+ */
+export function mayIssue(map: ClaimMap, tenant: string | undefined): boolean {
+  if (tenant === undefined) return map.tenants === undefined;
+  return map.tenant !== undefined && map.tenants?.includes(tenant) !== false;
+}
+
+/**
+ * Principals of this id: named by the configuration, given a tier, or known to an issuer as far as can be told. A bare id
+ * is looked for under every entry, so that the work does not depend on who exists.
  */
 export function principalsNamed(
-  id: string,
+  written: string,
   identity: IdentityOptions,
   tiers: TierBook,
   keys: KeyHolders,
 ): readonly Principal[] {
+  const id = canonicalPrincipalId(written);
+  const name = readPrincipalId(id);
   const found = new Map<string, Principal>();
   const configured = identity.entries.flatMap((entry) => {
     switch (entry.kind) {
@@ -42,8 +55,8 @@ export function principalsNamed(
       case 'anonymous':
         return [principalOf(entry.name, { tier: entry.tier, roles: ['user'] })];
       default:
-        // Whom an issuer knows, only its tokens say.
-        return [];
+        if (!name.person.startsWith(`${entry.name}/`) || !mayIssue(entry.rules.map, name.tenant)) return [];
+        return [principalOf(id, { tier: entry.rules.tier })];
     }
   });
   for (const principal of configured) {
@@ -68,14 +81,14 @@ export function subjectOf({ id, tenant, tier, roles, clientId }: Principal): Sub
 type PrincipalParts = Partial<Pick<Principal, 'tenant' | 'tier' | 'roles'>>;
 
 /** A principal that is on no connection. */
-export function principalOf(id: string, { tenant, tier, roles = [] }: PrincipalParts = {}): Principal {
-  const slash = id.indexOf('/');
+export function principalOf(id: string, { tenant: told, tier, roles = [] }: PrincipalParts = {}): Principal {
+  const { person, tenant = told } = readPrincipalId(id);
+  const slash = person.indexOf('/');
   return {
-    id,
+    ...identityOf({ person, tenant }),
     key: 0,
-    lanes: lanesOf(id),
-    entry: slash < 0 ? id : id.slice(0, slash),
-    subject: id.slice(slash + 1),
+    entry: slash < 0 ? person : person.slice(0, slash),
+    subject: person.slice(slash + 1),
     tenant,
     tier,
     roles,

@@ -4,6 +4,7 @@ import type { Answer, External, HoldAnswer, Question, Subject } from '../admissi
 import type { Clock } from '../core/clock.ts';
 import { randomId } from '../core/ids.ts';
 import { keepNewest } from '../core/keep-newest.ts';
+import { idInTenant } from '../core/principal.ts';
 import type { Ledger } from '../store/storage.ts';
 import { type Full, OpenHolds } from './open-holds.ts';
 import type { HoldView } from './operations-port.ts';
@@ -127,7 +128,7 @@ export class ExternalHolds {
     const view: HoldView = {
       id,
       state: entry.state,
-      client: entry.principal,
+      client: idInTenant(entry.principal, entry.tenant),
       endpoint: entry.tool,
       reserved: money?.estimate ?? 0,
       charged: entry.state === 'open' ? undefined : (money?.amount ?? 0),
@@ -149,6 +150,6 @@ function publicId(principal: string, own: string): string {
 }
 
 function readPublicId(id: string): { readonly own: string; readonly principal: string } | undefined {
-  const match = /^hold-([0-9a-z]{16})-([A-Za-z0-9_-]{1,2000})$/.exec(id);
+  const match = /^hold-([0-9a-z]{16})-([A-Za-z0-9_-]{1,4000})$/.exec(id);
   return match === null ? undefined : { own: match[1]!, principal: Buffer.from(match[2]!, 'base64url').toString() };
 }

@@ -59,8 +59,8 @@ export function userPortOf({ clock, state, gateway }: PortDeps) {
     guard: (principal: Principal) => gateway().guard?.(principal, undefined),
     calls: new RestCalls(gateway, clock),
     secrets: state.vault,
-    activity: (user: { readonly name: string; readonly exact: boolean }, from: number, to: number) =>
-      userActivity(state.decisions, state.store?.ledger, { ...user, from, to }),
+    activity: (principal: string, from: number, to: number) =>
+      userActivity(state.decisions, state.store?.ledger, { principal, from, to }),
     maxBody: () => gateway().generation.config.inbound.caps.body,
     now: () => clock.wall(),
   };

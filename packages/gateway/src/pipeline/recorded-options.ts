@@ -2,6 +2,7 @@
 import type { Answer, Question } from '../admission/external.ts';
 import type { AdmissionOptions, LimitOptions, PriceOptions } from '../admission/options.ts';
 import { compileExpression, type Expression, type ExpressionKind, ExpressionScope } from '../core/expression.ts';
+import { readPrincipalId } from '../core/principal.ts';
 import type { DecisionDocument } from '../telemetry/decisions/record.ts';
 import type { Rehearsal } from './rehearsal.ts';
 
@@ -98,7 +99,12 @@ export class PreparedOptions {
     const { caller } = record;
     const scope = new ExpressionScope({
       arguments: undefined,
-      principal: { id: caller.id, tenant: caller.tenant, roles: caller.roles!, clientId: caller.client },
+      principal: {
+        person: readPrincipalId(caller.id).person,
+        tenant: caller.tenant,
+        roles: caller.roles!,
+        clientId: caller.client,
+      },
       tier: caller.tier,
       tool: record.method === 'tools/call' ? record.object : undefined,
       server: record.server,

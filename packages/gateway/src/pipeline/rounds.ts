@@ -6,7 +6,6 @@
 
 import type { Clock } from '../core/clock.ts';
 import { keepNewest } from '../core/keep-newest.ts';
-import { ownerOf } from '../core/principal.ts';
 import { callDigest, invalidState, StateSeal } from '../protocol/bridge/seal.ts';
 import type { Call } from '../protocol/call.ts';
 import { DEFAULT_SCAN_CAPS, scan } from '../protocol/json/scan.ts';
@@ -60,7 +59,7 @@ export class Rounds {
     const requestState = this.#seal.seal({
       hold,
       round,
-      principal: ownerOf(call.principal),
+      principal: call.principal.id,
       endpoint: call.endpoint,
       method: call.method,
       digest: callDigest(call),
@@ -82,7 +81,7 @@ export class Rounds {
     const state = this.#seal.open(sealed, this.#clock.wall());
     const same =
       state !== undefined &&
-      state.principal === ownerOf(call.principal) &&
+      state.principal === call.principal.id &&
       state.endpoint === call.endpoint &&
       state.method === call.method &&
       state.digest === callDigest(call);

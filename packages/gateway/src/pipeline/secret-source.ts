@@ -2,7 +2,6 @@
 import type { LoadedConfig } from '../config/assemble.ts';
 import { isOfServer } from '../config/expand.ts';
 import { TollgateError } from '../core/errors.ts';
-import { ownerNameOf } from '../core/principal.ts';
 import { formatReference, type SecretReference } from '../core/secret-reference.ts';
 import type { SecretId, SecretInfo, SecretOwner } from '../core/secrets.ts';
 import type { SecretSource, SecretUse } from '../upstream/secret-texts.ts';
@@ -92,7 +91,7 @@ function boundTo(info: SecretInfo | undefined): string | undefined {
 function ownerFor({ scope }: SecretReference, { principal }: SecretUse): SecretOwner | undefined {
   if (scope === 'gateway') return { kind: 'gateway' };
   if (principal === undefined) return undefined;
-  if (scope === 'user') return { kind: 'principal', principal: ownerNameOf(principal) };
+  if (scope === 'user') return { kind: 'principal', principal: principal.id };
   return principal.tenant === undefined ? undefined : { kind: 'tenant', tenant: principal.tenant };
 }
 
@@ -109,7 +108,7 @@ function gatewayId(name: string): SecretId {
 
 function setCommand({ scope, name }: SecretReference, { principal }: SecretUse): string {
   if (scope === 'user')
-    return `tollgate vault set ${name} --user ${principal === undefined ? 'PRINCIPAL' : ownerNameOf(principal)}`;
+    return `tollgate vault set ${name} --user ${principal === undefined ? 'PRINCIPAL' : principal.id}`;
   return `tollgate vault set ${name}${scope === 'tenant' ? ` --tenant ${principal?.tenant ?? 'TENANT'}` : ''}`;
 }
 

@@ -28,6 +28,7 @@ import { LedgerWriter } from './ledger-writer.ts';
 import { MemoryState } from './memory-state.ts';
 import { MoneyRecovery } from './money-recovery.ts';
 import { RedisState } from './redis-state.ts';
+import { tellRenamedCallers } from './renamed-callers.ts';
 import { checkKeyFile } from './same-user.ts';
 import { VaultSource } from './secret-source.ts';
 import { requireToolhiveRedis } from './toolhive-start.ts';
@@ -132,6 +133,14 @@ export class GatewayState {
       const shared = config.state.kind === 'redis';
       const books = await Books.open({ ...deps, storage: store, shared });
       keys = await KeyBook.open({ ...deps, storage: store, shared });
+      void tellRenamedCallers({
+        store,
+        books,
+        keys,
+        identity: config.identity,
+        wall: deps.clock.wall(),
+        log: deps.log,
+      });
       const ledger = new LedgerWriter(store.ledger, { ...deps, journaled: !shared });
       const parts = {
         books,

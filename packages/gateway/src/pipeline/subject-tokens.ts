@@ -1,5 +1,4 @@
 import { identityAssertionId, readIdentityAssertion } from '../core/identity-assertion.ts';
-import { ownerNameOf } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import { subjectToken } from '../identity/subject-token.ts';
 import type { SubjectTokens } from '../upstream/auth/credentials.ts';
@@ -9,7 +8,7 @@ export function subjectTokens(secrets: Secrets | undefined): SubjectTokens {
   return {
     accessToken: subjectToken,
     idToken: async (principal) => {
-      const id = identityAssertionId(ownerNameOf(principal), principal.entry);
+      const id = identityAssertionId(principal.id, principal.entry);
       const text = await secrets?.get(id, 'exchange');
       return readIdentityAssertion(text)?.idToken;
     },

@@ -6,7 +6,7 @@ import { CLIENT_DOCUMENT, callbackPath, type Proofs, type SignInPort } from '../
 import type { Clock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
-import { ownerNamed } from '../core/principal.ts';
+import { readPrincipalId } from '../core/principal.ts';
 import type { Secrets } from '../core/secrets.ts';
 import type { Proof } from '../oauth-bridge/proof.ts';
 import { Grants, principalOwner } from '../upstream/auth/grants.ts';
@@ -53,7 +53,7 @@ function proofsOf(proof: () => Proof): Proofs {
 }
 
 function entryOf(principal: string): string {
-  return ownerNamed(principal).id.split('/', 1)[0]!;
+  return readPrincipalId(principal).person.split('/', 1)[0]!;
 }
 
 /** Servers at which callers sign in with a browser. */

@@ -1,6 +1,6 @@
 /** What is known of one user's calls: from the records of decisions and from the ledger. */
 import { formatMicros } from '../config/amounts.ts';
-import { ownerNamed } from '../core/principal.ts';
+import { readPrincipalId } from '../core/principal.ts';
 import type { Ledger } from '../store/storage.ts';
 import type { DecisionLog } from '../telemetry/decisions/log.ts';
 import { tenantOfRecord } from '../telemetry/decisions/record.ts';
@@ -38,16 +38,11 @@ const RECENT = 20;
 export async function userActivity(
   decisions: Pick<DecisionLog, 'list'>,
   ledger: Pick<Ledger, 'usage'> | undefined,
-  {
-    name,
-    exact,
-    from,
-    to,
-  }: { readonly name: string; readonly exact: boolean; readonly from: number; readonly to: number },
+  { principal, from, to }: { readonly principal: string; readonly from: number; readonly to: number },
 ): Promise<UserActivity> {
-  const { id: principal, tenant } = ownerNamed(name);
-  // The same subject in another tenant is another user; only an admin may ask for all of an id.
-  const theirs = (of: unknown): boolean => (tenant === undefined && !exact) || of === tenant;
+  const { tenant } = readPrincipalId(principal);
+  // Records of before principals had their tenant in the id name the person alone: those of a tenant are not of who has none.
+  const theirs = (of: unknown): boolean => of === tenant;
   const of = (verdict: 'admitted' | 'refused') =>
     decisions.list({ verdict, principal, from, to, limit: COUNTED, hidden: false });
   const [admittedOfId, refusedOfId, usageOfId] = await Promise.all([

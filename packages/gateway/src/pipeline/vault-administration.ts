@@ -1,5 +1,6 @@
 /** What operators do with the vault: the same over the control API and on the command line without a gateway. */
 import { TollgateError } from '../core/errors.ts';
+import { canonicalPrincipalId } from '../core/principal.ts';
 import type { SecretId, SecretInfo, SecretOwner } from '../core/secrets.ts';
 import type { KeyView, RewrapReport } from '../vault/rotation.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -102,6 +103,6 @@ function idOf({ name, tenant, user }: SecretChoice): SecretId {
   }
   let owner: SecretOwner = { kind: 'gateway' };
   if (tenant !== undefined) owner = { kind: 'tenant', tenant };
-  else if (user !== undefined) owner = { kind: 'principal', principal: user };
+  else if (user !== undefined) owner = { kind: 'principal', principal: canonicalPrincipalId(user) };
   return { owner, purpose: 'secret', name };
 }

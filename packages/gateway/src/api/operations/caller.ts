@@ -60,7 +60,7 @@ export async function subjectOf(
   if (found === 'ambiguous') {
     throw new OperationProblem(
       'ambiguous_client',
-      'Several clients have this id. Write it as entry/subject, for example corp/ada.',
+      'Several clients have this id. Write it as entry/subject or entry@tenant/subject, for example corp/ada.',
     );
   }
   if (found !== 'unknown') return { client: found, id: named };
@@ -75,7 +75,7 @@ export async function subjectOf(
   return { client: port.stranger(named), id: named };
 }
 
-/** To an admin a bare id is somebody's among all clients; to anybody else it can only be their own. */
-function isOwn(id: string, principal: Principal, admin: boolean): boolean {
-  return id === principal.id || (!admin && id === principal.subject);
+/** To an admin an id that is not whole is somebody's among all clients; to anybody else it can only be their own. */
+function isOwn(id: string, { id: own, subject, person }: Principal, admin: boolean): boolean {
+  return id === own || (!admin && (id === subject || id === person));
 }

@@ -53,6 +53,7 @@ export function principal(id: string, roles: readonly string[] = ['user']): Prin
   const [entry = '', subject = entry] = id.split('/');
   return {
     id,
+    person: id,
     key: 1,
     lanes: lanesOf(id),
     entry,

@@ -1,18 +1,13 @@
 /** `/mcp/activity`: what a user called, was refused and spent. */
 import type { Context } from 'hono';
 import { TollgateError } from '../../core/errors.ts';
-import { ownerNameOf, type Principal } from '../../core/principal.ts';
+import type { Principal } from '../../core/principal.ts';
 import type { UserActivity } from '../../pipeline/user-activity.ts';
 import type { GuardedRoutes } from '../guarded.ts';
 import { subjectOf } from './caller.ts';
 
 export interface ActivityDeps {
-  /** `exact`: a name without a tenant is of somebody who has none, and not of that id in all tenants. */
-  readonly activity: (
-    user: { readonly name: string; readonly exact: boolean },
-    from: number,
-    to: number,
-  ) => Promise<UserActivity>;
+  readonly activity: (principal: string, from: number, to: number) => Promise<UserActivity>;
   readonly caller: (c: Context) => Principal;
   readonly now: () => number;
 }
@@ -25,7 +20,6 @@ export function addActivity(routes: GuardedRoutes, { activity, caller, now }: Ac
   routes.get('/mcp/activity', 'activity.read', async (c) => {
     const by = caller(c);
     const subject = subjectOf(by, c.req.query('user_id'), 'activity.read');
-    const user = { name: subject, exact: subject === ownerNameOf(by) };
     const written = c.req.query('days') ?? DEFAULT_DAYS;
     const days = /^[1-9]\d{0,2}$/.test(written) ? Number(written) : MAX_DAYS + 1;
     if (days > MAX_DAYS) {
@@ -34,6 +28,6 @@ export function addActivity(routes: GuardedRoutes, { activity, caller, now }: Ac
     const to = Math.floor(now()) + 1;
     const from = Math.max(0, to - days * DAY);
     const period = { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
-    return c.json({ user_id: subject, days, ...period, ...(await activity(user, from, to)) });
+    return c.json({ user_id: subject, days, ...period, ...(await activity(subject, from, to)) });
   });
 }

@@ -3,7 +3,7 @@ import type { Context } from 'hono';
 import type * as z from 'zod';
 import { mayDo, type RightName } from '../../access/rights.ts';
 import { TollgateError } from '../../core/errors.ts';
-import { ownerNameOf, type Principal } from '../../core/principal.ts';
+import { canonicalPrincipalId, type Principal } from '../../core/principal.ts';
 import { checkBodyHead } from '../../inbound/body.ts';
 import { bodyBytes } from '../body-bytes.ts';
 import { strictJson } from '../strict-json.ts';
@@ -12,16 +12,17 @@ import { strictJson } from '../strict-json.ts';
 export const MAX_ID = 700;
 
 /**
- * The user whom a request is about, as `ownerNameOf` has it: one person in two tenants is two users. A caller is itself,
- * by its whole id or its subject; admins may name anybody, by the whole id. Throws `user_mismatch`, which says the same whether that user exists or not.
+ * The id of the user whom a request is about: one person in two tenants is two users. A caller is itself, by its id, its
+ * subject, or its id without the tenant, which to admins is who has none: they may name anybody, by the id. Throws
+ * `user_mismatch`, which says the same whether that user exists or not.
  */
 export function subjectOf(caller: Principal, userId: string | undefined, right: RightName): string {
-  const own = ownerNameOf(caller);
-  if (userId === undefined || userId === caller.id || userId === caller.subject || userId === own) return own;
+  if (userId === undefined || userId === caller.id || userId === caller.subject) return caller.id;
   if (!mayDo(caller.roles, right, 'others')) {
+    if (userId === caller.person) return caller.id;
     throw new TollgateError('user_mismatch', 'user_id is not you: leave it to your own id.');
   }
-  if (/^[A-Za-z0-9_-]{1,64}(?:@[^/]{1,300})?\/.{1,256}$/s.test(userId)) return userId;
+  if (/^[A-Za-z0-9_-]{1,64}(?:@[^/]{1,300})?\/.{1,256}$/s.test(userId)) return canonicalPrincipalId(userId);
   throw new TollgateError(
     'invalid_params',
     'Name another user by the whole id, entry/subject or entry@tenant/subject.',

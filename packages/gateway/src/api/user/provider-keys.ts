@@ -7,7 +7,7 @@ import type { Context } from 'hono';
 import * as z from 'zod';
 import type { RightName } from '../../access/rights.ts';
 import { TollgateError } from '../../core/errors.ts';
-import { ownerNameOf, type Principal } from '../../core/principal.ts';
+import type { Principal } from '../../core/principal.ts';
 import type { SecretId, SecretInfo, Secrets } from '../../core/secrets.ts';
 import type { GuardedRoutes } from '../guarded.ts';
 import { readOverlap, unclear } from '../written.ts';
@@ -130,7 +130,7 @@ export function addProviderKeys(routes: GuardedRoutes, deps: ProviderKeysDeps): 
 /** Throws `invalid_params` for a provider that the caller has no usable key of. */
 export async function requireKey(secrets: Secrets, principal: Principal, name: string): Promise<void> {
   const provider = providerNamed(name);
-  const info = await secrets.info(secretOf(ownerNameOf(principal), provider.name));
+  const info = await secrets.info(secretOf(principal.id, provider.name));
   if (info?.state === 'active') return;
   const what =
     info?.state === 'expired' ? `Your key of ${provider.name} has expired` : `You have no key of ${provider.name}`;

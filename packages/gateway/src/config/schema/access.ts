@@ -1,4 +1,4 @@
-import { readWho, type Who } from '../../access/options.ts';
+import { readTenantPattern, readWho, type Who } from '../../access/options.ts';
 import { patternProblem } from '../globs.ts';
 import { quote, UnitError } from '../units.ts';
 import { choice, expression, list, oneOrList, parsed, section } from './kit.ts';
@@ -12,10 +12,12 @@ const who = parsed('a caller', 'role:engineer', (value): string => {
   if (read === undefined) {
     throw new UnitError(
       `${quote(value)} names no caller.`,
-      'Write everyone, role:x, tenant:x, tier:x, client:x, entry:x, anonymous, or a principal such as corp/ada.',
+      'Write everyone, role:x, tenant:x, tier:x, client:x, entry:x, anonymous, or a principal such as corp/ada or corp@acme/ada.',
     );
   }
-  const problem = patternProblem(read.pattern);
+  const tenanted = read.kind === 'principal' ? readTenantPattern(read.pattern) : undefined;
+  const patterns = tenanted === undefined ? [read.pattern] : [tenanted.head, tenanted.subject];
+  const problem = patterns.map(patternProblem).find((found) => found !== undefined);
   if (problem !== undefined) throw new UnitError(problem, '');
   return value;
 });
@@ -23,7 +25,7 @@ const who = parsed('a caller', 'role:engineer', (value): string => {
 const rule = section(
   {
     who: oneOrList(who, 'a caller', 'role:engineer').describe(
-      'Whom it lets in, any of: `everyone`, `role:x`, `tenant:x`, `tier:x`, `client:x`, `entry:x` (an auth entry), `anonymous`, or a principal `entry/subject`; x and principals may be patterns.',
+      'Whom it lets in, any of: `everyone`, `role:x`, `tenant:x`, `tier:x`, `client:x`, `entry:x` (an auth entry), `anonymous`, or a principal `entry/subject` (in every tenant) or `entry@tenant/subject`; x and principals may be patterns.',
     ),
     may: oneOrList(pattern('github/*'), 'a pattern', 'github/*').describe(
       'What they may use: patterns on `server/tool`, `server/prompt` and `server/uri` of a resource. `"*"` is everything.',
@@ -47,7 +49,7 @@ const rule = section(
       deny: 'What no rule allows is refused; there are no rules that forbid.',
       role: 'Write who: role:x.',
       tenant: 'Write who: tenant:x.',
-      principal: 'Write who: entry/subject.',
+      principal: 'Write who: entry/subject, or entry@tenant/subject.',
       if: 'Write `when`.',
     },
   },

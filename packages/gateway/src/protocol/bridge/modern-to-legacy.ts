@@ -8,7 +8,6 @@ import type { Clock } from '../../core/clock.ts';
 import { afterSending, TollgateError } from '../../core/errors.ts';
 import { randomId } from '../../core/ids.ts';
 import { Lifetime } from '../../core/lifetime.ts';
-import { ownerOf } from '../../core/principal.ts';
 import type { AnswerListener, Call } from '../call.ts';
 import { encode } from '../json/splice.ts';
 import { Field, type Message } from '../message.ts';
@@ -100,7 +99,7 @@ export class ParkedCalls {
   stateFor(call: Call, conversation: string, round: number): string {
     return this.#seal.seal({
       conversation,
-      principal: ownerOf(call.principal),
+      principal: call.principal.id,
       endpoint: call.endpoint,
       method: call.method,
       digest: callDigest(call),
@@ -155,7 +154,7 @@ class Conversation {
   constructor(owner: ParkedCalls, call: Call, connection: Connection) {
     this.#owner = owner;
     this.#connection = connection;
-    this.principal = ownerOf(call.principal);
+    this.principal = call.principal.id;
   }
 
   start(call: Call, destination: Destination, outcome: Outcome): void {
@@ -416,7 +415,7 @@ function urlRequests(data: unknown): Json {
 
 function sameCall(state: SealedState, call: Call): boolean {
   return (
-    state.principal === ownerOf(call.principal) &&
+    state.principal === call.principal.id &&
     state.endpoint === call.endpoint &&
     state.method === call.method &&
     state.digest === callDigest(call)

@@ -14,6 +14,7 @@ type Json = Record<string, unknown>;
 
 export const ada: Principal = {
   id: 'test/ada',
+  person: 'test/ada',
   key: 1,
   lanes: lanesOf('test/ada'),
   entry: 'test',

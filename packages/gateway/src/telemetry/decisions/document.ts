@@ -1,6 +1,7 @@
 /** From what admission and the pipeline tell to the record of a decision. */
 import type { AccessRefusal } from '../../core/access-refusal.ts';
 import { type Expression, ExpressionScope } from '../../core/expression.ts';
+import { readPrincipalId } from '../../core/principal.ts';
 import { type DecisionDocument, RECORD_VERSION, type RuleEntry } from './record.ts';
 import type { Skeletons } from './skeleton.ts';
 import type { StoredDecision } from './store.ts';
@@ -180,7 +181,12 @@ function expressionsOf(pending: Pending, text: string | undefined): DecisionDocu
   if (expressions.length === 0 || pending.roles === undefined) return undefined;
   const scope = new ExpressionScope({
     arguments: text,
-    principal: { id: facts.principal, tenant: facts.tenant, roles: pending.roles, clientId: pending.client },
+    principal: {
+      person: readPrincipalId(facts.principal).person,
+      tenant: facts.tenant,
+      roles: pending.roles,
+      clientId: pending.client,
+    },
     tier: facts.tier,
     tool: facts.method === 'tools/call' ? facts.object : undefined,
     server: facts.server,

@@ -1,7 +1,7 @@
 /** Which token goes with which request to one server: the gateway's own, or that of the caller. Never the caller's own. */
 import type { Clock } from '../../core/clock.ts';
 import { TollgateError } from '../../core/errors.ts';
-import { ownerNameOf, type Principal } from '../../core/principal.ts';
+import type { Principal } from '../../core/principal.ts';
 import type { Secrets } from '../../core/secrets.ts';
 import type { Credentials, HttpServerOptions, TokenProvider } from '../http-client.ts';
 import type { ClientCredentialsOptions, ServerAuth } from '../options.ts';
@@ -108,7 +108,7 @@ class ServerCredentials implements Credentials {
       return this.#exchanged(principal, auth.scopes, enterprise(this.#options, auth, idToken, clock));
     }
     return this.#signedIn(
-      principalOwner(ownerNameOf(principal)),
+      principalOwner(principal.id),
       false,
       (why) => new TollgateError('account_required', `${name}: ${why}. It needs an account of yours`),
     );

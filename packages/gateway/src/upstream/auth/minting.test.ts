@@ -67,6 +67,7 @@ async function authorizationServer(
 
 const ADA: Principal = Object.freeze({
   id: 'corp/ada',
+  person: 'corp/ada',
   key: 1,
   lanes: lanesOf('corp/ada'),
   entry: 'corp',

@@ -57,7 +57,7 @@ function tokensOf(options: HttpServerOptions, secrets: MapSecrets, clock: Clock 
 function person(id: string): Principal {
   const [entry = '', subject = ''] = id.split('/');
   const none = { tenant: undefined, tier: undefined, roles: [], scopes: undefined, clientId: undefined };
-  return Object.freeze({ id, key: 1, lanes: lanesOf(id), entry, subject, ...none });
+  return Object.freeze({ id, person: id, key: 1, lanes: lanesOf(id), entry, subject, ...none });
 }
 
 const INFO = { version: '2026-07-28', capabilities: {}, serverInfo: undefined, instructions: undefined };
