@@ -15,7 +15,7 @@ import { ask, budget, drift, problems } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
 const PRICE = 10_000;
-const PATIENCE = FULL ? 900_000 : 240_000;
+const PATIENCE = FULL ? 3_600_000 : 240_000;
 
 let server: FakeHttpServer;
 beforeAll(async () => {
@@ -243,6 +243,6 @@ describe('many callers', () => {
       await consume(Array.from({ length: 500 }, (_, i) => `caller-${at + i}`));
     }
     expect((await consume(live)).some(({ allowed }) => allowed)).toBe(false);
-    expect((await resident()) - before).toBeLessThan(FULL ? 700 : 200);
+    expect((await resident()) - before).toBeLessThan(FULL ? 1000 : 200);
   });
 });

@@ -329,6 +329,9 @@ describe('a secret of the vault', () => {
     await waitUntil('the new value', async () => (await sent()).key === canary('second-value'), SOON);
     await a.state.vault.revoke(MATH, 'ops/olga', 'seen in a chat');
     await waitUntil('the refusal', async () => (await sent()).failed, SOON);
+    // For whoever comes next: lists are read with it, too.
+    await a.state.vault.put(MATH, 'first-value', { by: 'ops/olga' });
+    await waitUntil('the value again', async () => (await sent()).key === 'first-value', SOON);
   });
 
   it('that is an upstream token is refreshed once, though both gateways want a new one at the same time', async () => {
