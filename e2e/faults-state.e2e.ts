@@ -233,7 +233,8 @@ describe('PostgreSQL', () => {
   });
 
   it('that goes away stops the money of gateways that share, at once, and no rate', async () => {
-    const state = { url: inject('redisUrl'), ledger: 'away', commandTimeout: '1s' };
+    // A Redis of TEST_REDIS_URL may still have the money of a run before.
+    const state = { url: inject('redisUrl'), ledger: `away-${Date.now().toString(36)}`, commandTimeout: '1s' };
     const { proxy, config: own } = await start({ state });
     await proxy.stop();
     // Away from the beginning: whose money is in Redis is not known yet.

@@ -11,6 +11,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'v
 import { ask, budget, drift, storm } from './state.ts';
 
 const FULL = process.env['TOLLGATE_PROOF'] === 'full';
+/** A Redis of TEST_REDIS_URL may still have the money of a run before. */
+const RUN = Date.now().toString(36);
 const CAPABILITIES = { roots: {} };
 
 const stack = new AsyncDisposableStack();
@@ -27,7 +29,7 @@ beforeAll(async () => {
   config = {
     version: 1,
     storage: database.url.href,
-    state: { url: inject('redisUrl'), ledger: 'shared', commandTimeout: '5s' },
+    state: { url: inject('redisUrl'), ledger: `shared-${RUN}`, commandTimeout: '5s' },
     servers: { fake: { url: server.url }, other: { url: other.url } },
     endpoints: { '/mcp': { servers: ['fake'] }, '/other': { servers: ['other'] } },
     unpriced: 'free',
@@ -160,7 +162,7 @@ describe('gateways of one machine', () => {
     const one = {
       version: 1,
       dataDir: `${folder.path}/data`,
-      state: { url: inject('redisUrl'), ledger: 'machine', commandTimeout: '5s' },
+      state: { url: inject('redisUrl'), ledger: `machine-${RUN}`, commandTimeout: '5s' },
       servers: { fake: { url: server.url } },
       unpriced: 'free',
       tools: { 'fake/bytes': { price: { each: '0.1 USD' } } },
