@@ -1,4 +1,5 @@
 /** The client side of attaching: what `tollgate --stdio` does with its pipes. */
+import { lstatSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { TollgateError } from '../core/errors.ts';
@@ -17,7 +18,8 @@ export interface PumpOptions {
 /**
  * Moves bytes between a client's pipes and the gateway until either side ends, and says which. Rejects with `gateway_not_running`
  * when nobody listens or the gateway is leaving; nothing was read from `stdin` then, so the caller may start a gateway
- * and try again. Rejects with `usage` when trying again cannot help: an unknown endpoint, another version.
+ * and try again. Rejects with `usage` when trying again cannot help: an unknown endpoint, another version; with
+ * `config_invalid` for a socket that no gateway of this user made.
  */
 export async function pumpStdio(options: PumpOptions): Promise<'client' | 'gateway'> {
   const socket = await open(options);
@@ -46,6 +48,7 @@ export async function pumpStdio(options: PumpOptions): Promise<'client' | 'gatew
 /** Connects and says hello. */
 async function open(options: PumpOptions): Promise<Socket> {
   const { socketPath, endpoint, timeout = 5000 } = options;
+  refuseStranger(socketPath);
   const socket = connect(socketPath);
   try {
     const answer = await new Promise<string>((resolve, reject) => {
@@ -92,4 +95,19 @@ async function open(options: PumpOptions): Promise<Socket> {
     socket.on('error', () => undefined).destroy();
     throw error;
   }
+}
+
+/**
+ * In a folder that came with a repository, or that a group may write to, the socket could be a link to one of another
+ * service, or one of another user, who would be shown all that the client says.
+ */
+function refuseStranger(path: string): void {
+  if (process.platform === 'win32') return;
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  const uid = process.getuid?.() ?? found?.uid;
+  if (found === undefined || (found.isSocket() && (uid === 0 || found.uid === uid))) return;
+  throw new TollgateError(
+    'config_invalid',
+    `The attach socket ${path} is not used: it is a link, no socket, or belongs to another user. Delete it`,
+  );
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -369,6 +369,20 @@ describe('pumpStdio', () => {
     await edge.close();
     const none = pumpStdio({ socketPath: path, endpoint: '/mcp', stdin, stdout });
     await expect(none).rejects.toMatchObject({ code: 'gateway_not_running' });
+    expect(String(stdin.read())).toBe('kept');
+  });
+
+  it('speaks to no socket that a link leads to, as one that came with a repository would', async () => {
+    const stdin = new PassThrough();
+    stdin.write('kept');
+    const planted = `${path}.planted`;
+    await symlink(path, planted);
+    const pumping = pumpStdio({ socketPath: planted, endpoint: '/mcp', stdin, stdout: new PassThrough() });
+    await expect(pumping).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringContaining(`${planted} is not used`),
+    });
+    expect(edge.clientCount).toBe(0);
     expect(String(stdin.read())).toBe('kept');
   });
 

@@ -1,5 +1,7 @@
-import { lstatSync, mkdirSync, statSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
+import { stateFiles } from './journal-files.ts';
 
 /**
  * Makes the folder of the state (0700) when it is missing. A folder that every user of the machine may write to, such
@@ -26,8 +28,9 @@ export function refuseLink(file: string): void {
 }
 
 /**
- * Throws `config_invalid` for a database that a gateway of this user did not make, or that others could read since: what
- * came with a repository is readable by all, and would bring the keys, approvals and tiers of whoever committed it.
+ * Throws `config_invalid` for a file of the data folder that a gateway of this user did not make, or that others could
+ * read since: what came with a repository is readable by all, and would bring the keys, approvals, tiers and counters of
+ * whoever committed it. A missing file is none.
  */
 export function refuseStranger(file: string): void {
   const found = lstatSync(file, { throwIfNoEntry: false });
@@ -36,6 +39,22 @@ export function refuseStranger(file: string): void {
   if ((found.mode & 0o077) === 0 && (uid === 0 || found.uid === uid)) return;
   throw new TollgateError(
     'config_invalid',
-    `${file} is not used: others can read it, so that it may have come with this folder, and with it keys and approvals of somebody else. Delete it; if it is yours, a backup for example: chown it to this user and chmod 600 it`,
+    `${file} is not used: others can read it, so that it may have come with this folder, and with it keys, approvals and counters of somebody else. Delete it; if it is yours, a backup for example: chown it to this user and chmod 600 it`,
   );
+}
+
+/**
+ * The same for every state file of a folder. The folder itself must not be a link: it would bring the state of another
+ * installation, which is private there, and this gateway would write over it.
+ */
+export function refuseStrangeState(folder: string): void {
+  const found = lstatSync(folder, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isDirectory()) {
+    throw new TollgateError('config_invalid', `${folder} is a link or no folder, and is not used: remove it`);
+  }
+  for (const { name } of stateFiles(readdirSync(folder))) {
+    refuseLink(join(folder, name));
+    refuseStranger(join(folder, name));
+  }
 }

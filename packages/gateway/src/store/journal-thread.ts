@@ -1,14 +1,15 @@
 import { join } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
 import { nodeFileSystem } from './file-system.ts';
-import { ensureFolder } from './folder.ts';
+import { ensureFolder, refuseStrangeState } from './folder.ts';
 import { JournalWriter, type SnapshotWriter } from './journal-writer.ts';
 import type { ThreadService } from './messages.ts';
 import type { StoreOptions } from './options.ts';
 
 /** What the thread of the journal does. */
 export function journalThread(options: StoreOptions): ThreadService {
-  const writer = new JournalWriter(nodeFileSystem, join(options.dataDir, 'state'), {
+  const folder = join(options.dataDir, 'state');
+  const writer = new JournalWriter(nodeFileSystem, folder, {
     key: options.encryptionKey,
     compress: options.compress ?? false,
   });
@@ -25,6 +26,7 @@ export function journalThread(options: StoreOptions): ThreadService {
     sync: () => writer.sync(),
 
     recover: (now: number) => {
+      refuseStrangeState(folder);
       const { report, snapshot, journal } = writer.recover(now);
       const [chunks, records] = [joined(snapshot.flatMap(prefixed)), joined(journal)];
       return { report, snapshot: chunks, journal: records, transfer: [chunks, records] };

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifies } from '@tollgate/testkit';
 import { startChild } from '@tollgate/testkit/child';
@@ -89,6 +89,40 @@ const forms = [
   ['encrypted', { encryptionKey: KEY }],
   ['compressed and encrypted', { compress: true, encryptionKey: KEY }],
 ] as const;
+
+describe('state that came with a repository', () => {
+  it.each(['journal', 'snapshot'])('is not believed, and is left as it is: %s', async (kind) => {
+    await using folder = await temporaryDirectory('journal');
+    await written(folder.path, ['counted'], 'held');
+    const [planted] = files(folder, kind);
+    const before = readFileSync(planted!);
+    // As a checkout leaves it, and as one for a group or with a stray bit would.
+    for (const mode of [0o644, 0o640, 0o601]) {
+      chmodSync(planted!, mode);
+      await expect(recovered(folder.path)).rejects.toMatchObject({
+        code: 'config_invalid',
+        message: expect.stringMatching(/\.tg is not used.+chmod 600/),
+      });
+      expect([statSync(planted!).mode & 0o777, readFileSync(planted!).equals(before)]).toEqual([mode, true]);
+    }
+    chmodSync(planted!, 0o600);
+    expect(texts(await recovered(folder.path))).toEqual(['counted']);
+  });
+
+  it('is not reached through a link, of a file or of the whole folder', async () => {
+    await using mine = await temporaryDirectory('journal');
+    await using theirs = await temporaryDirectory('journal');
+    await written(mine.path, ['counted']);
+    const refused = { code: 'config_invalid', message: expect.stringContaining('is a link') };
+    symlinkSync(join(mine.path, 'state'), join(theirs.path, 'state'));
+    await expect(recovered(theirs.path)).rejects.toMatchObject(refused);
+    rmSync(join(theirs.path, 'state'));
+    mkdirSync(join(theirs.path, 'state'));
+    symlinkSync(files(mine, 'journal')[0]!, join(theirs.path, 'state/journal-00000001.tg'));
+    await expect(recovered(theirs.path)).rejects.toMatchObject(refused);
+    expect(texts(await recovered(mine.path))).toEqual(['counted']);
+  });
+});
 
 describe('the journal', () => {
   it.each(forms)('recovers snapshot and later records, in order (%s)', async (_name, form) => {

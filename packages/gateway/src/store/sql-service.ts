@@ -203,8 +203,11 @@ export class SqlService {
     const file = isAbsolute(sql.file) ? sql.file : join(dataDir, sql.file);
     // An absolute path was written by the operator, who may well mean a link.
     if (!isAbsolute(sql.file)) {
-      for (const suffix of ['', '-wal', '-shm', '-journal']) refuseLink(file + suffix);
-      refuseStranger(file);
+      // A log beside the database is replayed into it, whoever wrote it.
+      for (const suffix of ['', '-wal', '-shm', '-journal']) {
+        refuseLink(file + suffix);
+        refuseStranger(file + suffix);
+      }
     }
     try {
       return await migrated(openSqlite(file), 'sqlite');

@@ -74,6 +74,19 @@ describe('an SQLite storage', () => {
     await (await opened(folder.path)).close();
   });
 
+  it.each(['-wal', '-journal'])('replays no log that came with a repository: %s', async (suffix) => {
+    await using folder = await temporaryDirectory('store');
+    await (await opened(folder.path)).close();
+    const planted = join(folder.path, `tollgate.db${suffix}`);
+    writeFileSync(planted, 'planted');
+    chmodSync(planted, 0o644);
+    await expect(opened(folder.path)).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringContaining(`${planted} is not used`),
+    });
+    expect(readFileSync(planted, 'utf8')).toBe('planted');
+  });
+
   it('keeps tiers and costs over a restart, in files of its own user only', async () => {
     verifies('R0-21', 'R0-23');
     await using folder = await temporaryDirectory('store');

@@ -36,7 +36,10 @@ async function read(file: string): Promise<Buffer | undefined> {
   try {
     const found = await lstat(file);
     if (!found.isFile()) throw unsafe(file, 'it is no regular file');
-    if (process.platform !== 'win32' && (found.mode & 0o077) !== 0) throw unsafe(file, 'others can read it');
+    const uid = process.getuid?.() ?? found.uid;
+    if (process.platform !== 'win32' && ((found.mode & 0o077) !== 0 || (uid !== 0 && found.uid !== uid))) {
+      throw unsafe(file, 'others can read it');
+    }
     const text = (await readFile(file, 'utf8')).trim();
     if (!/^[0-9a-f]{64}$/.test(text)) throw unsafe(file, 'it does not hold 64 hexadecimal digits');
     return Buffer.from(text, 'hex');
