@@ -11,7 +11,7 @@ import { type ScriptedServer, startGateway, startScripted, type TestGateway, too
 
 const TOOLS = { tools: [tool('read'), tool('write')], ttlMs: 60_000, cacheScope: 'private' };
 const ADA = 'svc/ada';
-const BOB = 'other/bob';
+const BOB = 'other@acme/bob';
 
 let server: ScriptedServer;
 let gateway: TestGateway;
