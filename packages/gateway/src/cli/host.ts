@@ -117,7 +117,12 @@ export class Host {
       await takeOldTokens(compiled, state.vault, options.log);
       const host = new Host({ ...command, loaded, compiled: used }, options, token, state, other !== undefined);
       await host.gateway.listen();
-      await host.#record();
+      try {
+        await host.#record();
+      } catch (error) {
+        await host.gateway.close();
+        throw error;
+      }
       return host;
     } catch (error) {
       await state.close();

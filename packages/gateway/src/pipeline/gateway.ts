@@ -20,7 +20,7 @@ import type { CallLog } from '../telemetry/calls.ts';
 import { GatewayBridge } from './bridge.ts';
 import { Edges, type Listening } from './edges.ts';
 import type { GatewayDeps } from './gateway-deps.ts';
-import { announceDifference, buildGeneration, type Generation, type Lasting, retired } from './generation.ts';
+import { announceDifference, buildGeneration, discard, type Generation, type Lasting, retired } from './generation.ts';
 import { createLasting, nextAdmission } from './lasting.ts';
 import { LiveServers } from './live-servers.ts';
 import { checkKeyFile } from './same-user.ts';
@@ -46,6 +46,8 @@ export class Gateway implements Face {
   #withdrawals = 0;
   #listening: Listening | undefined;
   #draining = false;
+  #closed = false;
+  readonly #over = Promise.withResolvers<void>();
   #ready = false;
   #applying: Promise<unknown> = Promise.resolve();
 
@@ -186,13 +188,15 @@ export class Gateway implements Face {
     return this.barred(who, endpoint, address) ?? who;
   }
 
-  /** Opens the listeners. Rejects with `listen_failed`; then nothing is left open. */
+  /** Opens the listeners. Rejects with `listen_failed`, or when it is closed meanwhile; then nothing is left open. */
   async listen(): Promise<Listening> {
     try {
       await this.#begin();
       this.#listening = await this.#edges.listen();
+      this.#checkOpen();
       // Last: who can attach takes the gateway for started, and would be cut off when a port turned out to be taken.
       await this.#edges.attach();
+      this.#checkOpen();
       return this.#listening;
     } catch (error) {
       await this.close();
@@ -202,8 +206,14 @@ export class Gateway implements Face {
 
   /** Opens only this attach socket and no port: for one client, on the pipes of this process. */
   async listenStdio(attachSocket: string): Promise<void> {
-    await this.#begin();
-    await this.#edges.attach(attachSocket);
+    try {
+      await this.#begin();
+      await this.#edges.attach(attachSocket);
+      this.#checkOpen();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
   }
 
   /** Resolves when every server was tried once, bounded by the list timeouts. */
@@ -237,14 +247,16 @@ export class Gateway implements Face {
   /** Ends at once. Open calls get `shutting_down`. */
   async close(): Promise<void> {
     this.#draining = true;
+    this.#closed = true;
+    this.#over.resolve();
     this.parked.close(new TollgateError('shutting_down', 'The gateway is shutting down'));
     this.admission.close();
     await this.#edges.close();
-    this.#servers.close();
+    const leaving = this.#servers.close();
     for (const { catalog } of this.#current.endpoints.values()) catalog.close();
     this.#current.identity.close();
     this.bridge.close();
-    await Promise.all([...this.#current.servers.values()].map((server) => server.close()));
+    await Promise.all([leaving, ...[...this.#current.servers.values()].map((server) => server.close())]);
   }
 
   async #apply(config: CompiledConfig): Promise<void> {
@@ -258,13 +270,20 @@ export class Gateway implements Face {
     }
     const certificates = await this.#edges.certificates(config);
     checkKeyFile(config, this.#lasting.log);
+    this.#checkOpen();
     const next = buildGeneration(config, this.#lasting, before);
-    // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
-    await Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
+    try {
+      // A changed server that is dead does not hold up the others: the wait is bounded by the list timeout.
+      const settled = Promise.all([...next.endpoints.values()].map(({ catalog }) => catalog.settled()));
+      await Promise.race([settled, this.#over.promise]);
+      this.#checkOpen();
+    } catch (error) {
+      await discard(next, before);
+      throw error;
+    }
     const { limits } = this.#lasting;
-    const { state } = this.#deps;
     limits.current = nextAdmission(config, this.#deps, limits.current);
-    state?.adopt(config);
+    this.#deps.state?.adopt(config);
     this.trust.configure(config.trust);
     if (!isDeepStrictEqual(before.config.admission.sessionGuard, config.admission.sessionGuard)) {
       this.#guard = this.#makeGuard(config.admission.sessionGuard);
@@ -298,6 +317,12 @@ export class Gateway implements Face {
   /** Before the first call: what the state lost is rebuilt for the limits that are in force. */
   async #begin(): Promise<void> {
     await this.#deps.state?.begin(this.#current.config, () => this.admission);
+    this.#checkOpen();
+  }
+
+  /** Whoever was waiting while it was closed must not open anything any more: nobody would close it. */
+  #checkOpen(): void {
+    if (this.#closed) throw new TollgateError('shutting_down', 'The gateway is shutting down');
   }
 
   #makeGuard(options: SessionGuardOptions | undefined): SessionGuard | undefined {

@@ -157,6 +157,13 @@ export function retired(before: Generation, after: Generation): readonly Server[
   return [...before.servers.values()].filter((server) => after.servers.get(server.name) !== server);
 }
 
+/** Ends a generation that never came into force: what it shares with `inForce` stays. */
+export async function discard(generation: Generation, inForce: Generation): Promise<void> {
+  for (const { catalog } of generation.endpoints.values()) catalog.close();
+  generation.identity.close(inForce.identity);
+  await Promise.all(retired(generation, inForce).map((server) => server.close()));
+}
+
 function unchanged(options: ServerOptions, previous: Generation | undefined): Server | undefined {
   const before = previous?.config.servers.find((candidate) => candidate.name === options.name);
   return before !== undefined && isDeepStrictEqual(before, options) ? previous?.servers.get(options.name) : undefined;

@@ -10,6 +10,8 @@ export class LiveServers {
   readonly #hub: SubscriptionHub;
   readonly #log: Log;
   readonly #unfollow = new Map<Server, () => void>();
+  /** Taken out and not stopped yet. */
+  readonly #leaving = new Map<Server, NodeJS.Timeout>();
 
   constructor(hub: SubscriptionHub, log: Log) {
     this.#hub = hub;
@@ -33,17 +35,25 @@ export class LiveServers {
     this.#unfollow.delete(server);
     const until = performance.now() + RETIRE_MS;
     const poll = setInterval(() => {
-      if (server.view.pending > 0 && performance.now() < until) return;
-      clearInterval(poll);
-      server.close().catch((error: unknown) => {
-        this.#log.warn({ err: error, server: server.name }, 'a removed server did not stop cleanly');
-      });
+      if (server.view.pending === 0 || performance.now() >= until) void this.#stop(server);
     }, 100);
     poll.unref();
+    this.#leaving.set(server, poll);
   }
 
-  /** Hears nothing any more; whoever has the servers stops them. */
-  close(): void {
+  /** Hears nothing any more, and stops what was taken out; whoever has the others stops them. */
+  async close(): Promise<void> {
     for (const unfollow of this.#unfollow.values()) unfollow();
+    await Promise.all([...this.#leaving.keys()].map((server) => this.#stop(server)));
+  }
+
+  async #stop(server: Server): Promise<void> {
+    clearInterval(this.#leaving.get(server));
+    this.#leaving.delete(server);
+    try {
+      await server.close();
+    } catch (error) {
+      this.#log.warn({ err: error, server: server.name }, 'a removed server did not stop cleanly');
+    }
   }
 }
