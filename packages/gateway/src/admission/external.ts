@@ -26,7 +26,7 @@ export interface Question {
   readonly subject: Subject;
   /** Method, `server/initialize`, `server/ping`, or anything else: then limits on `unknown` cover it. */
   readonly method: string;
-  /** Endpoint path. Default `/mcp`. */
+  /** Endpoint path. Default `/mcp`; who knows the configuration says one that there is. */
   readonly endpoint?: string | undefined;
   /** Canonical id `server/tool`. */
   readonly tool?: string | undefined;

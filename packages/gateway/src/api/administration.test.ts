@@ -63,7 +63,7 @@ const server = createServer(
     port: {
       status: () => ({}) as StatusReport,
       watchCalls: () => () => undefined,
-      reload: () => Promise.resolve({ changes: [] }),
+      reload: () => Promise.resolve({ changes: [], warnings: [] }),
       administration: port,
     },
   }),

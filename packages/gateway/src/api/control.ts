@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
+import type { AppliedChanges } from '../config/diff.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
@@ -23,7 +24,7 @@ import { addVault } from './vault.ts';
 export interface ControlPort extends WatchPort {
   status(): StatusReport;
   /** Applies the configuration file. Rejects with `config_invalid` and keeps the old one. */
-  reload(): Promise<{ readonly changes: readonly string[] }>;
+  reload(): Promise<AppliedChanges>;
   /** Records of decisions; absent: none are kept. */
   readonly decisions?: DecisionPort | undefined;
   readonly administration: AdministrationPort;

@@ -45,7 +45,7 @@ const server = createServer(
     port: {
       status: () => ({}) as StatusReport,
       watchCalls: () => () => undefined,
-      reload: () => Promise.resolve({ changes: [] }),
+      reload: () => Promise.resolve({ changes: [], warnings: [] }),
       administration: {} as ControlPort['administration'],
       decisions: { get: (id) => store.get(id), list: (query) => store.list(query) },
     },

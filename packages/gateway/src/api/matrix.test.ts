@@ -250,7 +250,7 @@ async function send(roles: readonly string[], { method, path, body }: Cell, belo
             port: {
               status: () => ({}) as StatusReport,
               watchCalls: () => () => undefined,
-              reload: async () => ({ changes: [] }),
+              reload: async () => ({ changes: [], warnings: [] }),
               decisions,
               administration,
               keys: {

@@ -6,6 +6,7 @@ import { TollgateError } from '../core/errors.ts';
 
 /** Longest time that a grant, stop, block or key with an end lasts: a year. */
 const MAX_TIME = 366 * 86_400_000;
+const MAX_CALLS = 9_999_999_999;
 /** Longest time for which a replaced key goes on working beside the new one. */
 const MAX_OVERLAP = 30 * 86_400_000;
 
@@ -21,7 +22,8 @@ export function idOf(c: Context): string {
 
 /** `5 USD`, or a plain number for limits that count calls. */
 export function readAmount(written: string): { readonly amount: number; readonly unit: string } {
-  if (/^[1-9]\d{0,9}$/.test(written)) return { amount: Number(written), unit: 'requests' };
+  if (/^[1-9]\d*$/.test(written) && Number(written) <= MAX_CALLS) return { amount: Number(written), unit: 'requests' };
+  if (/^[1-9]\d*$/.test(written)) throw unclear(`amount: at most ${MAX_CALLS} calls are granted at a time`);
   const { micros, unit } = reading('amount', () => parseAmount(written));
   if (micros < 1) throw unclear('amount: must be more than 0');
   return { amount: micros, unit };

@@ -133,6 +133,15 @@ export class Catalog {
     return this.#snapshot.merged.tools.entries;
   }
 
+  get prompts(): readonly Entry[] {
+    return this.#snapshot.merged.prompts.entries;
+  }
+
+  /** Every resource that is listed by itself, not by a template. */
+  get resources(): readonly Entry[] {
+    return this.#snapshot.merged.resources.entries;
+  }
+
   /** A prompt by its advertised name. */
   prompt(name: string): Entry | undefined {
     return this.#snapshot.merged.prompts.byName.get(name);

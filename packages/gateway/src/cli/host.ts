@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { withAdminToken } from '../api/admin-token.ts';
 import { adminSurface, userSurface } from '../api/surfaces.ts';
 import { compile } from '../config/compile.ts';
-import { describeChanges } from '../config/diff.ts';
+import { type AppliedChanges, appliedChanges } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
@@ -40,7 +40,7 @@ export class Host {
   readonly #state: GatewayState;
   readonly #applied: AppliedConfiguration;
   #reloadProblem: string | undefined;
-  #reloading: Promise<{ readonly changes: readonly string[] }> | undefined;
+  #reloading: Promise<AppliedChanges> | undefined;
 
   private constructor(
     command: CommandConfig,
@@ -135,7 +135,7 @@ export class Host {
   }
 
   /** Applies the file as it is now. Rejects with every mistake and keeps the old configuration. */
-  reload(): Promise<{ readonly changes: readonly string[] }> {
+  reload(): Promise<AppliedChanges> {
     this.#reloading ??= this.#reload().finally(() => {
       this.#reloading = undefined;
     });
@@ -151,7 +151,7 @@ export class Host {
     return clean;
   }
 
-  async #reload(): Promise<{ readonly changes: readonly string[] }> {
+  async #reload(): Promise<AppliedChanges> {
     const { log, listen } = this.#options;
     try {
       // Whoever changes a file that was merely found must not thereby run programs here.
@@ -159,10 +159,12 @@ export class Host {
       const { before, after } = await this.#applied.replace(() =>
         loadConfig(file, { found, ...(listen === undefined ? {} : { listen }) }),
       );
-      const changes = describeChanges(before, after);
+      const applied = appliedChanges(before, after);
+      const { changes, warnings } = applied;
       this.#reloadProblem = undefined;
       log.info({ generation: this.gateway.generation.number, changes }, 'the configuration was applied');
-      return { changes };
+      for (const warning of warnings) log.warn({ warning }, 'the applied configuration forgets what was used');
+      return applied;
     } catch (thrown) {
       const error = TollgateError.from(thrown);
       this.#reloadProblem = error.message;

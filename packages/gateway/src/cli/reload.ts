@@ -1,3 +1,4 @@
+import type { AppliedChanges } from '../config/diff.ts';
 import { TollgateError } from '../core/errors.ts';
 import { loadForCommand } from './configuration.ts';
 import { json, out } from './output.ts';
@@ -19,12 +20,13 @@ export async function reload(
     await loadForCommand(file, { found: true, trust: options.trust === true || config !== undefined });
     return apply();
   });
-  const report = (await response.json()) as { changes: string[] };
-  if (options.json === true) json(report);
+  const report = (await response.json()) as AppliedChanges;
+  if (options.json === true) {
+    json(report);
+    return;
+  }
+  const { changes, warnings } = report;
+  if (changes.length === 0) out('Nothing has changed.');
   else
-    out(
-      report.changes.length === 0
-        ? 'Nothing has changed.'
-        : `Applied.\n${report.changes.map((c) => `  ${c}`).join('\n')}`,
-    );
+    out(['Applied.', ...changes.map((line) => `  ${line}`), ...warnings.map((line) => `Warning: ${line}.`)].join('\n'));
 }

@@ -9,7 +9,7 @@ import { explainIssues } from './issues.ts';
 import { type Finding, invalidConfig, mistake, shortPath, suggest } from './problems.ts';
 import { choice, flag, kindOf, list, map, message, parsed, section, text, whole } from './schema/kit.ts';
 import { MAX_CONFIG_BYTES, parseText } from './tree.ts';
-import { parseVirtualTime, UnitError } from './units.ts';
+import { parseVirtualTime, quote, UnitError } from './units.ts';
 
 const amount = () => parsed('an amount', '0.02 USD', parseAmount);
 
@@ -17,10 +17,15 @@ const amount = () => parsed('an amount', '0.02 USD', parseAmount);
 const used = z.union(
   [
     z
-      .int()
+      .int({
+        error: message('Must be a whole number that can be counted exactly.', `At most ${Number.MAX_SAFE_INTEGER}.`),
+      })
       .min(0)
       .transform((count): number | Amount => count),
-    parsed('a number of calls or an amount', '19.99 USD', (value): number | Amount => parseAmount(value)),
+    parsed('a number of calls or an amount', '19.99 USD', (value): number | Amount => {
+      if (/^\d+$/.test(value)) throw new UnitError(`${quote(value)} is a text.`, `Write ${value} without quotes.`);
+      return parseAmount(value);
+    }),
   ],
   { error: message('Must be a whole number of calls, or an amount.', 'For example 29 or 19.99 USD.') },
 );
@@ -35,6 +40,9 @@ const moment = parsed('a time with its zone', '2026-03-01T10:00:00Z', (value): n
 });
 
 const offset = parsed('a time after the start', '+2s', (value): number => {
+  if (/^\+?-/.test(value)) {
+    throw new UnitError(`${quote(value)} is before the start.`, 'Give the case a later start with `given.at`.');
+  }
   if (!value.startsWith('+')) throw new UnitError('A time after the start begins with +.', `Write +${value}.`);
   return parseVirtualTime(value.slice(1));
 });
@@ -174,6 +182,8 @@ function crossCheck(cases: readonly TestCase[], config: CompiledConfig): Finding
         mistake([...base, 'then'], `Each call needs one outcome: ${numbers}.`, 'Write {} where nothing is expected.'),
       );
     }
+    if (when.length === 0)
+      findings.push(mistake([...base, 'when'], 'There is no call.', 'A case without calls would always pass.'));
     let before = 0;
     for (const [j, { tier, tool, endpoint, at, method }] of when.entries()) {
       const path = [...base, 'when', j];

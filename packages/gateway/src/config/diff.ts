@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { LoadedConfig } from './assemble.ts';
 import { compile } from './compile.ts';
 import { effectiveConfig } from './effective.ts';
+import { type CountedLimit, countedLimits, forgottenUse } from './forgotten.ts';
 import { formatLeaf, type Leaf, leavesOf } from './leaves.ts';
 import { formatPath } from './problems.ts';
 import { showLeaf } from './redact.ts';
@@ -47,6 +48,24 @@ export function describeChanges(before: LoadedConfig, after: LoadedConfig): stri
   return diffConfigs(before, after).map(({ text, needsRestart }) =>
     needsRestart ? `${text} (takes a restart)` : text,
   );
+}
+
+/** What applying a configuration did, as the answer of a reload. */
+export interface AppliedChanges {
+  readonly changes: readonly string[];
+  /** What it took away that nobody may have meant. Empty mostly. */
+  readonly warnings: readonly string[];
+}
+
+export function appliedChanges(before: LoadedConfig, after: LoadedConfig): AppliedChanges {
+  return {
+    changes: describeChanges(before, after),
+    warnings: forgottenUse(countedOf(before), countedOf(after)),
+  };
+}
+
+function countedOf({ config }: LoadedConfig): CountedLimit[] {
+  return countedLimits(compile(config).admission);
 }
 
 function change(key: string, what: string): ConfigChange {

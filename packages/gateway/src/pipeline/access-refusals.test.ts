@@ -38,7 +38,7 @@ async function start() {
     port: {
       status: () => statusReport(running!, { configuration: 'x', reloadProblem: undefined }),
       watchCalls: () => () => undefined,
-      reload: () => Promise.resolve({ changes: [] }),
+      reload: () => Promise.resolve({ changes: [], warnings: [] }),
       administration: administrationOf(ports),
       decisions: state.decisions,
     },

@@ -32,7 +32,7 @@ beforeAll(async () => {
       tools: { 'files/read': { price: { each: '0.5 USD' } } },
       limits: {
         // First: what has no counter for somebody must not keep the rest from being reset.
-        absent: { tool: 'files/gone', by: 'principal', limit: '1/day' },
+        absent: { tool: 'files/gone*', by: ['principal', 'tool'], limit: '1/day' },
         dear: { by: 'principal', limit: '1 USD/call' },
         loop: { by: ['session', 'tool', 'args'], limit: '2/day' },
         calls: { by: 'principal', limit: '9/day', algorithm: 'fixed-window' },

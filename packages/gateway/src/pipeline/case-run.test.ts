@@ -149,6 +149,17 @@ describe('a file of cases', () => {
     ['cases: [{ name: x, given: { spent: { spend: 3 } }, when: [], then: [] }]', '"spend" counts USD. Write 3 USD.'],
     ['cases: [{ name: x, given: { spent: { calls: 3 USD } }, when: [], then: [] }]', '"calls" counts calls, not USD.'],
     ['cases: [{ name: x, given: { spent: { busy: 1 } }, when: [], then: [] }]', 'Nothing is kept of such a limit'],
+    ['cases: [{ name: x, when: [], then: [] }]', 'There is no call.'],
+    ['cases: [{ name: x, when: [{ tool: exa/a, at: +-5s }], then: [{}] }]', '"+-5s" is before the start.'],
+    ['cases: [{ name: x, when: [{ tool: exa/a, at: -5s }], then: [{}] }]', '"-5s" is before the start.'],
+    [
+      'cases: [{ name: x, given: { spent: { calls: 99999999999999999999 } }, when: [{ tool: exa/a }], then: [{}] }]',
+      'Must be a whole number that can be counted exactly. At most 9007199254740991.',
+    ],
+    [
+      'cases: [{ name: x, given: { spent: { calls: "30" } }, when: [{ tool: exa/a }], then: [{}] }]',
+      'Write 30 without quotes',
+    ],
     ['cases: []', 'There is no case.'],
     ['case: []', 'Unknown key "case". Did you mean "cases"?'],
     ['- a\n- b', 'Must be a map'],

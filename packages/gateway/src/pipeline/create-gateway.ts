@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { type CompiledConfig, compile } from '../config/compile.ts';
-import { describeChanges } from '../config/diff.ts';
+import { type AppliedChanges, appliedChanges } from '../config/diff.ts';
 import type { Environment } from '../config/expand.ts';
 import { type LoadedConfig, loadConfig, loadConfigObject } from '../config/load.ts';
 import { formatProblems } from '../config/problems.ts';
@@ -275,21 +275,23 @@ class LibraryGateway implements GatewayHandle {
     return this.close();
   }
 
-  async #replace(config: GatewayConfig | string) {
+  async #replace(config: GatewayConfig | string): Promise<AppliedChanges> {
     const { before, after } = await this.#applied.replace(() => load(config, this.#options));
     this.#file = after.source.file;
     this.#warn(after);
-    return { before, after };
+    const applied = appliedChanges(before, after);
+    for (const warning of applied.warnings)
+      this.#options.log?.warn({ warning }, 'the applied configuration forgets what was used');
+    return applied;
   }
 
   /** What was given as an object can only be given anew. */
-  async #reload(): Promise<{ readonly changes: readonly string[] }> {
+  async #reload(): Promise<AppliedChanges> {
     if (this.#file === undefined) {
       const told = 'This gateway has no file: its program gave it an object, and gives it another with apply().';
       throw new TollgateError('invalid_params', told, { http: 400 });
     }
-    const { before, after } = await this.#replace(this.#file);
-    return { changes: describeChanges(before, after) };
+    return this.#replace(this.#file);
   }
 
   async #end(): Promise<void> {

@@ -12,6 +12,7 @@ import { canonicalPrincipalId, readPrincipalId } from '../core/principal.ts';
 import type { Books } from './books.ts';
 import { type Place, placesOf, unnameable } from './counter-places.ts';
 import type { LedgerWriter } from './ledger-writer.ts';
+import { mainEndpoint } from './main-endpoint.ts';
 import { doubtOfServer, doubtOfTool } from './name-doubts.ts';
 
 export interface BudgetView extends LimitView {
@@ -34,18 +35,18 @@ interface AdministrationDeps {
   readonly acceptLoss: (by: string, reason: string) => Promise<boolean>;
   /** Canonical ids of the tools that there are, for limits that cover only some. */
   readonly tools: () => readonly string[];
+  readonly resources: () => readonly string[];
+  readonly prompts: () => readonly string[];
   readonly servers: () => readonly string[];
   /** Paths of the endpoints, for limits that cover only some. */
   readonly endpoints: () => readonly string[];
+  /** True: the tier of this principal is known only when a token of it comes. */
+  readonly tierUnknown: (principal: string) => boolean;
   /** Why nobody may have this principal id; undefined: somebody has, or may have. */
   readonly doubt: (principal: string) => string | undefined;
   /** Tenant and credential tier of a principal that the configuration names. */
   readonly principal: (id: string) => { readonly tenant: string | undefined; readonly tier: string | undefined };
 }
-
-/** Of questions and entries of the ledger that are about no endpoint in particular. */
-const ENDPOINT = '/mcp';
-const ANYWHERE: Place = { method: 'tools/call', tool: undefined, endpoint: ENDPOINT };
 
 const REQUESTS = 'requests';
 
@@ -126,9 +127,9 @@ export class GatewayAdministration {
     const { external, limits } = this.#deps.admission();
     const now = this.#deps.clock.monotonic();
     const found = new Map<string, BudgetView>();
-    let { tier } = await external.peek(this.#question(principal, { ...ANYWHERE, tool }), now);
-    const places =
-      tool === undefined ? limits.flatMap((limit) => this.#places(limit).next().value ?? []) : [{ ...ANYWHERE, tool }];
+    const anywhere: Place = { method: 'tools/call', tool, endpoint: this.#endpoint };
+    let { tier } = await external.peek(this.#question(principal, anywhere), now);
+    const places = tool === undefined ? limits.flatMap((limit) => this.#places(limit).next().value ?? []) : [anywhere];
     for (const asked of new Map(places.map((place) => [JSON.stringify(place), place])).values()) {
       const answer = await external.peek(this.#question(principal, asked), now);
       tier = answer.tier;
@@ -140,6 +141,7 @@ export class GatewayAdministration {
     const sorted = [...found.values()].toSorted((a, b) => (order.get(a.limit) ?? 0) - (order.get(b.limit) ?? 0));
     const doubts = [
       this.#deps.doubt(principal),
+      this.#doubtOfTier(principal, tier, found),
       tool === undefined ? undefined : doubtOfTool(tool, this.#deps.tools()),
     ];
     return doubted({ tier, limits: sorted }, doubts.filter((one) => one !== undefined).join(' ') || undefined);
@@ -156,7 +158,7 @@ export class GatewayAdministration {
     if (why !== undefined) throw wrong(why);
     const who = principal ?? 'everyone';
     const counters = await this.#emptied(limit, who);
-    if (counters.length === 0) throw wrong(`${name} has no counter for ${who}`);
+    if (counters.length === 0) throw wrong(`${name} has no counter for ${who} that can be found${uncovered(limit)}`);
     // Who once was a caller keeps what was used; nothing of a name that nobody has is a mistake of spelling.
     const doubt = counters.some(({ used }) => used > 0) ? undefined : principal && this.#deps.doubt(principal);
     if (doubt !== undefined) throw wrong(`Nothing of ${name} was used by ${who}. ${doubt}`);
@@ -188,7 +190,13 @@ export class GatewayAdministration {
     const estimate = unit === REQUESTS ? undefined : { unit, micros: 0 };
     const counters: ResetCounter[] = [];
     for (const place of this.#places(limit)) {
-      counters.push(...(await external.reset({ ...this.#question(who, place), estimate }, limit.name, now)));
+      const question = { ...this.#question(who, place), estimate };
+      for (const tier of this.#tiersOf(limit)) {
+        const found = await external.reset({ ...question, tier }, limit.name, now);
+        counters.push(...found);
+        // One counter, whichever tier a call was counted in.
+        if (found.length > 0) break;
+      }
     }
     return counters;
   }
@@ -211,7 +219,7 @@ export class GatewayAdministration {
         tenant: readPrincipalId(who).tenant,
         server: '',
         tool: 'reset',
-        endpoint: ENDPOINT,
+        endpoint: this.#endpoint,
         session: undefined,
         decisionId: id,
         expiresAt: at + 60_000,
@@ -236,10 +244,37 @@ export class GatewayAdministration {
   }
 
   #places(limit: LimitOptions): Generator<Place, undefined> {
-    const { admission, tools, endpoints } = this.#deps;
-    // What other systems ask over /v1 counts at the default endpoint, whether there is one or not.
-    const offered = { tools: tools(), endpoints: [...new Set([...endpoints(), ENDPOINT])] };
+    const { admission, tools, resources, prompts, servers, endpoints } = this.#deps;
+    const offered = {
+      tools: tools(),
+      resources: resources(),
+      prompts: prompts(),
+      servers: servers(),
+      // What other systems ask over /v1 counts at the main one, whether there is one or not.
+      endpoints: [...new Set([...endpoints(), this.#endpoint])],
+    };
     return placesOf(limit, offered, (method, target) => admission().covering(method, target));
+  }
+
+  /** Of questions and entries of the ledger that are about no endpoint in particular. */
+  get #endpoint(): string {
+    return mainEndpoint(this.#deps.endpoints());
+  }
+
+  /**
+   * Tiers to ask about, undefined: that of the caller. A caller's tier may come with its token, and may have been another
+   * when it was counted; a limit that covers some tiers is asked for each.
+   */
+  #tiersOf({ tier, rows }: LimitOptions): readonly (string | undefined)[] {
+    return tier === undefined && rows.size === 0 ? [undefined] : [undefined, ...this.#deps.books.tiers.known];
+  }
+
+  /** Limits that are missing because nobody knows the tier. */
+  #doubtOfTier(principal: string, tier: string, found: ReadonlyMap<string, unknown>): string | undefined {
+    if (!this.#deps.tierUnknown(principal)) return undefined;
+    const missing = this.#deps.admission().limits.filter(({ name, tier: of }) => of !== undefined && !found.has(name));
+    const others = missing.length === 0 ? '' : ` Left out: ${missing.map(({ name }) => name).join(', ')}.`;
+    return `The tier of ${principal} comes with its token; this is where it stands in the tier ${tier}.${others}`;
   }
 
   #question(principal: string, place: Place): Question {
@@ -257,6 +292,16 @@ export class GatewayAdministration {
 
 function doubted<T extends object>(answer: T, warning: string | undefined): T & Doubted {
   return warning === undefined ? answer : { ...answer, warning };
+}
+
+/** Why no question finds a counter. */
+function uncovered({ tool, resource, prompt, when, by }: LimitOptions): string {
+  if (when !== undefined)
+    return ': its `when` does not hold where neither arguments nor roles are known. It empties by itself';
+  if (tool === undefined && resource === undefined && prompt === undefined) return '';
+  return by.includes('tool')
+    ? ': nothing that is listed now matches its patterns, and it counts each by itself. Start the server first'
+    : ': its patterns match nothing that could be named';
 }
 
 function unitOf({ quota, rows }: LimitOptions): string {

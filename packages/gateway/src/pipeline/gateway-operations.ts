@@ -12,6 +12,7 @@ import { methodInfo } from '../protocol/methods.ts';
 import type { Ledger } from '../store/storage.ts';
 import type { Books } from './books.ts';
 import { LedgerTotals } from './ledger-totals.ts';
+import { mainEndpoint } from './main-endpoint.ts';
 import { isPage, usedOf, violations } from './operations-answers.ts';
 import { type KeyHolders, OPS, principalOf, principalsNamed, subjectOf } from './operations-clients.ts';
 import { ExternalHolds } from './operations-holds.ts';
@@ -48,12 +49,10 @@ export interface GatewayOperationsDeps {
 
 /** Clients that were charged here, to count them. */
 const MAX_SEEN = 100_000;
-const DEFAULT_ENDPOINT = '/mcp';
 const OPERATIONS: ReadonlySet<string> = new Set(['server/initialize', 'server/ping']);
 const UNKNOWN = 'unknown';
 const EVERYTHING = 'everything';
 const LOOKED_AT = 'tools/call';
-const NOTHING: Target = { kind: 'none', canonicalId: undefined, server: undefined, endpoint: DEFAULT_ENDPOINT };
 /** A limit that counts by anything else (tool, arguments, session) has its number for some calls of an endpoint. */
 const OF_ENDPOINT: ReadonlySet<LimitKey> = new Set(['everyone', 'principal', 'tenant', 'client', 'endpoint']);
 
@@ -181,7 +180,7 @@ export class GatewayOperations implements OperationsPort {
 
   async statistics(client: Client): Promise<ClientStatistics> {
     // A budget of some tools is not what the client may spend in all.
-    const general = new Set(this.#deps.admission().covering(LOOKED_AT, NOTHING));
+    const general = new Set(this.#deps.admission().covering(LOOKED_AT, this.#nothing));
     const own = this.#money().filter((limit) => limit.by.includes('principal') && general.has(limit));
     const views = await this.#look(client);
     const used = (page: 'hour' | 'day') =>
@@ -273,10 +272,19 @@ export class GatewayOperations implements OperationsPort {
     return methodInfo(endpoint) !== undefined || OPERATIONS.has(endpoint) ? endpoint : UNKNOWN;
   }
 
+  /** No object in particular, at the endpoint that all questions are about. */
+  get #nothing(): Target {
+    return { kind: 'none', canonicalId: undefined, server: undefined, endpoint: this.#endpoint };
+  }
+
+  get #endpoint(): string {
+    return mainEndpoint(this.#deps.config().endpoints.map(({ path }) => path));
+  }
+
   #rates(method: string): readonly LimitOptions[] {
     return this.#deps
       .admission()
-      .covering(method, NOTHING)
+      .covering(method, this.#nothing)
       .filter(({ quota, rows }) => (quota ?? [...rows.values()][0])?.kind === 'rate');
   }
 
@@ -306,6 +314,7 @@ export class GatewayOperations implements OperationsPort {
     return {
       subject: subjectOf(client.principal),
       method: endpoint,
+      endpoint: this.#endpoint,
       tool: name,
       // A named tool without an estimate costs its price.
       estimate: name !== undefined && cost === 0 ? undefined : { unit: this.currency, micros: cost },

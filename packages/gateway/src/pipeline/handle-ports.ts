@@ -1,3 +1,4 @@
+import type { AppliedChanges } from '../config/diff.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { GatewayAdministration } from './gateway-administration.ts';
@@ -12,7 +13,7 @@ export interface SurfacePorts extends PortDeps {
   readonly operations: OperationsPort;
   readonly status: () => StatusReport;
   /** Reads the configuration again and applies it. Rejects with every mistake and keeps the old one. */
-  readonly reload: () => Promise<{ readonly changes: readonly string[] }>;
+  readonly reload: () => Promise<AppliedChanges>;
 }
 
 /** Ports of the gateways of this process, kept beside them: they are no part of the library's handle. */

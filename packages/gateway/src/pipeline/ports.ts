@@ -2,7 +2,7 @@
 
 import { formatPath, type Problem } from '../config/problems.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Principal } from '../core/principal.ts';
+import { type Principal, readPrincipalId } from '../core/principal.ts';
 import { VERSION } from '../core/version.ts';
 import { configurationView } from './configuration-view.ts';
 import type { Gateway } from './gateway.ts';
@@ -29,21 +29,29 @@ export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAd
     ledger,
     acceptLoss: (by, reason) => state.acceptLoss(by, reason),
     admission: () => gateway().admission,
-    tools: () => [
-      ...new Set(
-        [...gateway().generation.endpoints.values()].flatMap(({ catalog }) =>
-          catalog.tools.map((entry) => entry.canonicalId),
-        ),
-      ),
-    ],
+    tools: () => canonicalIds(gateway(), 'tools'),
+    resources: () => canonicalIds(gateway(), 'resources'),
+    prompts: () => canonicalIds(gateway(), 'prompts'),
     servers: () => [...gateway().generation.servers.keys()],
     endpoints: () => [...gateway().generation.endpoints.keys()],
     doubt: (id) => doubtOfPrincipal(id, gateway().generation.config.identity, books.tiers, state.keys),
+    tierUnknown: (id) => {
+      const entry = readPrincipalId(id).person.split('/', 1)[0];
+      const issuer = gateway().generation.config.identity.entries.find(({ name }) => name === entry);
+      if (issuer?.kind !== 'jwt' && issuer?.kind !== 'oidc') return false;
+      return issuer.rules.map.tier !== undefined && books.tiers.get(id) === undefined;
+    },
     principal: (id) => {
       const [known] = principalsNamed(id, gateway().generation.config.identity, books.tiers, state.keys);
       return { tenant: known?.tenant, tier: known?.tier };
     },
   });
+}
+
+/** Of everything that some endpoint has, advertised or not. */
+function canonicalIds({ generation }: Gateway, kind: 'tools' | 'resources' | 'prompts'): string[] {
+  const ids = [...generation.endpoints.values()].flatMap(({ catalog }) => catalog[kind].map((one) => one.canonicalId));
+  return [...new Set(ids)];
 }
 
 export function keyAdministrationOf({ clock, state, gateway }: PortDeps): KeyAdministration {

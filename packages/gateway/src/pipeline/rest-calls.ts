@@ -15,6 +15,7 @@ import type { Message } from '../protocol/message.ts';
 import { LATEST_MODERN } from '../protocol/versions.ts';
 import type { EndpointChain } from './endpoint.ts';
 import type { Gateway } from './gateway.ts';
+import { mainEndpoint } from './main-endpoint.ts';
 import type { Target } from './targets.ts';
 
 export interface RestCall {
@@ -104,7 +105,7 @@ export class RestCalls {
 
   #endpoint(): EndpointChain {
     const { endpoints } = this.#gateway().generation;
-    const chosen = endpoints.get('/mcp') ?? endpoints.values().next().value;
+    const chosen = endpoints.get(mainEndpoint([...endpoints.keys()]));
     if (chosen !== undefined) return chosen.chain;
     throw new TollgateError('not_found', 'No endpoint is served here.');
   }

@@ -235,6 +235,7 @@ function addCost(
   for (const [unit, micros] of Object.entries(cost)) {
     const sum = sums.get(unit) ?? { before: 0, after: 0 };
     sums.set(unit, sum);
-    sum[side] += micros;
+    // Beyond this a sum is not exact, and could not be written as an amount.
+    sum[side] = Math.min(sum[side] + micros, Number.MAX_SAFE_INTEGER);
   }
 }

@@ -1,4 +1,5 @@
 import { describeLimits } from '../config/explain-limits.ts';
+import { type CountedLimit, countedLimits } from '../config/forgotten.ts';
 import { VERSION } from '../core/version.ts';
 import type { MethodView } from '../identity/method.ts';
 import type { ServerView } from '../protocol/peer.ts';
@@ -30,6 +31,8 @@ export interface StatusReport {
   readonly accessRules: number | undefined;
   /** One sentence each: what is enforced. Empty: nothing is. */
   readonly limits: readonly string[];
+  /** What the limits that keep something count by; `validate` compares it with a changed file. */
+  readonly counters: readonly CountedLimit[];
   readonly sessions: number;
   readonly streams: number;
   readonly stdioClients: number;
@@ -125,6 +128,7 @@ export function statusReport(gateway: Gateway, context: StatusContext): StatusRe
     servers,
     accessRules: generation.config.access?.length,
     limits: describeLimits(generation.config),
+    counters: countedLimits(generation.config.admission),
     sessions: view.sessions,
     streams: view.streams,
     stdioClients: view.stdioClients,

@@ -413,6 +413,20 @@ describe('reading records', () => {
     ]);
   });
 
+  it.each([
+    [{ cost: { USD: -5e300 } }, 'cost.USD'],
+    [{ cost: { USD: 1e300 } }, 'cost.USD'],
+    [{ cost: { USD: 0.5 } }, 'cost.USD'],
+    [{ hold: { id: 'h', amounts: { credits: -1 } } }, 'hold.amounts.credits'],
+    [{ rules: [{ name: 'calls', unit: 'requests', cost: -1 }] }, 'rules.0.cost'],
+  ])('refuses amounts that nothing can cost: %j', (members, where) => {
+    const caller = { id: 'a/b', tier: 'default' };
+    const known = { v: 1, id: 'a', at: '2026-01-01T00:00:00Z', verdict: 'admitted', method: 'ping', endpoint: '/mcp' };
+    expect(readRecord(JSON.stringify({ ...known, caller, rules: [], ...members }))).toBe(
+      `${where} is not as documented`,
+    );
+  });
+
   it('keeps members that a later version added', () => {
     const record = {
       v: 1,

@@ -10,7 +10,9 @@ export const RECORD_VERSION = 1;
 /** Longest line that is read from a file. */
 const MAX_LINE = 1024 * 1024;
 
-const amounts = z.record(z.string(), z.number());
+/** Micro-units, as they are counted: whole, and never below nothing. */
+const micros = z.int().min(0);
+const amounts = z.record(z.string(), micros);
 
 const rule = z.object({
   /** Name of the limit in the configuration. */
@@ -21,7 +23,7 @@ const rule = z.object({
   key: z.string().optional(),
   unit: z.string(),
   /** In micro-units where `unit` is not `requests`. */
-  cost: z.number(),
+  cost: micros,
   shadow: z.boolean().optional(),
   /** What the caller itself is not told of it: where it stands, or that it exists. */
   hidden: z.enum(['numbers', 'limit']).optional(),
