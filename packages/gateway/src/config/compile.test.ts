@@ -169,6 +169,21 @@ describe('compile', () => {
     });
   });
 
+  it('looks at the end of tokens with a skew of 60 s, and grants a static token nothing, unless told', () => {
+    verifies('X1-06');
+    const jwt = { issuer: 'dev', secret: '9f3c1a7be2d84c06b5e7f1a2c3d40b68' };
+    const entriesOf = (more: object) =>
+      of({ servers: server, auth: [{ name: 'dev', jwt: { ...jwt, ...more } }] }).identity.entries;
+    expect(entriesOf({})).toMatchObject([
+      { keys: { kind: 'secret' }, rules: { issuer: 'dev', algorithms: ['HS256'], skew: 60_000, verifyExpiry: true } },
+    ]);
+    expect(entriesOf({ skew: '5s', verifyExpiry: false, audience: 'api' })).toMatchObject([
+      { rules: { skew: 5_000, verifyExpiry: false, audience: ['api'] } },
+    ]);
+    const auth = [{ name: 'ci', bearer: { token: 'a-token-of-16-chars' } }];
+    expect(of({ servers: server, auth }).identity.entries).toMatchObject([{ subject: 'ci', roles: [], scopes: [] }]);
+  });
+
   it('knows which hosts and origins are meant', () => {
     expect(
       of({ servers: server, publicUrl: 'https://gw.example:8443/', allowedHosts: ['OTHER.example', '::1'] }).inbound,

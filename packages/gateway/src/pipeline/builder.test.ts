@@ -133,7 +133,7 @@ describe('what a builder says', () => {
       .addUpstream({ name: 'a', transport: 'http', url: 'ftp://x' })
       .addUpstream({ name: 'b', transport: 'stdio', command: 'node', coomand: 'x' } as never)
       .addRoute({ tool: 'x', to: 'nobody' })
-      .setBearerAuth([{ token: 'short' }])
+      .setBearerAuth([{ token: ADA, scopes: ['talk'] }])
       .setRateLimit({ client: 'often' })
       .setToolRateLimit('c/*', '5/min');
     const message = await runMistake(proxy, 'nonsense');
@@ -255,6 +255,25 @@ describe('auth, limits and authorization', () => {
     expect((await call(url, 'bytes', BOB)).text).toContain('"content"');
     expect(fromCallers().map(({ message }) => message?.['method'])).toEqual(['tools/call', 'tools/call', 'tools/call']);
     for (const { headers } of fake.requests) expect(headers.authorization).toBeUndefined();
+  });
+
+  it('let a token that is given alone use everything, as bearer-user, and one with a subject nothing but what it is given', async () => {
+    verifies('X1-06');
+    await using fake = await startFakeHttp('modern');
+    const proxy = () =>
+      createProxy('whole')
+        .addUpstream({ name: 'fake', transport: 'http', url: fake.url })
+        .addRoute({ tool: 'echo', to: 'fake', scope: 'talk' })
+        .addRoute({ to: 'fake' });
+    {
+      await using running = await proxy().setBearerAuth({ token: ADA }).run('http', { listen: LISTEN });
+      expect((await call(running.url!, 'echo', ADA)).text).toContain('"text":"hi"');
+      expect((await call(running.url!, 'echo', BOB)).status).toBe(401);
+      expect(running.gateway.calls.recent()[0]).toMatchObject({ principal: 'bearer-user/bearer-user' });
+    }
+    await using running = await proxy().setBearerAuth({ token: ADA, subject: 'ada' }).run('http', { listen: LISTEN });
+    expect((await call(running.url!, 'echo', ADA)).text).toContain('insufficient_scope');
+    expect((await call(running.url!, 'bytes', ADA)).text).toContain('"content"');
   });
 
   it('are switched off at construction, each alone', async () => {

@@ -82,6 +82,9 @@ export function createProxy(name: string, flags: ProxyFlags = {}): ToolProxy {
   return new ToolProxy(name, flags);
 }
 
+/** Who a token is that is given alone. */
+const WHOLE_PROXY: Pick<BearerOptions, 'subject' | 'scopes'> = { subject: 'bearer-user', scopes: ['*'] };
+
 export class ToolProxy {
   readonly name: string;
   readonly #flags: Required<ProxyFlags>;
@@ -123,13 +126,17 @@ export class ToolProxy {
     return this;
   }
 
-  /** Who may call; replaces what was set before. `anonymous`: callers without a credential too. Default: they may not. */
+  /**
+   * Who may call; replaces what was set before. `anonymous`: callers without a credential too. Default: they may not.
+   * A token of which nothing else is said guards the whole proxy: its bearer is `bearer-user` with scope `*`.
+   */
   setBearerAuth(
     bearers: BearerOptions | readonly BearerOptions[],
     options: { readonly anonymous?: boolean } = {},
   ): this {
     knownKeys('setBearerAuth', options, ['anonymous']);
-    const entries: AuthInput[] = [bearers].flat().map(({ name, ...bearer }) => {
+    const entries: AuthInput[] = [bearers].flat().map((options) => {
+      const { name, ...bearer } = Object.keys(options).join() === 'token' ? { ...options, ...WHOLE_PROXY } : options;
       const own = name ?? bearer.subject;
       return own === undefined ? { bearer } : { name: own, bearer };
     });
