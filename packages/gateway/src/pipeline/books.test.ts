@@ -94,6 +94,45 @@ describe('tiers, grants and stops', () => {
     expect(made.stops.of(TARGET, undefined, Date.now())).toMatchObject({ reason: 'now' });
   });
 
+  it('hold without a gap while the storage is read that does not know them yet', async () => {
+    let reads = 0;
+    const [reading, stored] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const slow = new Proxy(store, {
+      get(target, key) {
+        const table = Reflect.get(target, key) as object;
+        if (key !== 'tiers') return table;
+        const allTiers: Store['tiers']['allTiers'] = async (part) => {
+          const page = await target.tiers.allTiers(part);
+          if (++reads === 2) {
+            reading.resolve();
+            await stored.promise;
+          }
+          return page;
+        };
+        return { ...table, allTiers };
+      },
+    });
+    const [made, other] = [await books(true, slow), await books(true)];
+    const before = await other.stop({ scope: 'server:other', reason: 'incident', by: 'ci/op' });
+    await reading.promise;
+    const of = { reason: 'incident', by: 'ci/op' };
+    await made.stop({ scope: 'server:math', ...of });
+    await made.block({ who: 'ci/eve', ...of });
+    let missed = false;
+    const watched = setInterval(() => {
+      missed ||= made.stops.of(TARGET, undefined, Date.now()) === undefined || !made.blocks.any;
+    });
+    stored.resolve();
+    try {
+      await waitUntil('what the other one stopped', () =>
+        made.stops.list(Date.now()).some(({ id }) => id === before.id),
+      );
+    } finally {
+      clearInterval(watched);
+    }
+    expect([missed, made.stops.list(Date.now()).length, made.blocks.list(Date.now()).length]).toEqual([false, 2, 1]);
+  });
+
   it('are stored when the storage comes back, unless they were lifted before', async () => {
     let away = true;
     const faulty = new Proxy(store, {

@@ -40,8 +40,8 @@ export class Books {
   readonly #deps: BooksDeps;
   readonly #follower: Follower;
   /** In force but not stored yet: reading the storage must not forget them. */
-  readonly #unstored = new Set<Stop>();
-  readonly #unstoredBlocks = new Set<Block>();
+  readonly #unstored = new Unstored<Stop>();
+  readonly #unstoredBlocks = new Unstored<Block>();
   #version: string | undefined;
   #readAt: number;
 
@@ -103,7 +103,7 @@ export class Books {
   /** False: no such stop. It is lifted only when that is stored. */
   async resume(id: string, by: string): Promise<boolean> {
     await this.#store(by, 'resume', { id }, (storage, at) => storage.stops.lift(id, by, at));
-    forget(this.#unstored, id);
+    this.#unstored.forget(id);
     return this.stops.lift(id) !== undefined;
   }
 
@@ -119,7 +119,7 @@ export class Books {
   /** False: no such block. It is lifted only when that is stored. */
   async unblock(id: string, by: string): Promise<boolean> {
     await this.#store(by, 'unblock', { id }, (storage, at) => storage.blocks.lift(id, by, at));
-    forget(this.#unstoredBlocks, id);
+    this.#unstoredBlocks.forget(id);
     return this.blocks.lift(id) !== undefined;
   }
 
@@ -163,7 +163,7 @@ export class Books {
   async #keep<T extends Stop | Block>(
     action: string,
     made: T,
-    unstored: Set<T>,
+    unstored: Unstored<T>,
     book: { lift(id: string): unknown },
     table: (storage: Storage) => Kept<T>,
   ): Promise<void> {
@@ -176,14 +176,14 @@ export class Books {
       // Lifted while it was written: the end came first to a storage that did not know it.
       if (!unstored.has(made)) await table(storage).lift(made.id, made.by, Math.floor(clock.wall()));
       await this.#changed(storage, made.by, action, made);
-      unstored.delete(made);
+      unstored.stored(made);
     };
     try {
       await write();
     } catch (thrown) {
       const error = TollgateError.from(thrown);
       if (error.code !== 'storage_unavailable') {
-        unstored.delete(made);
+        unstored.forget(made.id);
         book.lift(made.id);
         throw error;
       }
@@ -212,6 +212,8 @@ export class Books {
       const version = (await storage.settings.get(VERSION)) ?? '';
       if (version !== this.#version) {
         const now = this.#deps.clock.wall();
+        this.#unstored.beginRead();
+        this.#unstoredBlocks.beginRead();
         const [tiers, grants, stops, blocks] = await Promise.all([
           everything((part) => storage.tiers.allTiers(part)),
           storage.grants.active(now),
@@ -220,8 +222,8 @@ export class Books {
         ]);
         this.tiers.load(tiers.map(({ principal, tier }) => [principal, tier]));
         this.grants.load(grants);
-        this.stops.load([...stops, ...this.#unstored]);
-        if (this.blocks.load([...blocks, ...this.#unstoredBlocks])) this.onBlocked();
+        this.stops.load([...stops, ...this.#unstored.unread]);
+        if (this.blocks.load([...blocks, ...this.#unstoredBlocks.unread])) this.onBlocked();
         this.#version = version;
       }
       this.#readAt = this.#deps.shared ? this.#deps.clock.monotonic() : Infinity;
@@ -236,6 +238,38 @@ interface Kept<T> {
   lift(id: string, by: string, at: number): Promise<unknown>;
 }
 
-function forget<T extends { readonly id: string }>(unstored: Set<T>, id: string): void {
-  for (const made of unstored) if (made.id === id) unstored.delete(made);
+/** What is in force and may be missing in what is read of the storage. */
+class Unstored<T extends { readonly id: string }> {
+  readonly #made = new Set<T>();
+  /** With those that were stored since the last read began: it may have looked before. */
+  #unread = new Set<T>();
+
+  get unread(): Iterable<T> {
+    return this.#unread;
+  }
+
+  beginRead(): void {
+    this.#unread = new Set(this.#made);
+  }
+
+  add(made: T): void {
+    this.#made.add(made);
+    this.#unread.add(made);
+  }
+
+  has(made: T): boolean {
+    return this.#made.has(made);
+  }
+
+  stored(made: T): void {
+    this.#made.delete(made);
+  }
+
+  forget(id: string): void {
+    for (const made of this.#unread) {
+      if (made.id !== id) continue;
+      this.#made.delete(made);
+      this.#unread.delete(made);
+    }
+  }
 }
