@@ -7,8 +7,12 @@ import type { LoadedConfig } from '../config/load.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Log } from '../core/log.ts';
 import type { VaultEvent } from '../vault/vault.ts';
+import { Follower } from './follower.ts';
 import { withSecrets } from './secret-source.ts';
 import type { GatewayState } from './state.ts';
+
+/** Codes of what passes by itself. */
+const AWAY: ReadonlySet<string> = new Set(['storage_unavailable', 'vault_unavailable']);
 
 interface AppliedConfigurationParts {
   readonly state: Pick<GatewayState, 'vault' | 'vaultEvents'>;
@@ -16,6 +20,8 @@ interface AppliedConfigurationParts {
   /** Puts it into force. Rejects and keeps the old one. */
   readonly apply: (config: CompiledConfig) => Promise<void>;
   readonly compile: (loaded: LoadedConfig) => CompiledConfig;
+  /** Milliseconds between two tries to read changed secrets while storage or vault are away. Default 1000. */
+  readonly poll?: number;
 }
 
 export class AppliedConfiguration {
@@ -24,12 +30,18 @@ export class AppliedConfiguration {
   /** Versions and states of its secrets, when those of other gateways were looked at last. */
   #versions: string | undefined;
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #follower: Follower;
+  /** Changed secrets could not be read yet: they are, all of them, as soon as it can be. */
+  #behind = false;
+  /** Seen so far: one that is seen while secrets are read may have come after what was read. */
+  #changes = 0;
   #closed = false;
 
   /** `loaded` is in force already. */
   constructor(loaded: LoadedConfig, parts: AppliedConfigurationParts) {
     this.#loaded = loaded;
     this.#parts = parts;
+    this.#follower = new Follower(parts.log, 'secrets that were changed cannot be read', parts.poll);
     const { vaultEvents } = parts.state;
     vaultEvents.watch((event) => this.#secretChanged(event));
     vaultEvents.whenChangedElsewhere(() => void this.#secretsChangedElsewhere());
@@ -54,6 +66,7 @@ export class AppliedConfiguration {
   /** Nothing is applied any more. Resolves when what was begun has ended. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#follower.close();
     await this.#turn;
   }
 
@@ -69,14 +82,24 @@ export class AppliedConfiguration {
   async #secretsChangedElsewhere(): Promise<void> {
     const { names } = this.#loaded.secrets;
     if (names.length === 0) return;
-    try {
-      if ((await this.#versionsOfSecrets()) !== this.#versions) await this.#readSecrets(names.join(', '));
-    } catch (error) {
-      this.#parts.log.error({ err: error }, 'secrets that another gateway changed could not be read');
-    }
+    const versions = await this.#versionsOfSecrets().catch(() => undefined);
+    if (versions === undefined || versions !== this.#versions) await this.#readSecrets(names.join(', '));
   }
 
+  /** What was revoked may stand in it: while it cannot be read, that is tried again until it is. */
   async #readSecrets(secret: string): Promise<void> {
+    this.#changes++;
+    if (this.#behind || (await this.#putInForce(secret)) || this.#behind) return;
+    this.#behind = true;
+    await this.#follower.until(async () => {
+      const before = this.#changes;
+      return (await this.#putInForce(secret)) && before === this.#changes;
+    });
+    this.#behind = false;
+  }
+
+  /** False: storage or vault are away. */
+  async #putInForce(secret: string): Promise<boolean> {
     const { log, apply, compile, state } = this.#parts;
     try {
       await this.#inTurn(async () => {
@@ -88,9 +111,13 @@ export class AppliedConfiguration {
       });
       log.info({ secret }, 'a secret that the configuration uses has changed and is in force');
     } catch (error) {
-      if (this.#closed) return;
-      log.error({ err: error, secret }, 'a changed secret could not be put in force; restart the gateway');
+      if (this.#closed) return true;
+      const away = TollgateError.is(error) && AWAY.has(error.code);
+      const what = away ? 'cannot be read yet, which is tried again' : 'could not be put in force; restart the gateway';
+      if (!this.#behind) log.error({ err: error, secret }, `a changed secret ${what}`);
+      return !away;
     }
+    return true;
   }
 
   async #versionsOfSecrets(): Promise<string> {
