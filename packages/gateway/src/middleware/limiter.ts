@@ -33,7 +33,7 @@ export interface MiddlewareOptions<Request> {
 
 /** The refusal of a request, ready to send. */
 export interface Refusal {
-  readonly status: 403 | 429 | 503;
+  readonly status: 400 | 403 | 429 | 503;
   /** `Retry-After`, in whole seconds. */
   readonly retryAfter: number | undefined;
   readonly body: { readonly error: string; readonly reason: string };
@@ -49,17 +49,22 @@ export async function refusalFor<Request>(
   options: MiddlewareOptions<Request>,
 ): Promise<Refusal | undefined> {
   if (options.when?.(request) === false) return undefined;
+  // What the request makes fail is the request's, never a limiter that cannot be asked: `open` must not let it through.
+  const client = await settled(() => options.clientId(request));
+  if (typeof client !== 'string' || client === '') {
+    return { status: 403, retryAfter: undefined, body: { error: 'No client id', reason: 'client_id_missing' } };
+  }
+  const { cost = 1 } = options;
+  const estimate = typeof cost === 'number' ? cost : await settled(() => cost(request));
+  if (!isCost(estimate)) {
+    return { status: 400, retryAfter: undefined, body: { error: 'No cost', reason: 'cost_invalid' } };
+  }
   try {
-    const client = await options.clientId(request);
-    if (client === undefined || client === '') {
-      return { status: 403, retryAfter: undefined, body: { error: 'No client id', reason: 'client_id_missing' } };
-    }
-    const { cost = 1 } = options;
     const answer = await options.limiter.process({
       operation: 'check_mcp_limit',
       client_id: clientIdFor(client),
       endpoint,
-      estimated_cost: typeof cost === 'number' ? cost : cost(request),
+      estimated_cost: estimate,
     });
     return denialOf(answer);
   } catch {
@@ -69,6 +74,19 @@ export async function refusalFor<Request>(
       retryAfter: 1,
       body: { error: 'The limits cannot be asked', reason: 'limiter_unavailable' },
     };
+  }
+}
+
+/** True: can be charged. JSON has no NaN, and a cost that is lost on the way to a gateway would be none. */
+export function isCost(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0;
+}
+
+async function settled<T>(read: () => T | Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-import { denialOf, type LimiterAnswer, type LimiterLike } from './limiter.ts';
+import { denialOf, isCost, type LimiterAnswer, type LimiterLike } from './limiter.ts';
 
 export interface McpGuardOptions<Request> {
   readonly limiter: LimiterLike;
@@ -27,12 +27,15 @@ export function guardMcp<Request, Result>(
   return async (request) => {
     let answer: unknown;
     try {
-      answer = await limiter.process({
-        operation: 'check_mcp_limit',
-        client_id: clientId(request),
-        endpoint: endpoint(request),
-        estimated_cost: cost(request),
-      });
+      const estimate = cost(request);
+      answer = isCost(estimate)
+        ? await limiter.process({
+            operation: 'check_mcp_limit',
+            client_id: clientId(request),
+            endpoint: endpoint(request),
+            estimated_cost: estimate,
+          })
+        : { reason: 'cost_invalid' };
     } catch {
       answer = { reason: 'limiter_unavailable' };
     }

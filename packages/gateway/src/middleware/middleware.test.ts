@@ -1,109 +1,23 @@
 /** Real servers of each framework, asked over real sockets, with the limits in this process and behind HTTP. */
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
 import { verifies } from '@tollgate/testkit/verifies';
-import express from 'express';
-import fastify from 'fastify';
-import { Hono } from 'hono';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Operations } from '../api/operations/operations.ts';
 import { FakePort, principal } from '../api/operations/testing.ts';
 import { createV1 } from '../api/v1.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
-import {
-  clientUsage,
-  guardMcp,
-  type LimiterLike,
-  limitExpress,
-  limitFastify,
-  limitHono,
-  limitHttp,
-  remoteLimiter,
-  upgradeClient,
-} from './index.ts';
+import { clientUsage, guardMcp, type LimiterLike, remoteLimiter, upgradeClient } from './index.ts';
+import { closeAll, frameworks, listen } from './testing.ts';
 
 let port: FakePort;
 let operations: Operations;
-const closing: (() => unknown)[] = [];
 
 beforeEach(() => {
   port = new FakePort();
   operations = new Operations(port);
 });
 
-afterEach(async () => {
-  for (const close of closing.splice(0)) await close();
-});
-
-async function listen(listener: RequestListener): Promise<string> {
-  const server: Server = createServer(listener);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closing.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-const idOf = (headers: Readonly<Record<string, string | string[] | undefined>>) =>
-  headers['x-client'] as string | undefined;
-
-/** A server of each framework that answers `served` below the limits. */
-const frameworks: Readonly<Record<string, (limiter: LimiterLike, onError?: 'open') => Promise<string>>> = {
-  'Node http': (limiter, onError = undefined) =>
-    listen(
-      limitHttp((_request, response) => void response.end('served'), {
-        limiter,
-        clientId: ({ headers }) => idOf(headers),
-        when: ({ url }) => url !== '/health',
-        ...(onError === undefined ? {} : { onError }),
-      }),
-    ),
-  Express: (limiter, onError = undefined) => {
-    const app = express();
-    const limits = limitExpress({
-      limiter,
-      clientId: ({ headers }) => idOf(headers),
-      when: ({ url }) => url !== '/health',
-      ...(onError === undefined ? {} : { onError }),
-    });
-    // Mounted: Express cuts the mount path off `url`, and the endpoint must not change by it.
-    app.use('/api', limits);
-    app.use((request, response, next) => (request.path.startsWith('/api') ? next() : limits(request, response, next)));
-    app.use((_request, response) => void response.end('served'));
-    return listen(app);
-  },
-  Fastify: async (limiter, onError = undefined) => {
-    const app = fastify();
-    app.addHook(
-      'onRequest',
-      limitFastify({
-        limiter,
-        clientId: ({ headers }) => idOf(headers),
-        when: ({ originalUrl }) => originalUrl !== '/health',
-        ...(onError === undefined ? {} : { onError }),
-      }),
-    );
-    app.all('/*', async () => 'served');
-    closing.push(() => app.close());
-    return app.listen({ port: 0, host: '127.0.0.1' });
-  },
-  Hono: (limiter, onError = undefined) => {
-    const app = new Hono();
-    app.use(
-      limitHono({
-        limiter,
-        clientId: (context) => context.req.header('x-client'),
-        when: (context) => context.req.path !== '/health',
-        ...(onError === undefined ? {} : { onError }),
-      }),
-    );
-    app.all('/*', (context) => context.text('served'));
-    return listen(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
-  },
-};
+afterEach(closeAll);
 
 interface Reply {
   readonly status: number;
