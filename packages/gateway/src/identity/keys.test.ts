@@ -13,6 +13,17 @@ vi.mock('node:crypto', async (original) => {
   return { ...real, timingSafeEqual: vi.fn(real.timingSafeEqual), createHash: vi.fn(real.createHash) };
 });
 
+const CI = {
+  kind: 'bearer',
+  name: 'ci',
+  token: 'static-token-of-ci',
+  subject: 'ci',
+  tenant: undefined,
+  tier: undefined,
+  roles: [],
+  scopes: [],
+} as const;
+
 class Source implements KeySource {
   readonly keys = new Map<string, IssuedKey>();
   readonly uses: string[] = [];
@@ -129,6 +140,17 @@ describe('an API key', () => {
     });
     expect(steps[0]).toEqual([1, 1, 2, [32, 32]]);
     expect(steps[1]).toEqual(steps[0]);
+  });
+
+  it('that is a static token is compared by digest in one length, whatever it shares with the right one', () => {
+    verifies('R0-54');
+    const { identity: own } = bench([CI]);
+    const sides = [CI.token, `${CI.token.slice(0, -1)}x`, 'x', 'y'.repeat(500)].map((sent) => {
+      vi.mocked(crypto.timingSafeEqual).mockClear();
+      const { id } = own.identify(`Bearer ${sent}`, '/mcp', undefined) as { readonly id?: string };
+      return [id, vi.mocked(crypto.timingSafeEqual).mock.calls.map((pair) => pair.map((side) => side.byteLength))];
+    });
+    expect(sides).toEqual(['ci/ci', undefined, undefined, undefined].map((id) => [id, [[32, 32]]]));
   });
 
   it('is refused once revoked, expired, or made for another entry, and never becomes anonymous', () => {

@@ -168,7 +168,13 @@ describe('the same subject in two tenants, and in none', () => {
     const hold = await send(eve.acme, 'POST', '/v1/holds', { endpoint: 'tools/call', estimated_cost: 1 });
     expect(hold.body).toMatchObject({ client_id: 'dev@acme/eve' });
     const at = `/v1/holds/${hold.body['id']}`;
+    // An id that is somebody else's is answered like one that nobody has.
+    const unknown = `/v1/holds/${String(hold.body['id']).replace(/.$/, (last) => (last === 'x' ? 'y' : 'x'))}`;
     for (const other of [eve.evil, eve.none]) {
+      const [theirs, nobodys] = [await send(other, 'GET', at), await send(other, 'GET', unknown)];
+      expect(JSON.stringify(theirs.body).replaceAll(at.slice(10), 'ID')).toBe(
+        JSON.stringify(nobodys.body).replaceAll(unknown.slice(10), 'ID'),
+      );
       expect((await send(other, 'POST', `${at}/release`)).status).toBe(404);
       expect((await send(other, 'GET', at)).status).toBe(404);
     }
