@@ -29,7 +29,7 @@ export interface AdministrationPort {
   acceptLoss(by: string, reason: string): Promise<void>;
   blocks(): readonly Block[];
   /** Rejects with `invalid_params` for what names nobody. In force when this is called. */
-  block(block: Omit<Block, 'id' | 'at'>): Promise<Block>;
+  block(block: Omit<Block, 'id' | 'at'>): Promise<Block & Doubted>;
   unblock(id: string, by: string): Promise<boolean>;
   stops(): readonly Stop[];
   stop(stop: Omit<Stop, 'id' | 'at'>): Promise<Stop & Doubted>;

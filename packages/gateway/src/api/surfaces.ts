@@ -1,6 +1,7 @@
 /** What a gateway serves over HTTP beside MCP: for operators on the `admin` address, for users on that of the endpoints. */
 import type { Mount } from '../inbound/beside.ts';
 import type { SurfacePorts } from '../pipeline/handle-ports.ts';
+import { doubtOfPrincipal } from '../pipeline/name-doubts.ts';
 import { keyAdministrationOf, userPortOf } from '../pipeline/ports.ts';
 import { VaultAdministration } from '../pipeline/vault-administration.ts';
 import type { Identified } from '../protocol/call.ts';
@@ -30,7 +31,9 @@ export function controlDeps(ports: SurfacePorts, identify: ControlDeps['identify
         return ended;
       },
     },
-    vault: new VaultAdministration(state.vault),
+    vault: new VaultAdministration(state.vault, (id) =>
+      doubtOfPrincipal(id, gateway().generation.config.identity, state.books.tiers, state.keys),
+    ),
   };
   return { log, identify, port };
 }

@@ -1,8 +1,9 @@
 import { canonicalWho } from '../access/blocks.ts';
 import { TollgateError } from '../core/errors.ts';
 import type { Block } from '../core/operator-records.ts';
+import type { Doubted } from '../pipeline/gateway-administration.ts';
 import { loadForCommand } from './configuration.ts';
-import { json, out } from './output.ts';
+import { err, json, out } from './output.ts';
 import { control } from './running.ts';
 
 interface BlockOptions {
@@ -22,7 +23,8 @@ export async function block([who]: readonly (string | undefined)[], options: Blo
     return;
   }
   const body = JSON.stringify({ who, until: options.for, reason: options.reason });
-  const made = (await (await control(dataDir, '/blocks', { method: 'POST', body })).json()) as Block;
+  const made = (await (await control(dataDir, '/blocks', { method: 'POST', body })).json()) as Block & Doubted;
+  if (made.warning !== undefined) err(`Warning: ${made.warning}`);
   if (options.json === true) json(made);
   else out(`Blocked ${made.who}${endOf(made)}. End it with: tollgate unblock ${made.who}`);
 }

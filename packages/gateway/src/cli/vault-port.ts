@@ -4,6 +4,7 @@ import { systemClock } from '../core/clock.ts';
 import { TollgateError } from '../core/errors.ts';
 import { silentLog } from '../core/log.ts';
 import type { SecretInfo } from '../core/secrets.ts';
+import type { Doubted } from '../pipeline/gateway-administration.ts';
 import {
   type SecretChoice,
   type SecretSetting,
@@ -25,7 +26,7 @@ export type WrittenSecret = Omit<SecretSetting, 'expiresAt' | 'overlap'> & {
 };
 
 export interface VaultCommands {
-  set(secret: WrittenSecret): Promise<SecretInfo>;
+  set(secret: WrittenSecret): Promise<SecretInfo & Doubted>;
   list(): Promise<readonly SecretInfo[]>;
   remove(choice: SecretChoice): Promise<void>;
   revoke(choice: SecretChoice, reason: string): Promise<void>;

@@ -8,7 +8,7 @@ import { REFERENCE_NAME } from '../core/secret-reference.ts';
 import type { SecretInfo } from '../core/secrets.ts';
 import type { SecretChoice } from '../pipeline/vault-administration.ts';
 import { ownerText } from '../pipeline/vault-state.ts';
-import { Exit, json, out } from './output.ts';
+import { Exit, err, json, out } from './output.ts';
 import { count } from './report.ts';
 import { withVault } from './vault-port.ts';
 
@@ -43,6 +43,7 @@ export async function setSecret(
   const info = await withVault(options.config, (port) =>
     port.set({ ...choice, value, expires: options.expires, overlap: options.overlap, server: options.server }),
   );
+  if (info.warning !== undefined) err(`Warning: ${info.warning}`);
   if (options.json === true) json(info);
   else out(`Set ${line(info)}`);
 }

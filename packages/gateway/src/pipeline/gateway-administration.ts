@@ -44,6 +44,8 @@ interface AdministrationDeps {
   readonly tierUnknown: (principal: string) => boolean;
   /** Why nobody may have this principal id; undefined: somebody has, or may have. */
   readonly doubt: (principal: string) => string | undefined;
+  /** Why a block may keep nobody out. */
+  readonly doubtOfBlocked: (who: string) => string | undefined;
   /** Tenant and credential tier of a principal that the configuration names. */
   readonly principal: (id: string) => { readonly tenant: string | undefined; readonly tier: string | undefined };
 }
@@ -83,7 +85,7 @@ export class GatewayAdministration {
   }
 
   /** Rejects with `invalid_params` for what names nobody, and for who would block itself. */
-  async block(block: Omit<Block, 'id' | 'at'>): Promise<Block> {
+  async block(block: Omit<Block, 'id' | 'at'>): Promise<Block & Doubted> {
     if (!isWho(block.who)) {
       throw wrong(
         'who: a principal like corp/ada (in every tenant) or corp@acme/ada, anonymous, tenant:x, client:x or key:ID, without patterns',
@@ -91,7 +93,7 @@ export class GatewayAdministration {
     }
     const who = canonicalWho(block.who);
     if (who === block.by || who === readPrincipalId(block.by).person) throw wrong('who: you cannot block yourself');
-    return this.#deps.books.block({ ...block, who });
+    return doubted(await this.#deps.books.block({ ...block, who }), this.#deps.doubtOfBlocked(who));
   }
 
   unblock(id: string, by: string): Promise<boolean> {

@@ -44,6 +44,25 @@ export function doubtOfPrincipal(
   }
 }
 
+/** The same of who is blocked, where a name without a tenant is this person in every tenant. */
+export function doubtOfBlocked(
+  who: string,
+  identity: IdentityOptions,
+  tiers: TierBook,
+  keys: KeyHolders,
+): string | undefined {
+  if (/^(?:tenant|client|key):/.test(who)) return undefined;
+  const { person, tenant } = readPrincipalId(who);
+  if (tenant === undefined) {
+    const slash = person.indexOf('/');
+    const entry = identity.entries.find(({ name }) => name === person.slice(0, slash));
+    if (entry?.kind === 'jwt' || entry?.kind === 'oidc') return undefined;
+    const somewhere = principalsNamed(person.slice(slash + 1), identity, tiers, keys);
+    if (somewhere.some((one) => one.person === person)) return undefined;
+  }
+  return doubtOfPrincipal(who, identity, tiers, keys);
+}
+
 /** Which subjects an issuer knows, only its tokens say; which tenants they have, its entry. */
 function doubtOfTenant(id: string, { name, rules: { map } }: TokenEntry): string | undefined {
   const { person, tenant } = readPrincipalId(id);

@@ -9,7 +9,7 @@ import type { Gateway } from './gateway.ts';
 import { GatewayAdministration } from './gateway-administration.ts';
 import { GatewayOperations } from './gateway-operations.ts';
 import { KeyAdministration } from './key-administration.ts';
-import { doubtOfPrincipal } from './name-doubts.ts';
+import { doubtOfBlocked, doubtOfPrincipal } from './name-doubts.ts';
 import { principalsNamed } from './operations-clients.ts';
 import { RestCalls } from './rest-calls.ts';
 import type { GatewayState } from './state.ts';
@@ -35,6 +35,7 @@ export function administrationOf({ clock, state, gateway }: PortDeps): GatewayAd
     servers: () => [...gateway().generation.servers.keys()],
     endpoints: () => [...gateway().generation.endpoints.keys()],
     doubt: (id) => doubtOfPrincipal(id, gateway().generation.config.identity, books.tiers, state.keys),
+    doubtOfBlocked: (who) => doubtOfBlocked(who, gateway().generation.config.identity, books.tiers, state.keys),
     tierUnknown: (id) => {
       const entry = readPrincipalId(id).person.split('/', 1)[0];
       const issuer = gateway().generation.config.identity.entries.find(({ name }) => name === entry);

@@ -4,6 +4,7 @@ import { canonicalPrincipalId } from '../core/principal.ts';
 import type { SecretId, SecretInfo, SecretOwner } from '../core/secrets.ts';
 import type { KeyView, RewrapReport } from '../vault/rotation.ts';
 import type { Vault } from '../vault/vault.ts';
+import type { Doubted } from './gateway-administration.ts';
 import { SERVER_LABEL } from './secret-source.ts';
 
 /** A secret by name, of the gateway unless a tenant or user is named. */
@@ -29,7 +30,8 @@ export interface VaultStatus {
 }
 
 export interface VaultPort {
-  set(setting: SecretSetting, by: string): Promise<SecretInfo>;
+  /** `warning`: the user is likely not who was meant. */
+  set(setting: SecretSetting, by: string): Promise<SecretInfo & Doubted>;
   list(): Promise<readonly SecretInfo[]>;
   remove(choice: SecretChoice, by: string): Promise<boolean>;
   /** Never used again; webhooks are told. */
@@ -45,17 +47,25 @@ export interface VaultPort {
 
 export class VaultAdministration implements VaultPort {
   readonly #vault: Vault;
+  readonly #doubt: (principal: string) => string | undefined;
 
-  constructor(vault: Vault) {
+  /** `doubt`: why nobody may have a principal id, where a gateway runs that knows. */
+  constructor(vault: Vault, doubt: (principal: string) => string | undefined = () => undefined) {
     this.#vault = vault;
+    this.#doubt = doubt;
   }
 
-  async set({ value, expiresAt, overlap, server, ...choice }: SecretSetting, by: string): Promise<SecretInfo> {
+  async set(
+    { value, expiresAt, overlap, server, ...choice }: SecretSetting,
+    by: string,
+  ): Promise<SecretInfo & Doubted> {
     const id = idOf(choice);
     // A new value does not open a secret to other servers: only its removal does.
     const bound = server ?? (await this.#vault.info(id))?.labels[SERVER_LABEL];
     const labels = bound === undefined ? {} : { [SERVER_LABEL]: bound };
-    return this.#vault.put(id, value, { by, expiresAt, overlap, labels });
+    const info = await this.#vault.put(id, value, { by, expiresAt, overlap, labels });
+    const warning = id.owner.kind === 'principal' ? this.#doubt(id.owner.principal) : undefined;
+    return warning === undefined ? info : { ...info, warning };
   }
 
   list(): Promise<readonly SecretInfo[]> {
