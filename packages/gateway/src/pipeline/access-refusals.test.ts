@@ -95,6 +95,19 @@ async function start() {
 const idOf = ({ body }: Answer): string => (body.error?.data as { decisionId: string }).decisionId;
 
 describe('what access refuses', () => {
+  it('costs no more work than its caller was charged: no large arguments, none of what is hidden', async () => {
+    await using gateway = await start();
+    const { call, listed } = gateway;
+    for (const size of [10_000, 20_000]) await call('ada', 'admin', { note: 'x'.repeat(size) });
+    await call('ada', 'drop', { note: SECRET });
+    const kept = (await listed('op')).map(({ reason, arguments: args }) => [reason, args?.size]);
+    expect(kept).toEqual([
+      ['hidden', undefined],
+      ['insufficient_scope', undefined],
+      ['insufficient_scope', 10_011],
+    ]);
+  });
+
   it('has a record under the id that is shown: whole for the operator, for the caller what it was told', async () => {
     await using gateway = await start();
     const { call, get } = gateway;
