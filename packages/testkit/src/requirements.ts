@@ -70,7 +70,7 @@ R0-56 planned Every operation finishes in under 25 ms
 R0-57 planned With a high client count every operation finishes in under 100 ms
 R0-58 covered Recovery from a corrupt state file takes under 500 ms
 R0-59 planned At least 1000 operations per second
-R0-60 planned Under 10 MB of memory for 1000 active clients
+R0-60 covered Under 10 MB of memory for 1000 active clients
 R0-61 covered Storage grows linearly with client count
 R0-62 covered Rate limiting holds under flood (DDoS) and cost-abuse traffic
 R0-63 covered HTTPS for all MCP communication; robust client id authentication

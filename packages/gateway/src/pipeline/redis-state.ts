@@ -89,7 +89,11 @@ export class RedisState {
         if (state === 'ok') log.info({ address: connection.address }, words);
         else log.error({ address: connection.address }, words);
       },
-      onFailure: (failure) => this.#failing(failure),
+      onFailure: (failure) => {
+        // What stands in for Redis turns its calendars with the wall as well, also after the machine slept.
+        local.originMs = clock.wall() - clock.monotonic();
+        this.#failing(failure);
+      },
     });
     this.limiter = new SeededLimiter(this.#resilient, (tenant) => this.#seed(tenant));
   }
