@@ -11,7 +11,7 @@ function taken(allowance: Allowance, caller: string, times: number, at = AT): nu
 
 describe('the allowance of records', () => {
   it('is 60 at once for one caller, then one a second, and no caller uses up that of another', () => {
-    const allowance = new Allowance();
+    const allowance = new Allowance({ burst: 60, perSecond: 1 }, { burst: 600, perSecond: 20 });
     expect(taken(allowance, 'a', 1000)).toBe(60);
     expect(taken(allowance, 'b', 10)).toBe(10);
     expect(taken(allowance, 'a', 10, AT + 2500)).toBe(2);
@@ -19,7 +19,7 @@ describe('the allowance of records', () => {
   });
 
   it('is bounded for all callers together, however many there are', () => {
-    const allowance = new Allowance();
+    const allowance = new Allowance({ burst: 60, perSecond: 1 }, { burst: 600, perSecond: 20 });
     let count = 0;
     for (let i = 0; i < 5000; i++) count += taken(allowance, `caller-${i}`, 1);
     expect(count).toBe(600);
@@ -28,7 +28,7 @@ describe('the allowance of records', () => {
   });
 
   it('gives nothing for a clock that is set back', () => {
-    const allowance = new Allowance();
+    const allowance = new Allowance({ burst: 60, perSecond: 1 }, { burst: 600, perSecond: 20 });
     expect(taken(allowance, 'a', 100)).toBe(60);
     expect(taken(allowance, 'a', 100, AT - 3_600_000)).toBe(0);
     expect(taken(allowance, 'a', 100, AT - 3_599_000)).toBe(1);

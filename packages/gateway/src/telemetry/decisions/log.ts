@@ -38,8 +38,13 @@ const MAX_DENIALS = 1000;
 const MAX_BYTES = 32 * 1024 * 1024;
 /** Larger arguments are not worth what their skeleton costs. */
 const MAX_ARGUMENTS = 256 * 1024;
-/** The same where access refused, which costs its caller nothing: 30 ms of a processor for 256 KiB, 2 ms for these. */
-const MAX_DENIED_ARGUMENTS = 16 * 1024;
+/** Beyond this only so many of refused calls are kept, and none where access refused: 256 KiB are 30 ms of a processor, these 2. */
+const SMALL_ARGUMENTS = 16 * 1024;
+const LARGE_OF_CALLER = { burst: 10, perSecond: 0.2 };
+const LARGE_OF_ALL = { burst: 50, perSecond: 2 };
+/** Refusals by access of which records are made. */
+const DENIALS_OF_CALLER = { burst: 60, perSecond: 1 };
+const DENIALS_OF_ALL = { burst: 600, perSecond: 20 };
 /** How long admissions wait for their common write. */
 const ADMISSIONS_MS = 5000;
 /** Work of one turn. */
@@ -56,7 +61,8 @@ export class DecisionLog {
   #refusals: Pending[] = [];
   #denials: Pending[] = [];
   #admissions: Pending[] = [];
-  readonly #allowance = new Allowance();
+  readonly #allowance = new Allowance(DENIALS_OF_CALLER, DENIALS_OF_ALL);
+  readonly #large = new Allowance(LARGE_OF_CALLER, LARGE_OF_ALL);
   #unrecorded = 0;
   /** Where the next admission goes once there are as many as are kept. */
   #oldest = 0;
@@ -126,7 +132,7 @@ export class DecisionLog {
     pending.scopes = principal.scopes;
     pending.client = principal.clientId;
     // Nothing for what is hidden: the work would tell it from what does not exist.
-    const most = facts.refusal?.reason === 'hidden' ? 0 : MAX_DENIED_ARGUMENTS;
+    const most = facts.refusal?.reason === 'hidden' ? 0 : SMALL_ARGUMENTS;
     if (call !== undefined) this.#addCall(pending, call, most);
     this.#denials.push(pending);
     this.#soon();
@@ -152,11 +158,13 @@ export class DecisionLog {
   #addCall(pending: Pending, { address, message }: Call, most: number): void {
     pending.address = address;
     const start = message.spans[2 * Field.arguments]!;
-    const end = message.spans[2 * Field.arguments + 1]!;
+    const size = message.spans[2 * Field.arguments + 1]! - start;
     if (start < 0) pending.has = 'none';
-    if (start < 0 || end - start > most || this.#bytes + message.length > MAX_BYTES) return;
+    if (start < 0 || size > most || this.#bytes + message.length > MAX_BYTES) return;
+    const { facts } = pending;
+    if (size > SMALL_ARGUMENTS && facts.refusal !== undefined && !this.#large.take(facts.principal, facts.at)) return;
     pending.has = 'arguments';
-    pending.args = message.slices(start, end);
+    pending.args = message.slices(start, start + size);
     pending.exactNumbers = message.exactNumbers;
     pending.bytes = message.length;
     this.#bytes += message.length;
