@@ -177,8 +177,10 @@ export class Decision {
     let used = 0;
     let end = 0;
     if (place !== -1) {
-      end = wides.value(place);
-      if (end > (rule.kind === CALENDAR ? clock.wall : clock.now)) used = wides.column(place, 2);
+      const page = wides.page(place);
+      const base = wides.base(place);
+      end = page[base + 1]!;
+      if (end > (rule.kind === CALENDAR ? clock.wall : clock.now)) used = page[base + 2]!;
       else end = 0;
     }
     if (end === 0 && rule.unsure) return this.#weighCarefully(ask, i, rule);
@@ -208,13 +210,18 @@ export class Decision {
     const holds = this.#holds;
     const { rates, wides, journal } = this.#counters;
     let hold = -1;
+    // Entries of plain rates from the end, others from the front: only those a settlement looks at.
     let entry = 0;
+    let rear = 0;
     if (ask.holdId !== undefined) {
       if (known >= 0) this.#endings.close(known, EXPIRED);
       const until = this.#counters.clock.now + ask.holdFor;
       hold = holds.add(ask.holdId, ask.holdFor, until, ask.holdExpiry === 'free', wait, this.#charges);
       entry = holds.first[hold]!;
+      rear = entry + this.#charges;
     }
+    const words = holds.words(entry);
+    const numbers = holds.numbers(entry);
     let crossed: readonly Crossing[] = NONE;
     let missing = 0;
     for (let i = 0; i < this.size; i++) {
@@ -231,8 +238,11 @@ export class Decision {
         const end = this.#end[i]!;
         const cost = this.cost[i]!;
         const used = this.#state[i]! + cost;
-        const held = wides.column(place, 3) + (rule.settles ? cost : 0);
-        wides.setWide(place, end, used, held);
+        const page = wides.page(place);
+        const base = wides.base(place);
+        const held = page[base + 3]! + (rule.settles ? cost : 0);
+        page[base + 2] = used;
+        page[base + 3] = held;
         if (journal !== undefined) journal.wide(wides.high(place), wides.low(place), end, used, held);
         holds.setEntry(entry++, rule.number, ask.high[at]!, ask.low[at]!, hold << 8, cost, end);
         continue;
@@ -246,7 +256,13 @@ export class Decision {
       if (next > rule.latest) rule.latest = next;
       if (journal !== undefined) journal.rate(rates.high(place), rates.low(place), next);
       if (hold >= 0) {
-        holds.setEntry(entry++, rule.number, ask.high[at]!, ask.low[at]!, hold << 8, this.cost[i]!, next);
+        const word = holds.wordAt(--rear);
+        words[word] = rule.number;
+        words[word + 1] = ask.high[at]!;
+        words[word + 2] = ask.low[at]!;
+        words[word + 3] = hold << 8;
+        numbers[(word >>> 1) + 2] = this.cost[i]!;
+        numbers[(word >>> 1) + 3] = next;
       }
     }
     if (missing > 0) {
@@ -260,7 +276,10 @@ export class Decision {
       }
       this.#counters.maintain();
     } else if (rates.moving || wides.moving) this.#counters.maintain();
-    if (hold >= 0) journal?.hold(hold);
+    if (hold >= 0) {
+      holds.ends[hold] = entry - holds.first[hold]!;
+      journal?.hold(hold);
+    }
     return crossed.length < 2 ? crossed : [...crossed].sort((a, b) => a.at - b.at);
   }
 

@@ -63,10 +63,16 @@ export class Endings {
     const late = holds.state[hold] === EXPIRED;
     const freed = late && holds.free[hold] === 1;
     let crossed: readonly Crossing[] = NONE;
+    // What the unit of the rule before came to: mostly all are of one.
+    let unit: string | undefined;
+    let given: number | undefined;
     const first = holds.first[hold]!;
-    const end = first + holds.count[hold]!;
+    const end = first + (state === SETTLED ? holds.ends[hold]! : holds.count[hold]!);
+    const words = holds.words(first);
+    const numbers = holds.numbers(first);
     for (let entry = first; entry < end; entry++) {
-      const number = holds.rule(entry);
+      const at = holds.wordAt(entry);
+      const number = words[at]!;
       if (number < 0) continue;
       const rule = this.#rules.all[number]!;
       if (rule.kind === CONCURRENCY) {
@@ -74,13 +80,17 @@ export class Endings {
         continue;
       }
       if (state === SETTLED && !rule.settles) continue;
-      const amount = holds.amount(entry);
-      const high = holds.high(entry);
-      const low = holds.low(entry);
-      const window = holds.window(entry);
+      const high = words[at + 1]!;
+      const low = words[at + 2]!;
+      const amount = numbers[(at >>> 1) + 2]!;
+      const window = numbers[(at >>> 1) + 3]!;
       const charged = rule.settles && freed ? 0 : amount;
-      const by = (state === RELEASED ? 0 : (amounts?.[rule.unit] ?? amount)) - charged;
-      const sketched = (holds.flags(entry) & IN_SKETCH) !== 0;
+      if (amounts !== undefined && rule.unit !== unit) {
+        unit = rule.unit;
+        given = amounts[unit];
+      }
+      const by = (state === RELEASED ? 0 : (given ?? amount)) - charged;
+      const sketched = (words[at + 3]! & IN_SKETCH) !== 0;
       // What was estimated at nothing may have no window yet.
       if (
         rule.kind !== BUCKET &&

@@ -1,4 +1,5 @@
 import { mixHigh, mixLow } from './hash.ts';
+import { Schedule } from './schedule.ts';
 import type { Clock } from './slots.ts';
 import { BLOCK_MASK, LANE_MASK, LANE_SHIFT } from './slots.ts';
 import { Table } from './table.ts';
@@ -12,7 +13,8 @@ const MAX_CLOSED = 2 ** 20;
 /** Expired holds kept for a late settlement. The oldest are forgotten first. */
 const MAX_EXPIRED = 65_536;
 /** Closed ids in one array of the queue. */
-const QUEUED = 16_384;
+const QUEUED_BITS = 14;
+const QUEUED = 2 ** QUEUED_BITS;
 /** Places in which open holds are looked for before their id is hashed; a power of two. */
 const RECENT = 4096;
 /** Open holds at most: beyond that somebody leaks them. */
@@ -22,6 +24,9 @@ const SEGMENT_BITS = 14;
 const SEGMENT_SIZE = 2 ** SEGMENT_BITS;
 const SEGMENT_MASK = SEGMENT_SIZE - 1;
 const CLASSES = 8;
+/** Of a limiter that has no entries yet. */
+const NO_WORDS = new Int32Array(0);
+const NO_NUMBERS = new Float64Array(0);
 
 /** States as small integers; those of closed holds are kept with the id. */
 export const OPEN = 0;
@@ -48,8 +53,7 @@ export class Holds {
   #seed: readonly [number, number];
   #size = 256;
   names: string[] = [];
-  /** When it expires. */
-  until: Float64Array = new Float64Array(256);
+  readonly #schedule = new Schedule();
   ttl: Float64Array = new Float64Array(256);
   wait: Float64Array = new Float64Array(256);
   first: Int32Array = new Int32Array(256);
@@ -59,10 +63,13 @@ export class Holds {
   free: Uint8Array = new Uint8Array(256);
   #high: Int32Array = new Int32Array(256);
   #low: Int32Array = new Int32Array(256);
-  /** Position in the heap. */
-  #position: Int32Array = new Int32Array(256);
-  #heap: Int32Array = new Int32Array(256);
-  /** Open holds: what the heap holds. */
+  /** Where its id was in the table last. */
+  #place: Int32Array = new Int32Array(256);
+  /** Size of its block of entries as a power of two, + 1; 0: it has none. */
+  #kind: Uint8Array = new Uint8Array(256);
+  /** Entries that a settlement looks at: from the first, before those of rates that only a release gives back. */
+  ends: Int32Array = new Int32Array(256);
+  /** Open holds: those in the schedule. */
   open = 0;
   /** Expired holds in the order they expired, and where the queue begins; a hold that was ended since is another. */
   #late: { readonly hold: number; readonly until: number }[] = [];
@@ -80,14 +87,18 @@ export class Holds {
   #queued = 0;
   /** Holds by the last characters of their ids, + 1: most calls end while theirs is still here, so no hash is needed. */
   readonly #recent: Int32Array = new Int32Array(RECENT);
-  // Lanes of the id that was hashed last.
+  // Lanes of the id that was sought last, and where it may be in the table; -1: nowhere.
   #idHigh = 0;
   #idLow = 0;
+  #idPlace = -1;
+  /** Where it is among recent ones. */
+  #idRecent = 0;
 
   constructor(clock: Clock, seed: readonly [number, number]) {
     this.#clock = clock;
     this.#seed = seed;
     this.#ids = new Table(2, MAX_CLOSED + MAX_HOLDS, clock);
+    this.#schedule.enlarge(this.#size);
   }
 
   reseed(seed: readonly [number, number]): void {
@@ -96,7 +107,12 @@ export class Holds {
 
   get bytes(): number {
     const entries = this.#integers.length * SEGMENT_SIZE * 32;
-    return this.#ids.slots * 16 + this.#size * 50 + entries + this.#queue.length * QUEUED * 12 + RECENT * 4;
+    return this.#ids.slots * 16 + this.#size * 67 + entries + this.#queue.length * QUEUED * 12 + RECENT * 4;
+  }
+
+  /** When each expires. */
+  get until(): Float64Array {
+    return this.#schedule.until;
   }
 
   /** Indices below this may be holds; those without a name are none. */
@@ -106,17 +122,20 @@ export class Holds {
 
   /** Index of a hold with entries; -1: unknown; -1 - state: closed. */
   find(id: string): number {
-    const recent = this.#recent[recentOf(id)]! - 1;
+    this.#idRecent = recentOf(id);
+    const recent = this.#recent[this.#idRecent]! - 1;
     // Closed holds have the empty name.
     if (recent < 0 || this.names[recent] !== id || id === '') return this.#search(id);
     this.#idHigh = this.#high[recent]!;
     this.#idLow = this.#low[recent]!;
+    this.#idPlace = this.#place[recent]!;
     return recent;
   }
 
   #search(id: string): number {
     this.#hash(id);
     const place = this.#ids.find(this.#idHigh, this.#idLow);
+    this.#idPlace = place;
     if (place === -1) return -1;
     const value = this.#ids.value(place);
     if (value >= HELD) return this.names[value - HELD] === id ? value - HELD : -1;
@@ -132,7 +151,8 @@ export class Holds {
     let high = this.#seed[0] ^ last;
     let low = this.#seed[1];
     for (let at = 0; at < last; at += 2) {
-      const pair = id.charCodeAt(at) | (at + 1 < last ? id.charCodeAt(at + 1) << 16 : 0);
+      let pair = id.charCodeAt(at);
+      if (at + 1 < last) pair |= id.charCodeAt(at + 1) << 16;
       high = Math.imul(high ^ pair, 0x85ebca6b);
       high ^= high >>> 15;
       low = Math.imul((low ^ (low >>> 13)) + pair, 0x2c1b3c6d);
@@ -150,48 +170,46 @@ export class Holds {
     const hold = this.#unused.pop() ?? this.#next++;
     if (hold === this.#size) this.#enlarge();
     this.names[hold] = id;
-    this.until[hold] = until;
     this.ttl[hold] = ttl;
     this.wait[hold] = wait;
     this.state[hold] = OPEN;
     this.free[hold] = free ? 1 : 0;
-    this.count[hold] = entries;
-    this.first[hold] = this.#block(entries);
+    this.#giveRoom(hold, entries);
     this.#high[hold] = this.#idHigh;
     this.#low[hold] = this.#idLow;
-    this.#write(this.#idHigh, this.#idLow, HELD + hold);
-    this.#recent[recentOf(id)] = hold + 1;
-    this.#heap[this.open] = hold;
-    this.#position[hold] = this.open;
-    this.#up(this.open++);
+    this.ends[hold] = entries;
+    this.#place[hold] = this.#write(this.#idPlace, this.#idHigh, this.#idLow, HELD + hold);
+    this.#recent[this.#idRecent] = hold + 1;
+    this.open++;
+    this.#schedule.add(hold, until, until - this.#clock.now);
     return hold;
   }
 
   /** Forgets the entries; the id is remembered with how it ended. */
   close(hold: number, state: number): void {
     this.#discard(hold);
-    this.remember(this.#high[hold]!, this.#low[hold]!, state, this.ttl[hold]!);
+    this.#remember(this.#place[hold]!, this.#high[hold]!, this.#low[hold]!, state, this.ttl[hold]!);
   }
 
   #discard(hold: number): void {
     if (this.state[hold] === EXPIRED) this.#expired--;
-    else this.#remove(this.#position[hold]!);
-    this.#giveBlock(hold);
+    else this.#unschedule(hold);
     this.#unused.push(hold);
     this.names[hold] = '';
   }
 
   /** Keeps a closed id, and how it ended. */
-  remember(high: number, low: number, state: number, ttl: number): void {
-    this.#write(high, low, CLOSED + state);
+  #remember(known: number, high: number, low: number, state: number, ttl: number): void {
+    this.#write(known, high, low, CLOSED + state);
     const second = Math.floor(this.#clock.now / 1e6);
     const end = this.#queueAt + this.#queued++;
-    if (Math.floor(end / QUEUED) === this.#queue.length) this.#queue.push(new Int32Array(QUEUED * 3));
-    const last = this.#queue[Math.floor(end / QUEUED)]!;
-    const at = (end % QUEUED) * 3;
+    if (end >>> QUEUED_BITS === this.#queue.length) this.#queue.push(new Int32Array(QUEUED * 3));
+    const last = this.#queue[end >>> QUEUED_BITS]!;
+    const at = (end & (QUEUED - 1)) * 3;
     last[at] = high;
     last[at + 1] = low;
-    last[at + 2] = second + Math.min(2 ** 30, Math.ceil(Math.max(REMEMBERED, ttl) / 1e6));
+    const kept = ttl <= REMEMBERED ? REMEMBERED / 1e6 : Math.min(2 ** 30, Math.ceil(ttl / 1e6));
+    last[at + 2] = second + kept;
     // Two for one, so that a long queue becomes shorter again.
     for (let i = 0; i < 2 && this.#queued > MIN_CLOSED; i++) {
       const first = this.#queue[0]!;
@@ -208,19 +226,17 @@ export class Holds {
 
   /** Hold that is due, or -1. */
   due(now: number): number {
-    if (this.open === 0) return -1;
-    const hold = this.#heap[0]!;
-    return this.until[hold]! <= now ? hold : -1;
+    return this.#schedule.due(now);
   }
 
   /** Microsecond at which the next hold expires; Infinity: none is open. */
   get next(): number {
-    return this.open === 0 ? Infinity : this.until[this.#heap[0]!]!;
+    return this.#schedule.next;
   }
 
   /** An open hold has expired: its entries are kept for a late settlement. Returns one that is too old for that now, or -1. */
   expire(hold: number): number {
-    this.#remove(this.#position[hold]!);
+    this.#unschedule(hold);
     this.state[hold] = EXPIRED;
     this.#keepLate(hold);
     if (this.#expired <= MAX_EXPIRED) return -1;
@@ -243,9 +259,8 @@ export class Holds {
   }
 
   move(hold: number, until: number): void {
-    this.until[hold] = until;
-    this.#up(this.#position[hold]!);
-    this.#down(this.#position[hold]!);
+    this.#schedule.remove(hold);
+    this.#schedule.add(hold, until, until - this.#clock.now);
   }
 
   lanes(hold: number): readonly [number, number] {
@@ -272,7 +287,7 @@ export class Holds {
     if (known >= 0) this.#discard(known);
     const hold = this.add(name, ttl, until, free, wait, entries);
     if (state === EXPIRED) {
-      this.#remove(this.#position[hold]!);
+      this.#unschedule(hold);
       this.state[hold] = EXPIRED;
       this.#keepLate(hold);
     }
@@ -282,7 +297,7 @@ export class Holds {
   restoreClosed(high: number, low: number, state: number): void {
     const place = this.#ids.find(high, low);
     if (place !== -1 && this.#ids.value(place) >= HELD) this.#discard(this.#ids.value(place) - HELD);
-    this.remember(high, low, state, 0);
+    this.#remember(place, high, low, state, 0);
   }
 
   /** The table of ids, for a store that reads what is remembered. */
@@ -291,6 +306,19 @@ export class Holds {
   }
 
   // Entries. Each is 8 integers of 4 bytes, the last four read as two doubles: amount and window.
+
+  /** The entries of a hold lie in one array; those of rates behind those that a settlement looks at. */
+  words(first: number): Int32Array {
+    return this.#integers[first >>> SEGMENT_BITS] ?? NO_WORDS;
+  }
+
+  numbers(first: number): Float64Array {
+    return this.#doubles[first >>> SEGMENT_BITS] ?? NO_NUMBERS;
+  }
+
+  wordAt(entry: number): number {
+    return (entry & SEGMENT_MASK) << 3;
+  }
 
   setEntry(
     entry: number,
@@ -363,20 +391,34 @@ export class Holds {
     this.#integers[entry >>> SEGMENT_BITS]![((entry & SEGMENT_MASK) << 3) + 7] = previous;
   }
 
-  #write(high: number, low: number, value: number): void {
-    const place = this.#ids.find(high, low);
-    if (place !== -1) {
-      this.#ids.set(place, value);
-      return;
+  /** Writes an id; `known`: where it was, -1: it is not there. Returns its place. */
+  #write(known: number, high: number, low: number, value: number): number {
+    if (known !== -1) {
+      const place = this.#ids.has(known, high, low) ? known : this.#ids.find(high, low);
+      if (place !== -1) {
+        this.#ids.set(place, value);
+        return place;
+      }
     }
     this.#ids.makeRoom(1);
-    if (this.#ids.add(high, low, value) < 0) throw new RangeError('no room for another hold');
+    const place = this.#ids.add(high, low, value);
+    if (place < 0) throw new RangeError('no room for another hold');
     this.#ids.maintain();
+    return place;
   }
 
-  #block(entries: number): number {
-    if (entries === 0) return 0;
-    const kind = 32 - Math.clz32(entries - 1);
+  /** A block of entries stays with its hold, whoever has it next, as long as it is of the right size. */
+  #giveRoom(hold: number, entries: number): void {
+    this.count[hold] = entries;
+    const kind = entries === 0 ? 0 : 33 - Math.clz32(entries - 1);
+    const kept = this.#kind[hold]!;
+    if (kept === kind) return;
+    if (kept > 0) this.#blocks[kept - 1]!.push(this.first[hold]!);
+    this.#kind[hold] = kind;
+    this.first[hold] = kind === 0 ? 0 : this.#block(kind - 1);
+  }
+
+  #block(kind: number): number {
     const unused = this.#blocks[kind]!.pop();
     if (unused !== undefined) return unused;
     const size = 1 << kind;
@@ -391,68 +433,24 @@ export class Holds {
     return start;
   }
 
-  #giveBlock(hold: number): void {
-    const entries = this.count[hold]!;
-    if (entries > 0) this.#blocks[32 - Math.clz32(entries - 1)]!.push(this.first[hold]!);
-  }
-
-  #remove(at: number): void {
-    const last = this.#heap[--this.open]!;
-    if (at === this.open) return;
-    this.#heap[at] = last;
-    this.#position[last] = at;
-    this.#up(at);
-    this.#down(this.#position[last]!);
-  }
-
-  #up(from: number): void {
-    const heap = this.#heap;
-    const hold = heap[from]!;
-    const until = this.until[hold]!;
-    let at = from;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      const above = heap[parent]!;
-      if (this.until[above]! <= until) break;
-      heap[at] = above;
-      this.#position[above] = at;
-      at = parent;
-    }
-    heap[at] = hold;
-    this.#position[hold] = at;
-  }
-
-  #down(from: number): void {
-    const heap = this.#heap;
-    const hold = heap[from]!;
-    const until = this.until[hold]!;
-    let at = from;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= this.open) break;
-      if (child + 1 < this.open && this.until[heap[child + 1]!]! < this.until[heap[child]!]!) child++;
-      const below = heap[child]!;
-      if (this.until[below]! >= until) break;
-      heap[at] = below;
-      this.#position[below] = at;
-      at = child;
-    }
-    heap[at] = hold;
-    this.#position[hold] = at;
+  #unschedule(hold: number): void {
+    this.#schedule.remove(hold);
+    this.open--;
   }
 
   #enlarge(): void {
     this.#size *= 2;
     const size = this.#size;
-    this.until = doubles(this.until, size);
+    this.#schedule.enlarge(size);
     this.ttl = doubles(this.ttl, size);
     this.wait = doubles(this.wait, size);
     this.first = integers(this.first, size);
     this.count = integers(this.count, size);
-    this.#position = integers(this.#position, size);
-    this.#heap = integers(this.#heap, size);
+    this.#place = integers(this.#place, size);
+    this.ends = integers(this.ends, size);
     this.state = bytes(this.state, size);
     this.free = bytes(this.free, size);
+    this.#kind = bytes(this.#kind, size);
     this.#high = integers(this.#high, size);
     this.#low = integers(this.#low, size);
   }

@@ -123,6 +123,15 @@ export class Slots {
     return this.#values[at >>> SEGMENT_BITS]![((at & SEGMENT_MASK) << this.#shift) + column]!;
   }
 
+  page(at: number): Float64Array {
+    return this.#values[at >>> SEGMENT_BITS]!;
+  }
+
+  /** First double of a slot in its page. */
+  base(at: number): number {
+    return (at & SEGMENT_MASK) << this.#shift;
+  }
+
   set(at: number, value: number): void {
     this.#values[at >>> SEGMENT_BITS]![((at & SEGMENT_MASK) << this.#shift) + 1] = value;
   }

@@ -55,6 +55,12 @@ export class Table {
     return before < this.#cursor ? -1 : -2 - before;
   }
 
+  /** True: this is where a key is that was there before, or that came since. */
+  has(place: number, high: number, low: number): boolean {
+    const slots = this.#slots;
+    return place >= 0 && place < slots.size && slots.low(place) === low && slots.high(place) === high;
+  }
+
   high(place: number): number {
     return place >= 0 ? this.#slots.high(place) : this.#old!.high(-2 - place);
   }
@@ -80,6 +86,15 @@ export class Table {
   setWide(place: number, end: number, second: number, third: number): void {
     if (place >= 0) this.#slots.setWide(place, end, second, third);
     else this.#old!.setWide(-2 - place, end, second, third);
+  }
+
+  /** The doubles that a place is among, and where it begins there: for several columns at once. */
+  page(place: number): Float64Array {
+    return place >= 0 ? this.#slots.page(place) : this.#old!.page(-2 - place);
+  }
+
+  base(place: number): number {
+    return place >= 0 ? this.#slots.base(place) : this.#old!.base(-2 - place);
   }
 
   /** Room for so many keys more, if any can be made: after a flood that has passed, nobody need share a state. */

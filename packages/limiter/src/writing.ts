@@ -120,11 +120,15 @@ export class Writing extends Reading {
     const low = fingerprintLow(rule.low, keyLow, rule.seat);
     const place = wides.find(high, low);
     // Another window, or one that is over: nothing is left to correct.
-    if (place === -1 || wides.value(place) !== window) return;
+    if (place === -1) return;
+    const page = wides.page(place);
+    const base = wides.base(place);
+    if (page[base + 1] !== window) return;
     if (window <= (rule.kind === CALENDAR ? clock.wall : clock.now)) return;
-    const used = Math.min(Math.max(0, wides.column(place, 2) + by), MAX_UNITS);
-    const left = Math.max(0, wides.column(place, 3) - held);
-    wides.setWide(place, window, used, left);
+    const used = Math.min(Math.max(0, page[base + 2]! + by), MAX_UNITS);
+    const left = Math.max(0, page[base + 3]! - held);
+    page[base + 2] = used;
+    page[base + 3] = left;
     this.journal?.wide(high, low, window, used, left);
   }
 
