@@ -56,6 +56,17 @@ describe('a secret', () => {
     expect(await vault.previous(id('x'), 't')).toBeUndefined();
   });
 
+  it('that is encrypted anew is the same value, as old as before, of a newer version', async () => {
+    const { vault, clock } = made();
+    await vault.put(id('x'), 'kept', { by: 'ada', expiresAt: clock.wall() + 60_000 });
+    const before = await vault.info(id('x'));
+    clock.advance(5000);
+    expect(await vault.rotation.reencrypt('ops')).toBe(1);
+    expect(await vault.info(id('x'))).toEqual({ ...before, version: before!.version + 1 });
+    expect(await vault.get(id('x'), 't')).toBe('kept');
+    expect(await vault.previous(id('x'), 't')).toBeUndefined();
+  });
+
   it('is one owner’s alone and shows a fingerprint in place of its value', async () => {
     verifies('R2-22');
     const { vault } = made();

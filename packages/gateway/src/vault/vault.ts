@@ -222,7 +222,7 @@ export class Vault implements Secrets {
     facts: (
       before: StoredHead | undefined,
       now: number,
-    ) => Pick<VaultHead, 'createdAt' | 'expiresAt' | 'labels' | 'overlapUntil'>,
+    ) => Pick<VaultHead, 'createdAt' | 'expiresAt' | 'labels' | 'overlapUntil'> & Partial<Pick<VaultHead, 'updatedAt'>>,
   ): Promise<StoredHead> {
     const root = await this.#keyring.rootOrNew(by);
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
@@ -276,10 +276,17 @@ export class Vault implements Secrets {
     return this.exclusive(id, async () => {
       const found = await this.#find(id);
       if (found === undefined || found.head.state !== 'active') return false;
-      const { createdAt, expiresAt, labels, updatedBy } = found.head;
+      // The value is as old as before: who looks for secrets that should be changed must find it.
+      const { createdAt, updatedAt, expiresAt, labels, updatedBy } = found.head;
       const value = Buffer.from((await this.#opened(found, found.head.version)) ?? '');
       try {
-        await this.#write(id, value, updatedBy, () => ({ createdAt, expiresAt, labels, overlapUntil: 0 }));
+        await this.#write(id, value, updatedBy, () => ({
+          createdAt,
+          updatedAt,
+          expiresAt,
+          labels,
+          overlapUntil: 0,
+        }));
         return true;
       } finally {
         value.fill(0);
