@@ -48,8 +48,14 @@ interface Notes {
   readonly rules: readonly RuleRecord[] | undefined;
 }
 
+/** Milliseconds between lines of the log about holds that could not be written. */
+const TELL_EVERY = 1000;
+
 export class Deciding {
   readonly #parts: DecidingParts;
+  /** Calls refused because their hold could not be written, since that was told last, and when. */
+  #unwritten = 0;
+  #told = Number.NEGATIVE_INFINITY;
 
   constructor(parts: DecidingParts) {
     this.#parts = parts;
@@ -172,8 +178,16 @@ export class Deciding {
       return outcome;
     } catch (error) {
       const { settling, clock, log } = this.#parts;
-      log.error({ err: error, id: charge.holdId }, 'the ledger did not take a hold; its call is refused');
-      settling.finish(charge, { executed: 'no', answer: undefined }, clock.monotonic());
+      const now = clock.monotonic();
+      this.#unwritten++;
+      // A disk that is full has no room for a line about each call either.
+      if (now - this.#told >= TELL_EVERY) {
+        const calls = this.#unwritten;
+        log.error({ err: error, id: charge.holdId, calls }, 'the ledger did not take a hold; its call is refused');
+        this.#unwritten = 0;
+        this.#told = now;
+      }
+      settling.finish(charge, { executed: 'no', answer: undefined }, now);
       return {
         reason: 'limit_unavailable',
         because: 'What calls may cost cannot be written down at the moment, so that calls that cost something wait.',

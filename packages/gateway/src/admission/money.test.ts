@@ -1,5 +1,6 @@
 import { verifies } from '@tollgate/testkit/verifies';
 import { describe, expect, it } from 'vitest';
+import { silentLog } from '../core/log.ts';
 import type { AdmissionEvents, Alert, OpenedHold, SettledHold } from './events.ts';
 import { GrantBook } from './grants.ts';
 import type { LimitOptions } from './options.ts';
@@ -288,12 +289,20 @@ describe('what the ledger is told', () => {
 
   it('refuses and gives back what the ledger did not take', async () => {
     const options: RigOptions = { limits: [SPEND], prices: EACH_5 };
+    const told: object[] = [];
+    const log = { ...silentLog, error: (fields: object) => told.push(fields) };
     const rig = new Rig({
       ...options,
-      deps: { events: listener().events, whenWritten: () => Promise.reject(new Error('disk full')) },
+      deps: { events: listener().events, log, whenWritten: () => Promise.reject(new Error('disk full')) },
     });
-    expect(await rig.admitted(call())).toMatchObject({ allowed: false, decision: { reason: 'limit_unavailable' } });
+    const refused = { allowed: false, decision: { reason: 'limit_unavailable' } };
+    for (let i = 0; i < 50; i++) expect(await rig.admitted(call())).toMatchObject(refused);
     expect(await usedOf(rig)).toBe(0);
+    // A disk that is full has no room for fifty lines.
+    expect(told).toMatchObject([{ calls: 1 }]);
+    rig.clock.now += 1000;
+    expect(await rig.admitted(call())).toMatchObject(refused);
+    expect(told).toMatchObject([{ calls: 1 }, { calls: 50 }]);
   });
 });
 

@@ -46,12 +46,14 @@ describe('the ledger writer', () => {
     state.away = true;
     writer.opened(hold('a'));
     expect(await writer.flush(150)).toBe(false);
+    expect(writer.failure).toMatchObject({ since: expect.any(Number), error: expect.any(String) });
     writer.settled(settled('a'));
     state.away = false;
     expect(await writer.flush(5000)).toBe(true);
     expect(writes).toEqual(['open a', 'settle a']);
     expect(log.error).toHaveBeenCalledTimes(1);
     expect(log.info).toHaveBeenCalledTimes(1);
+    expect(writer.failure).toBeUndefined();
   });
 
   it('lets no write that will never be taken hold up the others', async () => {

@@ -46,7 +46,7 @@ export class LedgerWriter implements AdmissionEvents {
   #told = 0;
   #running: Promise<void> | undefined;
   #closed = false;
-  #failing = false;
+  #failure: { readonly since: number; readonly error: string } | undefined;
   /** Told since they were last taken for a journal; undefined: no journal is kept. */
   #fresh: LedgerWrites | undefined;
 
@@ -66,6 +66,14 @@ export class LedgerWriter implements AdmissionEvents {
   /** Number of writes told so far: whoever compares sees by it whether something happened meanwhile. */
   get told(): number {
     return this.#told;
+  }
+
+  /**
+   * Why it cannot be written, and since when; undefined: it can. Storage that answers a small write may still have no room for
+   * a batch.
+   */
+  get failure(): { readonly since: number; readonly error: string } | undefined {
+    return this.#failure;
   }
 
   /** True: the database is so far behind that no more money may be held. */
@@ -172,6 +180,10 @@ export class LedgerWriter implements AdmissionEvents {
     if (this.#waiting > 0) this.#log.error({ writes: this.#waiting }, 'the ledger was left behind at the end');
   }
 
+  get #failing(): boolean {
+    return this.#failure !== undefined;
+  }
+
   #last(): Batch {
     const last = this.#batches.at(-1);
     const open = last !== undefined && !(this.#writing && this.#batches.length === 1);
@@ -222,7 +234,7 @@ export class LedgerWriter implements AdmissionEvents {
       try {
         await this.#write(batch);
         if (this.#failing) this.#log.info({ waiting: this.#waiting }, 'the ledger is written again');
-        this.#failing = false;
+        this.#failure = undefined;
         return;
       } catch (thrown) {
         const error = TollgateError.from(thrown);
@@ -231,7 +243,7 @@ export class LedgerWriter implements AdmissionEvents {
           return;
         }
         if (!this.#failing) this.#log.error({ err: error }, 'the ledger cannot be written; trying on');
-        this.#failing = true;
+        this.#failure ??= { since: this.#clock.wall(), error: error.message };
         for (const waited of this.#batches) {
           waited.done?.reject(error);
           waited.done = undefined;

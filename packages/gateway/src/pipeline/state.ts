@@ -299,6 +299,12 @@ export class GatewayState {
         `Storage is away since ${instant(health.since)}: ${health.lastError ?? 'no answer'}. Nothing that costs money is admitted once its ledger is behind.`,
       );
     }
+    const behind = this.#ledger?.failure;
+    if (behind !== undefined && health?.sql !== 'down') {
+      problems.push(
+        `The ledger cannot be written since ${instant(behind.since)}: ${behind.error}. What happened to money waits, and is tried again.`,
+      );
+    }
     if (health?.journal.state === 'failing') {
       problems.push(
         `The journal cannot be written since ${instant(health.journal.since)}: ${health.journal.lastError ?? 'unknown'}. Calls that hold money are refused; counters would be lost with the process.`,
