@@ -243,6 +243,6 @@ describe('many callers', () => {
       await consume(Array.from({ length: 500 }, (_, i) => `caller-${at + i}`));
     }
     expect((await consume(live)).some(({ allowed }) => allowed)).toBe(false);
-    expect((await resident()) - before).toBeLessThan(FULL ? 1000 : 200);
+    expect((await resident()) - before).toBeLessThan(FULL ? 700 : 200);
   });
 });

@@ -91,6 +91,23 @@ describe('the ledger writer', () => {
     expect(writes).toContain('open d');
   });
 
+  it('grows no further by the calls that are refused because it is too far behind, many in one turn', async () => {
+    const { ledger } = fakeLedger();
+    const gate = Promise.withResolvers<void>();
+    const slow = { ...ledger, open: () => gate.promise } as unknown as Ledger;
+    const writer = new LedgerWriter(slow, { clock: systemClock, log });
+    for (let i = 0; !writer.full; i++) writer.opened(hold(`a${i}`));
+    const { waiting } = writer;
+    for (let turn = 0; turn < 5; turn++) {
+      const refused = Array.from({ length: 1000 }, (_, i) => `b${turn}-${i}`);
+      for (const id of refused) writer.opened(hold(id));
+      for (const id of refused) writer.released({ id, at: 1 });
+    }
+    expect(writer.waiting).toBe(waiting);
+    gate.resolve();
+    await writer.close(0);
+  });
+
   it('hands a journal what it is told once, and what is not confirmed as often as asked', async () => {
     const { ledger, writes, state } = fakeLedger();
     state.away = true;

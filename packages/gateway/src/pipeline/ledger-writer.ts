@@ -13,6 +13,8 @@ import type { EntryExpiry, Ledger } from '../store/storage.ts';
 const MAX_WAITING = 100_000;
 /** Writes of one transaction. */
 const BATCH = 500;
+/** Batches in which the hold of a call that was refused at once is looked for: many can be refused in one turn. */
+const REFUSED_BATCHES = 4;
 const FIRST_RETRY = 100;
 const LAST_RETRY = 5_000;
 /** Milliseconds that a call may wait for its hold to be written. */
@@ -201,17 +203,22 @@ export class LedgerWriter implements AdmissionEvents {
   }
 
   /**
-   * A call that was refused because its hold could not be written needs neither write: while the database is away
-   * such calls would fill the memory.
+   * A call that was refused because its hold could not be written needs neither write: while the database is away, or
+   * too far behind, such calls would fill the memory.
    */
   #forgotten(id: string): boolean {
-    if (!this.#failing || this.#batches.length < (this.#writing ? 2 : 1)) return false;
-    const { opened, renewed } = this.#batches.at(-1)!;
-    const at = opened.findLastIndex((hold) => hold.id === id);
-    if (at < 0 || renewed.some((hold) => hold.id === id)) return false;
-    opened.splice(at, 1);
-    this.#waiting--;
-    return true;
+    if (!this.#failing && !this.full) return false;
+    const unwritten = Math.max(this.#writing ? 1 : 0, this.#batches.length - REFUSED_BATCHES);
+    for (let i = this.#batches.length - 1; i >= unwritten; i--) {
+      const { opened, renewed } = this.#batches[i]!;
+      if (renewed.some((hold) => hold.id === id)) return false;
+      const at = opened.findLastIndex((hold) => hold.id === id);
+      if (at < 0) continue;
+      opened.splice(at, 1);
+      this.#waiting--;
+      return true;
+    }
+    return false;
   }
 
   async #run(): Promise<void> {
