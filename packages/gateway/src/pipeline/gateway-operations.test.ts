@@ -347,3 +347,44 @@ describe('Without a preset', () => {
     expect((await r.ask(await r.client('client_3'))).violated).toMatchObject([{ rule: 'shared', limit: undefined }]);
   });
 });
+
+describe('a wall clock that jumps', () => {
+  const HOUR = 3_600_000;
+
+  it('gives no rate back and ends no hold, and none outlives its time by it', async () => {
+    const r = await rig();
+    const client = await r.client('jump');
+    expect(await allowedOf(r, client, 50)).toBe(40);
+    for (const jump of [24 * HOUR, -72 * HOUR, 36 * HOUR, -HOUR]) {
+      r.clock.stepWall(jump);
+      expect((await r.ask(client)).allowed, String(jump)).toBe(false);
+    }
+    const holding = await r.client('holder');
+    const request = { client: holding, endpoint: 'tools/call', name: undefined, cost: 500_000, tier: undefined };
+    const hold = async () => {
+      const made = await r.port.reserve({ ...request, ttl: 60_000 });
+      if (!made.allowed) throw new Error('no hold');
+      return made.hold.id;
+    };
+    const [first, second] = [await hold(), await hold()];
+    r.clock.stepWall(HOUR);
+    expect(await r.port.hold(first)).toMatchObject({ state: 'open', charged: undefined });
+    expect(await r.port.settle(first, 200_000)).toMatchObject({ state: 'settled', charged: 200_000 });
+    r.clock.stepWall(-2 * HOUR);
+    r.clock.advance(60_001);
+    expect(await r.port.hold(second)).toMatchObject({ state: 'expired', charged: 500_000 });
+  });
+
+  it('frees the places of open holds when they end, not when the clock says so', async () => {
+    const r = await rig({ limits: { spend: { by: 'principal', limit: '1000000 USD/day' } } });
+    const client = await r.client('full');
+    const request = { client, endpoint: 'tools/call', name: undefined, cost: 1, tier: undefined, ttl: 60_000 };
+    for (let i = 0; i < 1000; i++) expect((await r.port.reserve(request)).allowed).toBe(true);
+    r.clock.stepWall(HOUR);
+    const refused = { allowed: false, answer: { violated: [{ rule: 'open_holds' }], retryAfterSeconds: 60 } };
+    expect(await r.port.reserve(request)).toMatchObject(refused);
+    r.clock.stepWall(-48 * HOUR);
+    r.clock.advance(60_001);
+    expect((await r.port.reserve(request)).allowed).toBe(true);
+  });
+});

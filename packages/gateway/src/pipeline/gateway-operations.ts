@@ -327,7 +327,7 @@ export class GatewayOperations implements OperationsPort {
     bound: number,
     until: number,
   ): LimitAnswer {
-    const retryAfterSeconds = Math.max(1, Math.ceil((until - this.#deps.clock.wall()) / 1000));
+    const retryAfterSeconds = Math.max(1, Math.ceil((until - this.now()) / 1000));
     return {
       allowed: false,
       tier,

@@ -8,7 +8,7 @@ export const MAX_OPEN_OF_ONE = 1000;
 /** Of all principals together. */
 export const MAX_OPEN = 20_000;
 
-/** Why there is no place: the bound that is reached, and when the first open hold expires (wall milliseconds). */
+/** Why there is no place: the bound that is reached, and when the first open hold expires (monotonic milliseconds). */
 export interface Full {
   readonly bound: number;
   readonly until: number;

@@ -22,6 +22,8 @@ interface HoldsDeps {
 interface KnownHold {
   readonly subject: Subject;
   view: HoldView;
+  /** Monotonic; undefined: made by another process, known by its wall time alone. */
+  readonly ends?: number;
 }
 
 export class ExternalHolds {
@@ -45,8 +47,10 @@ export class ExternalHolds {
     const { subject } = question;
     const own = randomId(16);
     const id = publicId(subject.principal, own);
-    const now = clock.wall();
-    const full = this.#open.begin(id, subject.principal, Math.ceil(now + ttl), now);
+    // By the clock that nobody sets: a hold neither ends early nor keeps its place when the wall clock is corrected.
+    const now = clock.monotonic();
+    const ends = now + ttl;
+    const full = this.#open.begin(id, subject.principal, ends, now);
     if (full !== undefined) return { full };
     let answer: Answer | undefined;
     try {
@@ -64,15 +68,17 @@ export class ExternalHolds {
       charged: undefined,
       expiresAt: Math.ceil(clock.wall() + ttl),
     };
-    this.#remember(hold.id, { subject, view: hold });
+    this.#remember(hold.id, { subject, view: hold, ends });
     return { answer, hold };
   }
 
   async find(id: string): Promise<HoldView | undefined> {
     const known = this.#known.get(id) ?? (await this.#fromLedger(id));
     if (known === undefined) return undefined;
-    const { view } = known;
-    return view.state === 'open' && view.expiresAt <= this.#deps.clock.wall() ? expired(known) : view;
+    const { view, ends } = known;
+    const { clock } = this.#deps;
+    const over = ends === undefined ? view.expiresAt <= clock.wall() : ends <= clock.monotonic();
+    return view.state === 'open' && over ? expired(known) : view;
   }
 
   /** `cost` undefined: what was reserved. */
