@@ -51,6 +51,47 @@ it('validate --probe fails for servers that do not answer, and says which and wh
   expect(code).toBe(1);
 });
 
+it('a reader that leaves early is no failure of the command', async () => {
+  const script = '{ "$0" "$1" op list; echo "code $?" >&2; } | true';
+  await using child = await startChild('/bin/sh', ['-c', script, process.execPath, TOLLGATE_BIN], { input: '' });
+  await child.exited;
+  expect(child.stderr()).toBe('code 0\n');
+});
+
+it('doctor looks at the certificate before the gateway needs it', async () => {
+  await using here = await place({ servers: { silent: SILENT }, tls: { cert: 'none.pem', key: 'none.key' } });
+  const { code, stdout } = await here.run('doctor');
+  expect(stdout).toMatch(/^FAIL tls\.\w+: .*none\.\w+ is not used: there is no such file\.\n {4}Mend/m);
+  expect(code).toBe(1);
+});
+
+describe('what to do next is a command that works there', () => {
+  it('names the configuration that was named', async () => {
+    await using here = await place();
+    const { code, stderr } = await here.run('budget', 'show', 'anonymous', '--config', here.file);
+    expect(code).toBe(3);
+    expect(stderr).toBe(`No gateway of this configuration is running. Start it with: tollgate serve ${here.file}\n`);
+    expect((await here.run('status')).stderr).toMatch(/Start it with: tollgate serve\n$/);
+  });
+
+  it('says how this command takes one, where the folder has none', async () => {
+    await using folder = await temporaryDirectory('commands');
+    const none = { cwd: folder.path, input: '' };
+    const said = [];
+    for (const args of [[], ['budget', 'show', 'ada'], ['stop', '--reason', 'x'], ['connect', 'cursor']]) {
+      await using child = await startChild(process.execPath, [TOLLGATE_BIN, ...args], none);
+      expect((await child.exited).code).toBe(2);
+      said.push(/name a file: (.*)\n$/.exec(child.stderr())?.[1]);
+    }
+    expect(said).toEqual([
+      'tollgate serve FILE',
+      'tollgate budget show WHO --config FILE',
+      'tollgate stop FILE',
+      'tollgate connect CLIENT FILE',
+    ]);
+  });
+});
+
 describe('connect', () => {
   it('asks before an entry that starts the gateway names a file that was only found', async () => {
     await using here = await place();

@@ -3,6 +3,7 @@ import { TollgateError } from '../core/errors.ts';
 import { addEntry, removeEntry } from './client-files.ts';
 import { type ClientTarget, clientTargets, userFolders } from './clients.ts';
 import { type CommandConfig, loadForCommand, stateFolder } from './configuration.ts';
+import { commandLine } from './next-command.ts';
 import { json, out } from './output.ts';
 import { findRunning } from './running.ts';
 
@@ -31,9 +32,9 @@ export async function connect([id, config]: readonly (string | undefined)[], opt
     const what = target.starts === true ? `now starts the gateway of ${loaded.file} itself` : `now uses ${url}`;
     const lines = [`${target.title} ${what} (entry "tollgate" in ${target.file}).`, target.after];
     if (target.starts !== true && running === undefined)
-      lines.push(`No gateway runs there yet. Start it with: tollgate serve ${loaded.file}`);
+      lines.push(`No gateway runs there yet. Start it with: ${commandLine('serve', loaded.file)}`);
     if (target.starts !== true) lines.push(...credentialWords(loaded));
-    out([...lines, `Undo: tollgate disconnect ${target.id}`].join('\n'));
+    out([...lines, `Undo: ${commandLine('disconnect', target.id)}`].join('\n'));
   }
 }
 

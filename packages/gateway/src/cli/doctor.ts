@@ -6,6 +6,7 @@ import { delimiter, isAbsolute, join } from 'node:path';
 import { formatProblems } from '../config/problems.ts';
 import { TollgateError } from '../core/errors.ts';
 import { oneLine } from '../core/plain-text.ts';
+import { loadCertificate } from '../inbound/certificate.ts';
 import type { StatusReport } from '../pipeline/status-report.ts';
 import type { StdioTarget } from '../upstream/options.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
@@ -28,7 +29,7 @@ export async function doctor(
   const findings: Finding[] = [checkNode(process.versions.node)];
   const command = await load(config, findings);
   if (command !== undefined) {
-    findings.push(...(await checkCommands(command)), await checkDataDir(command));
+    findings.push(...(await checkCommands(command)), ...(await checkCertificate(command)), await checkDataDir(command));
     findings.push(...(await checkRunning(command)));
   }
   if (options.json === true) json({ findings });
@@ -111,6 +112,26 @@ async function which(target: StdioTarget): Promise<string | undefined> {
     }
   }
   return undefined;
+}
+
+/** Not part of `validate`, which also runs where the key is not. */
+async function checkCertificate({ compiled }: CommandConfig): Promise<Finding[]> {
+  const { tls } = compiled.inbound;
+  if (tls === undefined) return [];
+  try {
+    const { validTo } = await loadCertificate(tls);
+    return [fine(`${tls.cert} and its key fit, until ${validTo.toISOString()}`)];
+  } catch (thrown) {
+    const { code, message } = TollgateError.from(thrown);
+    if (code === 'internal') throw thrown;
+    return [
+      {
+        level: 'problem',
+        what: message,
+        fix: 'Mend the file, or name another one in tls. Relative paths start at the configuration.',
+      },
+    ];
+  }
 }
 
 async function checkDataDir({ dataDir }: CommandConfig): Promise<Finding> {

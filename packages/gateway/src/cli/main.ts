@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { TollgateError } from '../core/errors.ts';
 import { VERSION } from '../core/version.ts';
-import { Exit, report } from './output.ts';
+import { type Called, withNextCommand } from './next-command.ts';
+import { Exit, keepWithoutReader, report } from './output.ts';
 
 interface Options {
   readonly [name: string]: string | boolean | undefined;
@@ -141,10 +142,8 @@ function build(): Command {
     .action(run(async () => (await import('./connect.ts')).disconnect));
   program
     .command('login')
-    .description(
-      'Sign in at a server with `auth: oauth` in the browser; the tokens stay in a file that only you can read.',
-    )
-    .argument('<server>')
+    .description('Sign in at a server with `auth: oauth` in the browser; the tokens go into the vault, sealed.')
+    .argument('<server>', 'its name in the configuration')
     .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
     .option('--no-browser', 'print the address in place of opening a browser')
     .action(run(async () => (await import('./login.ts')).loginCommand));
@@ -259,9 +258,9 @@ function build(): Command {
     .command('resume')
     .description('End the stops of a scope, or of a limit that shut itself.')
     .argument('[config]', 'tollgate.yaml or an .mcp.json; default: the one in this folder')
-    .option('--server <name>')
-    .option('--tool <id>')
-    .option('--tenant <name>')
+    .option('--server <name>', 'what was stopped with the same option')
+    .option('--tool <id>', 'likewise')
+    .option('--tenant <name>', 'likewise')
     .option('--limit <name>', 'a limit with `latch` that was reached')
     .option('--all', 'every stop')
     .option('--json', 'print data as JSON')
@@ -389,8 +388,28 @@ function run(load: () => Promise<Run>): (...args: unknown[]) => Promise<void> {
   return async (...args) => {
     const command = args.at(-1) as Command;
     const positional = args.slice(0, -2) as (string | undefined)[];
-    const code = await (await load())(positional, command.opts<Options>());
+    const options = command.opts<Options>();
+    keepWithoutReader(command.name() === 'serve');
+    let code: unknown;
+    try {
+      code = await (await load())(positional, options);
+    } catch (error) {
+      throw withNextCommand(error, called(command, positional, options));
+    }
     process.exitCode = typeof code === 'number' ? code : Exit.ok;
+  };
+}
+
+function called(command: Command, positional: readonly (string | undefined)[], options: Options): Called {
+  const names = command.registeredArguments.map((argument) => argument.name());
+  const at = names.findIndex((name) => name.endsWith('config'));
+  const before = names.filter((_, index) => command.registeredArguments[index]?.required === true);
+  const group = command.parent?.parent == null ? [] : [command.parent.name()];
+  const option = options['config'];
+  return {
+    usage: [...group, command.name(), ...before.map((name) => name.toUpperCase())].join(' '),
+    config: at >= 0 && positional[at] !== 'list' ? positional[at] : typeof option === 'string' ? option : undefined,
+    asOption: at < 0,
   };
 }
 

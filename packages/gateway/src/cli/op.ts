@@ -3,6 +3,7 @@ import { text as readAll } from 'node:stream/consumers';
 import { standardOperations } from '../api/operations/standard.ts';
 import { TollgateError } from '../core/errors.ts';
 import { loadForCommand } from './configuration.ts';
+import { notRunning } from './next-command.ts';
 import { Exit, json, out } from './output.ts';
 import { pinnedFetch } from './pinned-fetch.ts';
 import { adminToken, findRunning } from './running.ts';
@@ -52,10 +53,7 @@ async function inputOf(input: string | undefined): Promise<string> {
 async function ask(dataDir: string, body: string): Promise<unknown> {
   const running = await findRunning(dataDir);
   if (running === undefined) {
-    throw new TollgateError(
-      'gateway_not_running',
-      'No gateway of this configuration is running. Start it with: tollgate serve',
-    );
+    throw notRunning();
   }
   let response: Response;
   try {

@@ -26,6 +26,18 @@ export function json(value: unknown): void {
   process.stdout.write(`${plainJson(value)}\n`);
 }
 
+/**
+ * A reader may leave before the end (`| head`): the command then finishes without being heard. What cannot be written for
+ * another reason is a failure, except for `serve`, which is there for its clients.
+ */
+export function keepWithoutReader(goesOn: boolean): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (goesOn || error.code === 'EPIPE' || error.code === 'ECONNRESET') return;
+    process.exit(report(error));
+  });
+  process.stderr.on('error', () => {});
+}
+
 export function exitCodeOf(error: TollgateError): number {
   switch (error.code) {
     case 'config_invalid':

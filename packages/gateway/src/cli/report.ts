@@ -35,7 +35,7 @@ const REFUSED: Readonly<Record<RefusedReason, string>> = {
 
 /** How the next commands must be written to work where the gateway was started. */
 export interface NextCommands {
-  readonly program: 'tollgate' | 'npx tollgate';
+  readonly program: string;
   /** CONFIG, where the file is not the one they find by themselves. */
   readonly config: string | undefined;
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { link, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TollgateError } from '../core/errors.ts';
+import { notRunning } from './next-command.ts';
 import { pinnedFetch } from './pinned-fetch.ts';
 
 export interface RunningGateway {
@@ -131,14 +132,11 @@ function unsafeToken(file: string, why: string): TollgateError {
   );
 }
 
-/** Asks the running gateway. `gateway_not_running` when there is none, with the command that starts it. */
+/** Asks the running gateway. `gateway_not_running` when there is none. */
 export async function control(dataDir: string, path: string, init: RequestInit = {}): Promise<Response> {
   const running = await findRunning(dataDir);
   if (running === undefined) {
-    throw new TollgateError(
-      'gateway_not_running',
-      'No gateway of this configuration is running. Start it with: tollgate serve',
-    );
+    throw notRunning();
   }
   let response: Response;
   try {

@@ -9,6 +9,7 @@ import { createLog, type ProcessLog } from '../telemetry/log.ts';
 import { attachOrStart } from './attach.ts';
 import { type CommandConfig, loadForCommand } from './configuration.ts';
 import { Host, type HostOptions, RUNS_ALREADY } from './host.ts';
+import { programName, shellWord } from './next-command.ts';
 import { Exit, err, json, out } from './output.ts';
 import { type NextCommands, renderStart } from './report.ts';
 
@@ -73,12 +74,11 @@ async function startAfter(command: CommandConfig, options: HostOptions): Promise
   }
 }
 
-/** npm and npx put the command on the path of what they start, not of the person's shell. */
 function nextCommands({ file, found }: CommandConfig): NextCommands {
   const config = relative(process.cwd(), file);
   return {
-    program: process.env['npm_command'] === undefined ? 'tollgate' : 'npx tollgate',
-    config: found ? undefined : /^[\w./@-]+$/.test(config) ? config : `'${config.replaceAll("'", `'\\''`)}'`,
+    program: programName(),
+    config: found ? undefined : shellWord(config),
   };
 }
 

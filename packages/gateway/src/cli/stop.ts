@@ -1,6 +1,7 @@
 import { TollgateError } from '../core/errors.ts';
 import type { Stop } from '../core/operator-records.ts';
 import { loadForCommand } from './configuration.ts';
+import { commandLine } from './next-command.ts';
 import { err, json, out } from './output.ts';
 import { control } from './running.ts';
 
@@ -24,7 +25,7 @@ export async function stop(
   const made = (await response.json()) as Stop & { readonly warning?: string };
   if (made.warning !== undefined) err(`Warning: ${made.warning}`);
   if (options.json === true) json(made);
-  else out(`Stopped ${words(made.scope)}${endOf(made)}. Resume with: ${resumeCommand(options)}`);
+  else out(`Stopped ${words(made.scope)}${endOf(made)}. Resume with: ${resumeCommand(config, options)}`);
 }
 
 /** `tollgate resume`: ends the stops of exactly this scope; `--all` ends every one, of limits that latched too. */
@@ -54,9 +55,9 @@ function scopeOf({ server, tool, tenant }: ScopeOptions): string {
   return scope === undefined ? 'everything' : `${scope[0]}:${scope[1]}`;
 }
 
-function resumeCommand({ server, tool, tenant }: ScopeOptions): string {
+function resumeCommand(config: string | undefined, { server, tool, tenant }: ScopeOptions): string {
   const option = Object.entries({ server, tool, tenant }).find(([, value]) => value !== undefined);
-  return option === undefined ? 'tollgate resume' : `tollgate resume --${option[0]} "${option[1]}"`;
+  return commandLine('resume', config, ...(option === undefined ? [] : [`--${option[0]}`, option[1]]));
 }
 
 function words(scope: string): string {

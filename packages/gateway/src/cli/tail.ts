@@ -7,7 +7,7 @@ import { control } from './running.ts';
 
 /**
  * `tollgate tail [--refused]`: calls as they finish, and callers that are turned away before, one line each, until
- * interrupted or the gateway stops.
+ * interrupted, nobody reads them or the gateway stops.
  */
 export async function tail(
   [config]: readonly (string | undefined)[],
@@ -16,6 +16,7 @@ export async function tail(
   const { dataDir } = await loadForCommand(config, { unapproved: true });
   const interrupted = new AbortController();
   process.once('SIGINT', () => interrupted.abort());
+  process.stdout.once('error', () => interrupted.abort());
   const response = await control(dataDir, `/calls${options.refused === true ? '?refused=true' : ''}`, {
     signal: interrupted.signal,
   });

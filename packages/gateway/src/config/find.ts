@@ -20,7 +20,7 @@ export async function findConfig(cwd: string): Promise<{ readonly file: string; 
   }
   throw new TollgateError(
     'config_not_found',
-    `There is no ${IMPLICIT_FILES.slice(0, -1).join(', ')} or ${IMPLICIT_FILES.at(-1)} in ${cwd}. Go to a folder that has one, or name a file: tollgate serve FILE.`,
+    `There is no ${IMPLICIT_FILES.slice(0, -1).join(', ')} or ${IMPLICIT_FILES.at(-1)} in ${cwd}.`,
   );
 }
 

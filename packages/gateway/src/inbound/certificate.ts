@@ -122,7 +122,8 @@ async function readPem(name: string, file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    throw bad(name, file, `it cannot be read (${(error as NodeJS.ErrnoException).code ?? 'error'})`);
+    const { code = 'error' } = error as NodeJS.ErrnoException;
+    throw bad(name, file, code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${code})`);
   }
 }
 

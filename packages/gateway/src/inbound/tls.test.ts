@@ -227,7 +227,7 @@ describe('a certificate', () => {
   it('that cannot serve stops the start, named by file', async () => {
     const tls = await files(first);
     for (const [wrong, words] of [
-      [{ ...tls, cert: '/nonexistent/cert.pem' }, /tls\.cert: \/nonexistent\/cert\.pem .*ENOENT/],
+      [{ ...tls, cert: '/nonexistent/cert.pem' }, /tls\.cert: \/nonexistent\/cert\.pem .*there is no such file/],
       [{ ...tls, key: tls.cert }, /tls\.key/],
       [{ ...tls, key: (await files(second)).key }, /does not belong/],
     ] as const) {
