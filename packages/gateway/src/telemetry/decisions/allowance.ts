@@ -15,8 +15,8 @@ interface Bucket {
 }
 
 /**
- * How much is done about refusals, which cost their callers nothing: without a bound a program that knocks at a closed
- * door would keep the gateway busy, fill the storage and push out the rest.
+ * How much is done about what costs its callers less than the gateway, refusals above all: without a bound a program that
+ * knocks at a closed door would keep the gateway busy, fill the storage and push out the rest.
  */
 export class Allowance {
   readonly #ofCaller: Rate;

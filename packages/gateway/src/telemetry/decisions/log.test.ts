@@ -346,18 +346,19 @@ describe('writing', () => {
     expect(await documentOf(log, all.at(-1)!.id)).toHaveProperty('arguments');
   });
 
-  it('reads large arguments of a few refused calls only: each takes much more work than it cost its caller', async () => {
+  it('reads large arguments of a few calls only: each takes more work than it cost its caller', async () => {
     const log = decisionLog(new MemoryDecisions());
-    const keptOf = async (size: number) => {
-      const all = Array.from({ length: 30 }, () => refusal());
+    const keptOf = async (kind: 'admitted' | 'refused', size: number) => {
+      const all = Array.from({ length: 30 }, () => (kind === 'admitted' ? facts() : refusal()));
       for (const each of all) {
-        log.refused(each);
+        log[kind](each);
         log.attach(callOf(each.id, { text: 'x'.repeat(size) }));
       }
       const records = await Promise.all(all.map(({ id }) => documentOf(log, id)));
       return records.filter((record) => record.arguments !== undefined).length;
     };
-    expect([await keptOf(10_000), await keptOf(100_000)]).toEqual([30, 10]);
+    expect([await keptOf('refused', 10_000), await keptOf('refused', 100_000)]).toEqual([30, 10]);
+    expect([await keptOf('admitted', 10_000), await keptOf('admitted', 100_000)]).toEqual([30, 20]);
   });
 
   it('loses records rather than memory while the store hangs, and counts them', async () => {

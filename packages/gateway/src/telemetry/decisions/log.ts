@@ -38,10 +38,12 @@ const MAX_DENIALS = 1000;
 const MAX_BYTES = 32 * 1024 * 1024;
 /** Larger arguments are not worth what their skeleton costs. */
 const MAX_ARGUMENTS = 256 * 1024;
-/** Beyond this only so many of refused calls are kept, and none where access refused: 256 KiB are 30 ms of a processor, these 2. */
+/** Beyond this only so many are kept, and none where access refused: 256 KiB are up to 30 ms of a processor, these 2. */
 const SMALL_ARGUMENTS = 16 * 1024;
-const LARGE_OF_CALLER = { burst: 10, perSecond: 0.2 };
-const LARGE_OF_ALL = { burst: 50, perSecond: 2 };
+const LARGE_REFUSED_OF_CALLER = { burst: 10, perSecond: 0.2 };
+const LARGE_REFUSED_OF_ALL = { burst: 50, perSecond: 2 };
+const LARGE_ADMITTED_OF_CALLER = { burst: 20, perSecond: 1 };
+const LARGE_ADMITTED_OF_ALL = { burst: 100, perSecond: 5 };
 /** Refusals by access of which records are made. */
 const DENIALS_OF_CALLER = { burst: 60, perSecond: 1 };
 const DENIALS_OF_ALL = { burst: 600, perSecond: 20 };
@@ -62,7 +64,8 @@ export class DecisionLog {
   #denials: Pending[] = [];
   #admissions: Pending[] = [];
   readonly #allowance = new Allowance(DENIALS_OF_CALLER, DENIALS_OF_ALL);
-  readonly #large = new Allowance(LARGE_OF_CALLER, LARGE_OF_ALL);
+  readonly #largeRefused = new Allowance(LARGE_REFUSED_OF_CALLER, LARGE_REFUSED_OF_ALL);
+  readonly #largeAdmitted = new Allowance(LARGE_ADMITTED_OF_CALLER, LARGE_ADMITTED_OF_ALL);
   #unrecorded = 0;
   /** Where the next admission goes once there are as many as are kept. */
   #oldest = 0;
@@ -162,7 +165,8 @@ export class DecisionLog {
     if (start < 0) pending.has = 'none';
     if (start < 0 || size > most || this.#bytes + message.length > MAX_BYTES) return;
     const { facts } = pending;
-    if (size > SMALL_ARGUMENTS && facts.refusal !== undefined && !this.#large.take(facts.principal, facts.at)) return;
+    const large = facts.refusal === undefined ? this.#largeAdmitted : this.#largeRefused;
+    if (size > SMALL_ARGUMENTS && !large.take(facts.principal, facts.at)) return;
     pending.has = 'arguments';
     pending.args = message.slices(start, start + size);
     pending.exactNumbers = message.exactNumbers;
