@@ -36,6 +36,10 @@ const server = createServer((request, response) => {
     response.end(JSON.stringify({ jsonrpc: '2.0', id, ...body }));
   });
 });
+server.on('error', (error) => {
+  console.error(`${error.message}. Another copy may run already.`);
+  process.exitCode = 1;
+});
 server.listen(port, '127.0.0.1', () => {
   console.log(`search listens on http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`);
 });

@@ -33,11 +33,21 @@ export function readAmount(written: string): { readonly amount: number; readonly
 export function readUntil(written: string, now: number, name = 'until'): number {
   const instant = /^\d{4}-\d{2}-\d{2}T/.test(written)
     ? Date.parse(/(Z|[+-]\d{2}:\d{2})$/.test(written) ? written : 'no offset')
-    : now + reading(name, () => parseSpan(written));
+    : now + spanOrNothing(written);
   if (instant > now && instant <= now + MAX_TIME) return Math.floor(instant);
   throw unclear(
     `${name}: write a duration like 2h, or a moment to come like 2030-01-31T18:00:00Z, at most a year ahead`,
   );
+}
+
+/** What is no duration may have been meant as a moment: the caller names both. */
+function spanOrNothing(written: string): number {
+  try {
+    return parseSpan(written);
+  } catch (error) {
+    if (error instanceof UnitError) return Number.NaN;
+    throw error;
+  }
 }
 
 /** For how long what was replaced goes on working: milliseconds, at most 30 days. */

@@ -113,7 +113,9 @@ export class GatewayAdministration {
     const limit = this.#limit(grant.rule);
     const unit = unitOf(limit);
     if (unit !== grant.unit) {
-      throw wrong(`${limit.name} is counted in ${unit === REQUESTS ? 'calls: write a plain number' : unit}`);
+      throw wrong(
+        `${limit.name} is counted in ${unit === REQUESTS ? 'calls: write a plain number' : `${unit}: write "5 ${unit}"`}`,
+      );
     }
     if (grant.principal !== undefined && !limit.by.includes('principal')) {
       throw wrong(`${limit.name} does not count by principal: grant it to everyone, or choose another limit`);

@@ -42,6 +42,7 @@ it('takes names that may come later and says so, and refuses what can only be a 
   expect(await warningOf(desk.grant({ ...grant, principal: 'svc/svc' }))).toBeUndefined();
   expect(await warningOf(desk.grant({ ...grant, principal: 'svc/eve' }))).toContain('svc/svc');
   expect(await warningOf(desk.grant(grant))).toBeUndefined();
+  await expect(desk.grant({ ...grant, unit: 'USD' })).rejects.toThrow('calls: write a plain number');
 
   expect(await warningOf(desk.stop({ scope: 'tool:files/raed', ...common }))).toContain('No tool that is listed now');
   expect(await warningOf(desk.stop({ scope: 'tool:files/*', ...common }))).toBeUndefined();
