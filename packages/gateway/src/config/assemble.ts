@@ -111,7 +111,13 @@ export function processTree(tree: SourceTree, context: TreeContext): LoadedConfi
   }
 
   if (parsed !== undefined && broken.length === 0) findings.push(...misplacedSecrets(expanded.expansions, parsed));
-  const problems = findings.map((finding): Problem => ({ ...finding, position: tree.at(finding.path) }));
+  const problems = findings.map(
+    (finding): Problem =>
+      // The file is not to blame for what stands on the command line.
+      source.overridden.includes(String(finding.path[0]))
+        ? { ...finding, path: [`--${finding.path[0]}`, ...finding.path.slice(1)], position: undefined }
+        : { ...finding, position: tree.at(finding.path) },
+  );
   if (parsed === undefined || problems.some((problem) => problem.severity === 'error')) {
     throw invalidConfig(context.name, problems, context.cwd);
   }

@@ -102,7 +102,12 @@ describe('a named file', () => {
     const { config } = await loadConfig('tollgate.yaml', { cwd: folder, env, listen: '127.0.0.1:0' });
     expect(config.listen).toEqual({ host: '127.0.0.1', port: 0 });
     const error = await failure(loadConfig('tollgate.yaml', { cwd: folder, env, listen: '0.0.0.0:0' }));
-    expect(error.message).toContain('no `auth` says who may call');
+    expect(error.message).toContain(
+      '\n  --listen: 0.0.0.0:0 is reachable from other machines, and no `auth` says who may call',
+    );
+    // Not the file's: whoever looks for it there finds nothing.
+    const unread = await failure(loadConfig('tollgate.yaml', { cwd: folder, env, listen: '99999' }));
+    expect(unread.message).toContain('\n  --listen: "99999" is not a listen address');
   });
 });
 
